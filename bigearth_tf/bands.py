@@ -1,0 +1,98 @@
+"""Which bands are there? One row each: name, sensor, native size, storage type, unit, statistics.
+
+Names, sizes and units are those of BigEarthNet (https://arxiv.org/abs/2105.07921): patches of 1,200 m x 1,200 m,
+Level-2A, so that B10 (cirrus) is absent. Mean and standard deviation are those of the published benchmark
+(https://arxiv.org/abs/2111.09451), in storage units, over BigEarthNet v1.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+
+PATCH_EXTENT_M = 1200
+
+
+@dataclasses.dataclass(frozen=True)
+class Band:
+    """One measurement of a patch.
+
+    `dtype` is the storage type, always little-endian. `unit` is the unit of the stored value: `reflectance x 10000`
+    ("digital number", DN) for Sentinel-2, `dB` for Sentinel-1. `mean` and `std` are in that unit.
+    """
+
+    name: str
+    sensor: str
+    resolution_m: int
+    dtype: str
+    unit: str
+    mean: float
+    std: float
+
+    @property
+    def size_px(self) -> int:
+        """Pixels along one side of a patch at native resolution."""
+        return PATCH_EXTENT_M // self.resolution_m
+
+
+def _s2(name: str, resolution_m: int, mean: float, std: float) -> Band:
+    return Band(name, "S2", resolution_m, "uint16", "reflectance x 10000", mean, std)
+
+
+def _s1(name: str, mean: float, std: float) -> Band:
+    return Band(name, "S1", 10, "float32", "dB", mean, std)
+
+
+BANDS: dict[str, Band] = {
+    band.name: band
+    for band in (
+        _s2("B01", 60, 340.76769064, 554.81258967),
+        _s2("B02", 10, 429.9430203, 572.41639287),
+        _s2("B03", 10, 614.21682446, 582.87945694),
+        _s2("B04", 10, 590.23569706, 675.88746967),
+        _s2("B05", 20, 950.68368468, 729.89827633),
+        _s2("B06", 20, 1792.46290469, 1096.01480586),
+        _s2("B07", 20, 2075.46795189, 1273.45393088),
+        _s2("B08", 10, 2218.94553375, 1365.45589904),
+        _s2("B8A", 20, 2266.46036911, 1356.13789355),
+        _s2("B09", 60, 2246.0605464, 1302.3292881),
+        _s2("B11", 20, 1594.42694882, 1079.19066363),
+        _s2("B12", 20, 1009.32729131, 818.86747235),
+        _s1("VV", -12.619993741972035, 5.115911777546365),
+        _s1("VH", -19.29044597721542, 5.464428464912864),
+    )
+}
+
+S1 = ("VV", "VH")
+S2_ALL = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B11", "B12")
+# The published benchmark drops the 60 m bands, which measure the atmosphere rather than the ground.
+S2 = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
+
+BAND_SETS: dict[str, tuple[str, ...]] = {
+    "RGB": ("B04", "B03", "B02"),
+    "S1": S1,
+    "S2": S2,
+    "S2_ALL": S2_ALL,
+    "MM": S2 + S1,
+}
+
+
+def get_bands(names: str | Iterable[str]) -> tuple[Band, ...]:
+    """Returns the rows of a band set ("S2") or of band names, in the order given.
+
+    Raises:
+        ValueError: A name is no band or band set, or is given twice.
+    """
+    if isinstance(names, str):
+        if names not in BAND_SETS:
+            raise ValueError(
+                f"Unknown band set {names!r}; allowed: {', '.join(BAND_SETS)}, or a sequence of band names."
+            )
+        names = BAND_SETS[names]
+    names = tuple(names)
+    unknown = [name for name in names if name not in BANDS]
+    if unknown:
+        raise ValueError(f"Unknown band {', '.join(map(repr, unknown))}; allowed: {', '.join(BANDS)}.")
+    if len(set(names)) != len(names):
+        raise ValueError(f"A band is named twice in {', '.join(names)}; name each once.")
+    return tuple(BANDS[name] for name in names)
