@@ -1,0 +1,36 @@
+"""Which data sets are known? One module each, with a `SPEC`, found by `get_dataset(name)`."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import pkgutil
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetSpec:
+    """What is fixed about a data set. `nomenclatures` are keys of `labels.NOMENCLATURES`."""
+
+    name: str
+    bands: tuple[str, ...]
+    nomenclatures: tuple[str, ...]
+    label_kind: str
+    splits: tuple[str, ...]
+    source: str
+    licence: str
+
+
+def list_datasets() -> tuple[str, ...]:
+    """Returns the names of all data sets."""
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
+
+
+def get_dataset(name: str) -> DatasetSpec:
+    """Returns the spec of a data set.
+
+    Raises:
+        ValueError: There is no data set of that name.
+    """
+    if name not in list_datasets():
+        raise ValueError(f"Unknown data set {name!r}; allowed: {', '.join(list_datasets())}.")
+    return importlib.import_module(f"{__name__}.{name}").SPEC
