@@ -1,0 +1,29 @@
+# Every target sets up what it needs in .venv; see .ci/set_up.
+SHELL := bash
+PYTHON_IN_VENV := .venv/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint clean
+.NOTPARALLEL:
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s  %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+setup: ## make the environment .venv: GDAL, TensorFlow, Horovod
+	@bash .ci/set_up run
+
+demo: setup ## the main job, end to end, on a few real and some hundred synthetic patches
+	$(PYTHON_IN_VENV) -m experiments.demo
+
+lint: ## ruff and mypy
+	@bash .ci/set_up test
+	$(PYTHON_IN_VENV) -m ruff format --check .
+	$(PYTHON_IN_VENV) -m ruff check .
+	$(PYTHON_IN_VENV) -m mypy
+
+test: lint ## ruff, mypy and the tests
+	$(PYTHON_IN_VENV) -m pytest -n 2
+
+clean: ## remove the environment and the caches; what runs have written stays
+	rm -rf .venv build *.egg-info .*_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
