@@ -78,21 +78,20 @@ BAND_SETS: dict[str, tuple[str, ...]] = {
 
 
 def get_bands(names: str | Iterable[str]) -> tuple[Band, ...]:
-    """Returns the rows of a band set ("S2") or of band names, in the order given.
+    """Returns the rows of a band set ("S2"), or of band names ("B04,B03,B02", or a sequence), in the order given.
 
     Raises:
         ValueError: A name is no band or band set, or is given twice.
     """
     if isinstance(names, str):
-        if names not in BAND_SETS:
-            raise ValueError(
-                f"Unknown band set {names!r}; allowed: {', '.join(BAND_SETS)}, or a sequence of band names."
-            )
-        names = BAND_SETS[names]
+        names = BAND_SETS.get(names) or names.split(",")
     names = tuple(names)
     unknown = [name for name in names if name not in BANDS]
-    if unknown:
-        raise ValueError(f"Unknown band {', '.join(map(repr, unknown))}; allowed: {', '.join(BANDS)}.")
+    if unknown or not names:
+        raise ValueError(
+            f"Unknown band {', '.join(map(repr, unknown))}; allowed are the sets {', '.join(BAND_SETS)} "
+            f"and the bands {', '.join(BANDS)}."
+        )
     if len(set(names)) != len(names):
         raise ValueError(f"A band is named twice in {', '.join(names)}; name each once.")
     return tuple(BANDS[name] for name in names)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from absl import app, logging
 
@@ -25,6 +27,7 @@ def run_command(main: Callable[[], None]) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
     def guarded(argv: list[str]) -> None:
+        logging.set_verbosity(max(logging.get_verbosity(), logging.INFO))
         if len(argv) > 1:
             raise app.UsageError(f"Unexpected arguments: {' '.join(argv[1:])}. All options are flags, --name=value.")
         try:
@@ -33,7 +36,25 @@ def run_command(main: Callable[[], None]) -> None:
             logging.debug("Traceback of the error below:", exc_info=True)
             sys.exit(f"error: {error}")
 
-    app.run(guarded)
+    app.run(guarded, flags_parser=_parse_flags)
+
+
+def _parse_flags(argv: list[str]) -> list[str]:
+    """Parses flags; a config override of an unknown field is told like any other wrong flag."""
+    try:
+        return app.parse_flags_with_usage(argv)
+    except KeyError as error:
+        sys.exit(f"error: {error.args[0]}; the fields are listed and explained in bigearth_tf/config.py")
+
+
+def git_commit() -> str | None:
+    """Returns the commit of the checkout that this code runs from, with "-dirty" where files differ; None elsewhere."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        result = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return result.stdout.strip() or None
 
 
 def package_versions() -> dict[str, str]:

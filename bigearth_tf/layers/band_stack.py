@@ -1,0 +1,66 @@
+"""How do raw bands become one image? Cast, standardise, resample and stack, inside the model.
+
+Training and serving cannot disagree on it, and 20 m bands cross to the device at a quarter of the pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from bigearth_tf.bands import Band
+
+
+def band_inputs(bands: Sequence[Band]) -> dict[str, Any]:
+    """Returns one Keras input per band: name -> [B, size_px, size_px] in storage type and unit."""
+    return {band.name: keras.Input((band.size_px, band.size_px), dtype=band.dtype, name=band.name) for band in bands}
+
+
+def channel_order(bands: Sequence[Band]) -> tuple[str, ...]:
+    """Returns the band of each channel of `band_stack`: bands of one native size stand together, else as given."""
+    return tuple(band.name for group in _by_size(bands).values() for band in group)
+
+
+def band_stack(inputs: dict[str, Any], bands: Sequence[Band], size_px: int) -> Any:
+    """Returns float32 [B, size_px, size_px, C] of zero mean and unit variance, channels as in `channel_order`.
+
+    Always float32: a half-precision number has 11 bits, a stored one 16. Coarser bands are resampled by bicubic
+    interpolation, finer ones of an integer multiple of `size_px` by the mean over each target pixel, which does not
+    alias; others by bicubic interpolation too.
+
+    Args:
+        inputs: Band name -> tensor [B, band.size_px, band.size_px].
+        bands: Rows of the bands, with their mean and standard deviation.
+        size_px: Side of the result.
+    """
+    groups = []
+    for native, group in _by_size(bands).items():
+        channels = [_standardise(inputs[band.name], band) for band in group]
+        stacked = keras.layers.Concatenate(name=f"stack_{native}px")(channels) if len(channels) > 1 else channels[0]
+        groups.append(_resample(stacked, native, size_px))
+    return keras.layers.Concatenate(name="band_stack")(groups) if len(groups) > 1 else groups[0]
+
+
+def _by_size(bands: Sequence[Band]) -> dict[int, list[Band]]:
+    groups: dict[int, list[Band]] = {}
+    for band in bands:
+        groups.setdefault(band.size_px, []).append(band)
+    return groups
+
+
+def _standardise(pixels: Any, band: Band) -> Any:
+    rescaling = keras.layers.Rescaling(
+        1.0 / band.std, -band.mean / band.std, dtype="float32", name=f"standardise_{band.name}"
+    )
+    return keras.layers.Reshape((band.size_px, band.size_px, 1), dtype="float32")(rescaling(pixels))
+
+
+def _resample(image: Any, native_px: int, size_px: int) -> Any:
+    if native_px == size_px:
+        return image
+    name = f"resample_{native_px}px"
+    if native_px % size_px == 0:
+        return keras.layers.AveragePooling2D(native_px // size_px, dtype="float32", name=name)(image)
+    return keras.layers.Resizing(size_px, size_px, interpolation="bicubic", dtype="float32", name=name)(image)

@@ -1,0 +1,29 @@
+"""What is Efficient Channel Attention? A gate per channel from a short convolution across channel means.
+
+Source: Wang et al., ECA-Net, CVPR 2020, https://arxiv.org/abs/1910.03151, section 3.2 and equation 12.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+
+
+def kernel_size(num_channels: int, gamma: float = 2.0, offset: float = 1.0) -> int:
+    """Returns k = |log2(C) / gamma + offset / gamma|, made odd: truncated, then raised by one where even."""
+    size = int(abs((math.log2(num_channels) + offset) / gamma))
+    return size if size % 2 else size + 1
+
+
+def eca(features: Any, name: str) -> Any:
+    """Returns features [B, H, W, C] with each channel scaled by its gate in 0 ... 1."""
+    num_channels = features.shape[-1]
+    gate = keras.layers.GlobalAveragePooling2D(name=f"{name}_mean")(features)
+    gate = keras.layers.Reshape((num_channels, 1), name=f"{name}_sequence")(gate)
+    gate = keras.layers.Conv1D(
+        1, kernel_size(num_channels), padding="same", use_bias=False, activation="sigmoid", name=f"{name}_conv"
+    )(gate)
+    gate = keras.layers.Reshape((1, 1, num_channels), name=f"{name}_gate")(gate)
+    return keras.layers.Multiply(name=name)([features, gate])
