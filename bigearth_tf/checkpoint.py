@@ -27,10 +27,9 @@ class RunCheckpoints:
         self.train_seconds = tf.Variable(0.0, dtype=tf.float64)
         self.counters = [self.epochs_done, self.best_epoch, self.best_score, self.train_seconds]
         self._everything = tf.train.Checkpoint(model=model, optimizer=optimizer, counters=self.counters)
-        self._weights = tf.train.Checkpoint(model=model)
-        folder = Path(workdir) / "checkpoints"
-        self._latest = tf.train.CheckpointManager(self._everything, folder / "latest", max_to_keep=2)
-        self._best = tf.train.CheckpointManager(self._weights, folder / "best", max_to_keep=1)
+        weights = tf.train.Checkpoint(model=model)
+        self._latest = tf.train.CheckpointManager(self._everything, _folder(workdir, "latest"), max_to_keep=2)
+        self._best = tf.train.CheckpointManager(weights, _folder(workdir, "best"), max_to_keep=1)
 
     def resume(self) -> bool:
         """Restores the latest checkpoint, whole; returns False where there is none yet."""
@@ -54,13 +53,20 @@ class RunCheckpoints:
         self._latest.save(checkpoint_number=epoch)
         return is_best
 
-    def restore_best(self) -> None:
-        """Sets the model's weights to the best ones.
 
-        Raises:
-            FileNotFoundError: No epoch has been saved.
-        """
-        if not self._best.latest_checkpoint:
-            raise FileNotFoundError(f"{self._best.directory}: there is no best checkpoint; train first.")
-        # What is left in the file beside the model's weights is TensorFlow's own count of saves.
-        self._weights.restore(self._best.latest_checkpoint).assert_existing_objects_matched().expect_partial()
+def restore_best(workdir: str | os.PathLike, model: Any) -> None:
+    """Sets a model's weights to the best ones of a run.
+
+    Raises:
+        FileNotFoundError: No epoch has been saved.
+    """
+    folder = _folder(workdir, "best")
+    path = tf.train.latest_checkpoint(folder)
+    if not path:
+        raise FileNotFoundError(f"{folder}: there is no best checkpoint. Train first.")
+    # What is left in the file beside the model's weights is TensorFlow's own count of saves.
+    tf.train.Checkpoint(model=model).restore(path).assert_existing_objects_matched().expect_partial()
+
+
+def _folder(workdir: str | os.PathLike, name: str) -> str:
+    return os.fspath(Path(workdir) / "checkpoints" / name)

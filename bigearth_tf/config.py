@@ -4,8 +4,7 @@ A file in `experiments/configs/` builds a `TrainConfig`; `--config.field=value` 
 This module loads no TensorFlow, so that `--help` and a wrong field answer at once.
 """
 
-from __future__ import annotations
-
+# No `from __future__ import annotations` here: ml_collections reads the types to check overrides.
 import dataclasses
 
 

@@ -104,6 +104,17 @@ def to_19_classes(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for name in CLASSES_19 if name in found)
 
 
+def translate(names: Iterable[str], nomenclature: str) -> tuple[str, ...]:
+    """Returns 43-class `names` in a nomenclature, a key of `NOMENCLATURES`, in its order.
+
+    Raises:
+        ValueError: A name is not one of the 43.
+    """
+    if nomenclature == "19":
+        return to_19_classes(names)
+    return tuple(CLASSES_43[index] for index in label_indices(names, CLASSES_43))
+
+
 def label_indices(names: Iterable[str], class_names: Sequence[str]) -> tuple[int, ...]:
     """Returns the ascending indices of `names` in `class_names`.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import logging as std_logging
 import os
 import platform
 import subprocess
@@ -28,6 +29,7 @@ def run_command(main: Callable[[], None]) -> None:
 
     def guarded(argv: list[str]) -> None:
         logging.set_verbosity(max(logging.get_verbosity(), logging.INFO))
+        logging.get_absl_handler().setFormatter(std_logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
         if len(argv) > 1:
             raise app.UsageError(f"Unexpected arguments: {' '.join(argv[1:])}. All options are flags, --name=value.")
         try:

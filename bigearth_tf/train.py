@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
-import hashlib
 import json
 import math
 import os
@@ -22,7 +19,7 @@ from absl import logging
 from bigearth_tf import distributed, losses
 from bigearth_tf.augmentation import random_symmetry
 from bigearth_tf.bands import get_bands
-from bigearth_tf.checkpoint import RunCheckpoints
+from bigearth_tf.checkpoint import RunCheckpoints, restore_best
 from bigearth_tf.config import TrainConfig, validate
 from bigearth_tf.distributed import Replica
 from bigearth_tf.evaluate import Predictions, make_predict_step, predict_dataset
@@ -32,11 +29,9 @@ from bigearth_tf.manifest import Manifest, read_manifest, write_text_atomically
 from bigearth_tf.metrics import compute_class_scores, compute_scores, most_frequent_labels
 from bigearth_tf.models import create_model
 from bigearth_tf.optimizers import make_optimizer
-from bigearth_tf.runtime import git_commit, package_versions
+from bigearth_tf.run_folder import RESULT_NAME, claim
 from bigearth_tf.schedules import make_schedule
 
-CONFIG_NAME = "config.json"
-RESULT_NAME = "result.json"
 _EVAL_BATCH_SIZE = 256
 
 
@@ -54,7 +49,7 @@ def train(config: TrainConfig, workdir: str | os.PathLike, replica: Replica) -> 
     manifest.require_bands(bands)
     steps = steps_per_epoch(manifest, config.global_batch_size, replica)
     if replica.is_chief:
-        _claim(workdir, config, manifest)
+        claim(workdir, config, manifest, bands)
     if distributed.gather((workdir / RESULT_NAME).exists(), replica)[0]:
         logging.info("%s is complete; name another --workdir for another run.", workdir)
         return json.loads((workdir / RESULT_NAME).read_text(encoding="utf-8"))
@@ -104,7 +99,7 @@ def train(config: TrainConfig, workdir: str | os.PathLike, replica: Replica) -> 
                 _log_epoch(epoch + 1, loss, scores, rate, float(optimizer.learning_rate), is_best)
 
     if replica.is_chief:
-        checkpoints.restore_best()
+        restore_best(workdir, model)
     distributed.broadcast(model.variables, replica)
     validation, test = predict("val"), predict("test")
     if replica.is_chief:
@@ -112,30 +107,6 @@ def train(config: TrainConfig, workdir: str | os.PathLike, replica: Replica) -> 
         write_text_atomically(workdir / RESULT_NAME, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     distributed.gather(None, replica)  # No rank ends before the result is written.
     return json.loads((workdir / RESULT_NAME).read_text(encoding="utf-8"))
-
-
-def _claim(workdir: Path, config: TrainConfig, manifest: Manifest) -> None:
-    """Writes what decides the run into its work folder, or holds it against what is there."""
-    settings = dataclasses.asdict(config)
-    settings["data"].pop("data_dir")  # Data may move; its content is compared instead.
-    shards = [[shard.name, shard.sha256] for shard in manifest.shards]
-    settings["data"]["sha256"] = hashlib.sha256(json.dumps(shards).encode()).hexdigest()
-    path = workdir / CONFIG_NAME
-    if not path.exists():
-        workdir.mkdir(parents=True, exist_ok=True)
-        content = {**settings, "versions": package_versions(), "git_commit": git_commit()}
-        write_text_atomically(path, json.dumps(content, indent=1) + "\n")
-        return
-    held = json.loads(path.read_text(encoding="utf-8"))
-    held = {key: held.get(key) for key in settings}
-    if held != settings:
-        there, here = (json.dumps(content, indent=1, sort_keys=True).splitlines() for content in (held, settings))
-        difference = [line for line in difflib.ndiff(there, here) if line[0] in "+-"]
-        raise ValueError(
-            f"{path}: this work folder belongs to another run (- there, + here):\n"
-            + "\n".join(difference)
-            + "\nName another --workdir, or give this run's config."
-        )
 
 
 def _make_train_step(

@@ -8,6 +8,8 @@ Started again on the same work folder, it goes on where it stopped. Fields of th
 
 from __future__ import annotations
 
+import os
+
 from absl import flags
 from ml_collections import config_flags
 
@@ -21,7 +23,9 @@ flags.mark_flag_as_required("config")
 
 def main() -> None:
     """Trains, as the config says."""
-    from bigearth_tf import distributed, train  # TensorFlow is loaded here: --help must not wait for it.
+    # TensorFlow is loaded here: --help must not wait for it.
+    from bigearth_tf import distributed, train
+    from bigearth_tf.run_folder import RESULT_NAME
 
     config = _CONFIG.value
     if _DATA_DIR.value:
@@ -33,10 +37,10 @@ def main() -> None:
         print(f"{result['model']}: {result['num_parameters']:,} parameters, best epoch {result['best_epoch']}")
         print(f"test micro F1 {test['micro_f1']:.3f}, macro F1 {test['macro_f1']:.3f}")
         print(
-            f"always predicting {', '.join(constant['labels'])}: "
+            f"always predicting the {len(constant['labels'])} most frequent labels: "
             f"micro F1 {constant['test']['micro_f1']:.3f}, macro F1 {constant['test']['macro_f1']:.3f}"
         )
-        print(f"wrote {_WORKDIR.value}/{train.RESULT_NAME}")
+        print(f"wrote {os.path.join(_WORKDIR.value, RESULT_NAME)}")
 
 
 if __name__ == "__main__":

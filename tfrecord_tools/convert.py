@@ -124,7 +124,7 @@ def convert(
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,
         dataset=spec.name,
-        source=spec.source,
+        source=_origin(s2_dir or s1_dir or "") or spec.source,
         licence=spec.licence,
         label_kind=spec.label_kind,
         class_names=NOMENCLATURES[nomenclature],
@@ -137,6 +137,12 @@ def convert(
     write_manifest(manifest, output_dir)
     shutil.rmtree(output_dir / shards.WORK_DIR)
     return manifest
+
+
+def _origin(patches_dir: str) -> str | None:
+    """Returns what made the patches, if it was not a satellite: the note that `tfrecord_tools.synthesize` leaves."""
+    note = Path(patches_dir).parent / "synthesize.json"
+    return f"synthetic patches of tfrecord_tools.synthesize, {note.read_text()}" if note.exists() else None
 
 
 def _claim(output_dir: Path, options: dict[str, object]) -> bool:

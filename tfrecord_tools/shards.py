@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from bigearth_tf.bands import Band
-from bigearth_tf.labels import CLASSES_43, NOMENCLATURES, label_indices, to_19_classes
+from bigearth_tf.labels import NOMENCLATURES, label_indices, translate
 from bigearth_tf.manifest import Shard, write_text_atomically
 from tfrecord_tools.patch import Patch
 from tfrecord_tools.sources import PatchRef
@@ -99,7 +99,7 @@ def write_shard(
     with tf.io.TFRecordWriter(os.fspath(temporary)) as writer:
         for ref in plan.refs:
             patch = read_patch(*ref.folders)
-            indices = _indices(patch.labels, nomenclature)
+            indices = label_indices(translate(patch.labels, nomenclature), class_names)
             for index in indices:
                 class_counts[index] += 1
             writer.write(encode_example(ref.patch_id, indices, {band.name: patch.bands[band.name] for band in bands}))
@@ -108,12 +108,6 @@ def write_shard(
     temporary.replace(path)
     write_text_atomically(row_file, json.dumps(dataclasses.asdict(shard)))
     return shard
-
-
-def _indices(labels: Sequence[str], nomenclature: str) -> tuple[int, ...]:
-    if nomenclature == "43":
-        return label_indices(labels, CLASSES_43)
-    return label_indices(to_19_classes(labels), NOMENCLATURES["19"])
 
 
 def _digest(path: Path) -> tuple[str, int]:

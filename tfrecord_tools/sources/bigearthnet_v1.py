@@ -79,6 +79,27 @@ def list_patches(
     return refs, {reason: count for reason, count in left_out.items() if count}
 
 
+def find_patches(s2_dir: str | None, s1_dir: str | None) -> list[tuple[str, ...]]:
+    """Returns the folders of every patch on disk, as `read_patch` takes them, sorted by name and without any list.
+
+    With both folders given these are the pairs that the Sentinel-1 metadata name.
+
+    Raises:
+        FileNotFoundError: A folder holds no patches.
+    """
+    s2 = _scan(s2_dir, "S2") if s2_dir else {}
+    if not s1_dir:
+        return [(s2[name],) for name in sorted(s2)]
+    s1 = _scan(s1_dir, "S1")
+    if not s2_dir:
+        return [(s1[name],) for name in sorted(s1)]
+    mates = {
+        _read_metadata(Path(path) / f"{name}_labels_metadata.json").get("corresponding_s2_patch"): path
+        for name, path in s1.items()
+    }
+    return [(s2[name], mates[name]) for name in sorted(s2) if name in mates]
+
+
 def _scan(folder: str, sensor: str) -> dict[str, str]:
     """Returns patch name -> path of every patch folder of a sensor."""
     if not os.path.isdir(folder):

@@ -1,0 +1,24 @@
+"""Exports the best model of a finished run as a SavedModel with a model card.
+
+python -m experiments.export --workdir=runs/demo/train --output_dir=runs/demo/model
+"""
+
+from __future__ import annotations
+
+from absl import flags
+
+from bigearth_tf.runtime import run_command
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a run of experiments.train that has ended.", required=True)
+_OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder of the SavedModel to write.", required=True)
+
+
+def main() -> None:
+    """Exports, as the flags say."""
+    from bigearth_tf.export import export_run  # TensorFlow is loaded here: --help must not wait for it.
+
+    print(f"wrote {export_run(_WORKDIR.value, _OUTPUT_DIR.value)}: SavedModel, model_card.json, README.md")
+
+
+if __name__ == "__main__":
+    run_command(main)

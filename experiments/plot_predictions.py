@@ -1,0 +1,82 @@
+"""What do predictions look like? A contact sheet: each patch in true colour, its top classes, its true labels."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from collections.abc import Mapping, Sequence
+
+import matplotlib
+import numpy as np
+
+from tfrecord_tools.patch import Patch
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+
+_COLUMNS = 3
+_TOP = 5
+_RIGHT, _WRONG = "#1b7837", "#b2182b"
+
+
+def plot_predictions(
+    path: str | os.PathLike,
+    patches: Sequence[Patch],
+    probabilities: np.ndarray,
+    truths: Sequence[Sequence[str]],
+    class_names: Sequence[str],
+) -> None:
+    """Writes a PNG with a cell a patch: image, bars of its likeliest classes, and the true labels below.
+
+    Args:
+        path: File to write.
+        patches: N patches.
+        probabilities: [N, K].
+        truths: True labels of each patch, among `class_names`.
+        class_names: K names.
+    """
+    rows = -(-len(patches) // _COLUMNS)
+    columns = min(_COLUMNS, len(patches))
+    figure = plt.figure(figsize=(6.4 * columns, 3.1 * rows + 0.4), layout="constrained")
+    cells = np.atleast_1d(figure.subfigures(rows, columns, squeeze=False)).ravel()
+    for cell, patch, row, truth in zip(cells, patches, probabilities, truths):
+        image, bars = cell.subplots(1, 2, width_ratios=(1, 1))
+        cell.suptitle(patch.patch_id, fontsize=8)
+        image.imshow(true_colour(patch.bands), cmap="gray")
+        image.set_xticks([])
+        image.set_yticks([])
+        image.set_xlabel(textwrap.fill("true: " + "; ".join(_short(name) for name in truth), 44), fontsize=7)
+        _plot_bars(bars, row, truth, class_names)
+    figure.suptitle("green: a true label, red: not", fontsize=9)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def _plot_bars(axes: plt.Axes, row: np.ndarray, truth: Sequence[str], class_names: Sequence[str]) -> None:
+    top = np.argsort(row)[::-1][:_TOP]
+    colours = [_RIGHT if class_names[index] in truth else _WRONG for index in top]
+    axes.barh(range(len(top)), row[top], color=colours, height=0.42)
+    for position, index in enumerate(top):
+        text = f"{_short(class_names[index])} {row[index]:.2f}"
+        axes.text(0.0, position - 0.3, text, fontsize=7, va="bottom")
+    axes.set_xlim(0, 1)
+    axes.set_ylim(len(top) - 0.5, -0.8)
+    axes.axvline(0.5, color="0.6", linewidth=0.8, linestyle=":", zorder=0)
+    axes.set_yticks([])
+    axes.tick_params(labelsize=6)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+
+
+def _short(name: str) -> str:
+    return textwrap.shorten(name, 34, placeholder=" ...")
+
+
+def true_colour(bands: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Returns an image in 0 ... 1: [H, W, 3] of red, green and blue, or [H, W] of VV where there is no Sentinel-2.
+
+    Each image is stretched between its own 2nd and 98th percentile, over all channels alike, so that hues are kept.
+    """
+    names = ("B04", "B03", "B02") if "B04" in bands else ("VV",)
+    image = np.stack([bands[name].astype(np.float32) for name in names], axis=-1).squeeze()
+    low, high = np.percentile(image, (2, 98))
+    return np.clip((image - low) / max(high - low, 1e-6), 0, 1)

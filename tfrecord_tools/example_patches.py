@@ -1,0 +1,68 @@
+"""Unpacks the six real Sentinel-1 and Sentinel-2 pairs that the package bigearthnet-common carries.
+
+    python -m tfrecord_tools.example_patches --output_dir=real
+
+Writes `BigEarthNet-v1.0/` and `BigEarthNet-S1-v1.0/` in the layout of the archive. The patches are of BigEarthNet-MM,
+CDLA-Permissive-1.0, and contain modified Copernicus Sentinel data 2017-2018.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tarfile
+from pathlib import Path, PurePosixPath
+
+from absl import flags
+
+from bigearth_tf.runtime import run_command
+from tfrecord_tools.patch_lists import official_lists_folder
+
+_OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder to write; made if need be.", required=True)
+
+_ARCHIVES = {
+    "BigEarthNet-S2-Example.tar.bz2": "BigEarthNet-v1.0",
+    "BigEarthNet-S1-Example.tar.bz2": "BigEarthNet-S1-v1.0",
+}
+
+
+def main() -> None:
+    """Unpacks, as the flags say."""
+    for folder in unpack(Path(_OUTPUT_DIR.value)):
+        print(f"{folder}: {len(list(folder.iterdir()))} patches")
+
+
+def unpack(output_dir: Path) -> list[Path]:
+    """Writes both folders, each whole or not at all, and returns them; a folder that is there is kept.
+
+    Raises:
+        FileNotFoundError: bigearthnet-common is not installed.
+    """
+    output_dir.mkdir(parents=True, exist_ok=True)
+    folders = []
+    for archive, name in _ARCHIVES.items():
+        folder = output_dir / name
+        if not folder.exists():
+            temporary = output_dir / f".{name}.{os.getpid()}.tmp"
+            with tarfile.open(official_lists_folder() / archive) as tar:
+                for member in tar:
+                    _unpack_member(tar, member, temporary)
+            temporary.rename(folder)
+        folders.append(folder)
+    return folders
+
+
+def _unpack_member(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
+    """Writes `root/patch/file`; whatever else a tar may hold (links, devices, paths that climb) is passed over."""
+    parts = PurePosixPath(member.name).parts
+    content = tar.extractfile(member) if member.isreg() else None
+    if content is None or len(parts) != 3 or ".." in parts:
+        return
+    path = folder.joinpath(*parts[1:])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        shutil.copyfileobj(content, file)
+
+
+if __name__ == "__main__":
+    run_command(main)
