@@ -10,7 +10,9 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import tqdm
 from absl import app, logging
 
 from bigearth_tf import __version__
@@ -47,6 +49,12 @@ def _parse_flags(argv: list[str]) -> list[str]:
         return app.parse_flags_with_usage(argv)
     except KeyError as error:
         sys.exit(f"error: {error.args[0]}; the fields are listed and explained in bigearth_tf/config.py")
+
+
+def progress_bar(total: int, title: str, unit: str, **options: Any) -> tqdm.tqdm:
+    """Returns a bar to `update`; in a log file, where it cannot redraw itself, it speaks every half minute only."""
+    interval = 0.1 if sys.stderr.isatty() else 30.0
+    return tqdm.tqdm(total=total, desc=title, unit=unit, mininterval=interval, dynamic_ncols=True, **options)
 
 
 def git_commit() -> str | None:

@@ -13,7 +13,6 @@ from typing import Any, cast
 import keras
 import numpy as np
 import tensorflow as tf
-import tqdm
 from absl import logging
 
 from bigearth_tf import distributed, losses
@@ -30,6 +29,7 @@ from bigearth_tf.metrics import compute_class_scores, compute_scores, most_frequ
 from bigearth_tf.models import create_model
 from bigearth_tf.optimizers import make_optimizer
 from bigearth_tf.run_folder import RESULT_NAME, claim
+from bigearth_tf.runtime import progress_bar
 from bigearth_tf.schedules import make_schedule
 
 _EVAL_BATCH_SIZE = 256
@@ -144,9 +144,7 @@ def _train_epoch(
         ValueError: The loss is not finite.
     """
     total = 0.0
-    with tqdm.tqdm(
-        total=steps * config.global_batch_size, desc=title, unit="img", disable=not replica.is_chief, leave=False
-    ) as bar:
+    with progress_bar(steps * config.global_batch_size, title, "img", disable=not replica.is_chief, leave=False) as bar:
         for step, batch in enumerate(dataset, start=1):
             total += (loss := float(train_step(batch)))
             if not math.isfinite(loss):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 
 import numpy as np
@@ -16,12 +17,14 @@ _DTYPES = {gdal.GDT_UInt16: "uint16", gdal.GDT_Float32: "float32"}
 _GDAL_TYPES = {name: code for code, name in _DTYPES.items()}
 
 
-def read_band(path: str | os.PathLike, band: Band) -> tuple[np.ndarray, str, tuple[float, ...]]:
-    """Returns the band's pixels [size_px, size_px], its CRS as WKT and its geotransform.
+def read_band(path: str | os.PathLike, band: Band) -> np.ndarray:
+    """Returns the band's pixels [size_px, size_px] as stored.
+
+    Where they lie is not read here: making the CRS takes GDAL ten times as long as reading the pixels.
 
     Raises:
-        PatchError: The file is missing, unreadable or truncated, or its size, type, band count or resolution differs
-            from the row of `band`.
+        PatchError: The file is missing, unreadable or truncated, or its size, type or band count differs from the row
+            of `band`.
     """
     path = os.fspath(path)
     if not os.path.exists(path):
@@ -38,16 +41,15 @@ def read_band(path: str | os.PathLike, band: Band) -> tuple[np.ndarray, str, tup
                 f"holds {shape[0]} band(s) of {shape[2]} x {shape[1]} px, {dtype}",
                 f"band {band.name} as 1 band of {band.size_px} x {band.size_px} px, {band.dtype}",
             )
-        geotransform = dataset.GetGeoTransform()
-        if (geotransform[1], geotransform[5]) != (band.resolution_m, -band.resolution_m):
-            raise PatchError(
-                path,
-                f"has pixels of {geotransform[1]:g} x {geotransform[5]:g} m",
-                f"{band.resolution_m} x -{band.resolution_m} m for band {band.name}",
-            )
-        return dataset.ReadAsArray(), dataset.GetProjectionRef(), geotransform
+        return dataset.ReadAsArray()
     except RuntimeError as error:
         raise PatchError(path, f"cannot be read ({error})", f"a whole GeoTIFF of band {band.name}") from error
+
+
+def read_georeference(path: str | os.PathLike) -> tuple[str, tuple[float, ...]]:
+    """Returns the CRS as WKT, and GDAL's geotransform: left, pixel width, 0, top, 0, minus pixel height; in metres."""
+    dataset = gdal.Open(os.fspath(path))
+    return dataset.GetProjectionRef(), dataset.GetGeoTransform()
 
 
 def write_band(path: str | os.PathLike, pixels: np.ndarray, crs_wkt: str, geotransform: tuple[float, ...]) -> None:
@@ -61,6 +63,7 @@ def write_band(path: str | os.PathLike, pixels: np.ndarray, crs_wkt: str, geotra
     dataset.FlushCache()
 
 
+@functools.cache
 def utm_wkt(zone: int) -> str:
     """Returns WGS 84 / UTM of a northern zone (1 ... 60) as WKT."""
     reference = osr.SpatialReference()

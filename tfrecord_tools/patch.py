@@ -13,14 +13,12 @@ class Patch:
     """One image as its source holds it.
 
     `bands` maps a band name to a native array [size_px, size_px] in storage type and unit. `labels` are class names of
-    the source's own nomenclature. `crs_wkt` and `geotransform` (GDAL's six numbers) are those of the 10 m grid.
+    the source's own nomenclature.
     """
 
     patch_id: str
     bands: dict[str, np.ndarray]
     labels: tuple[str, ...]
-    crs_wkt: str
-    geotransform: tuple[float, ...]
 
 
 class PatchError(ValueError):

@@ -14,8 +14,6 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from bigearth_tf import bands as band_table
 from bigearth_tf.labels import CLASSES_43
 from tfrecord_tools.geotiff import read_band
@@ -128,15 +126,14 @@ def read_patch(*folders: str | os.PathLike) -> Patch:
     (first, _), (last, mate_metadata) = parts[0], parts[-1]
     if len(parts) > 1:
         mate = mate_metadata.get("corresponding_s2_patch")
-        same = (first.patch_id, first.crs_wkt, first.geotransform, sorted(first.labels))
-        if same != (mate, last.crs_wkt, last.geotransform, sorted(last.labels)):
+        if (first.patch_id, sorted(first.labels)) != (mate, sorted(last.labels)):
             raise PatchError(
                 folders[-1],
-                f"is not the mate of {first.patch_id}: it names {mate}, or its grid or labels differ",
-                "the same place, labels and name as its Sentinel-2 mate",
+                f"is not the mate of {first.patch_id}: it names {mate}, or its labels differ",
+                "the name and the labels of its Sentinel-2 mate",
             )
     pixels = {name: array for patch, _ in parts for name, array in patch.bands.items()}
-    return Patch(first.patch_id, pixels, first.labels, first.crs_wkt, first.geotransform)
+    return Patch(first.patch_id, pixels, first.labels)
 
 
 def _read_folder(folder: Path) -> tuple[Patch, dict[str, Any]]:
@@ -147,18 +144,8 @@ def _read_folder(folder: Path) -> tuple[Patch, dict[str, Any]]:
     if not folder.is_dir():
         raise PatchError(folder, "is no folder", f"a folder of {sensor} bands")
     metadata = _read_metadata(folder / f"{name}_labels_metadata.json")
-    pixels: dict[str, np.ndarray] = {}
-    origin = None
-    for band in _SENSOR_BANDS[sensor]:
-        path = folder / f"{name}_{band.name}.tif"
-        pixels[band.name], crs_wkt, geotransform = read_band(path, band)
-        here = (crs_wkt, geotransform[0], geotransform[3])
-        if origin not in (None, here):
-            raise PatchError(path, "lies elsewhere than the other bands", "one CRS and one corner for all bands")
-        origin = here
-        if band.resolution_m == 10:
-            grid = geotransform
-    return Patch(name, pixels, tuple(metadata["labels"]), crs_wkt, grid), metadata
+    pixels = {band.name: read_band(folder / f"{name}_{band.name}.tif", band) for band in _SENSOR_BANDS[sensor]}
+    return Patch(name, pixels, tuple(metadata["labels"])), metadata
 
 
 def _read_metadata(path: Path) -> dict[str, Any]:

@@ -15,14 +15,14 @@ import pytest
 
 from bigearth_tf.bands import BANDS, S1, S2_ALL
 from bigearth_tf.labels import CLASSES_19, CLASSES_43, label_indices, multi_hot, to_19_classes
-from tfrecord_tools import geotiff, synthesize
+from tfrecord_tools import geotiff, synthetic_patches
 from tfrecord_tools import land_cover_signatures as signatures
 
 NUM_PATCHES = 12
 
 
 def list_names(output_dir, name):
-    return (output_dir / synthesize.LISTS_FOLDER / name).read_text(encoding="utf-8").split()
+    return (output_dir / synthetic_patches.LISTS_FOLDER / name).read_text(encoding="utf-8").split()
 
 
 def contents(output_dir):
@@ -34,7 +34,7 @@ def contents(output_dir):
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory):
     folder = tmp_path_factory.mktemp("archive") / "synthetic"
-    assert synthesize.synthesize_archive(str(folder), NUM_PATCHES, 7, with_s1=True, workers=1) == NUM_PATCHES
+    assert synthetic_patches.synthesize_archive(str(folder), NUM_PATCHES, 7, with_s1=True, workers=1) == NUM_PATCHES
     return folder
 
 
@@ -45,8 +45,8 @@ def archive_copy(archive, tmp_path):
 
 def test_names_match_the_archive_and_are_unique():
     # The first 20,000 and as many over the seam where the tiles are seen a second time.
-    indices = [*range(20000), *range(170000, 190000), synthesize.MAX_PATCHES - 1]
-    places = [synthesize.place_patch(3, index) for index in indices]
+    indices = [*range(20000), *range(170000, 190000), synthetic_patches.MAX_PATCHES - 1]
+    places = [synthetic_patches.place_patch(3, index) for index in indices]
     s2_names = {place.s2_name for place in places}
     s1_names = {place.s1_name for place in places}
     assert len(s2_names) == len(s1_names) == len(indices)
@@ -59,8 +59,13 @@ def test_names_match_the_archive_and_are_unique():
 
 
 def test_scenes_never_share_a_second():
-    scenes = range(0, 400 * synthesize.TILE_SIDE**2 * len(synthesize.TILES), synthesize.TILE_SIDE**2 * 11)
-    times = {(place.s2_acquired, place.tile): place.s2_name for place in (synthesize.place_patch(0, i) for i in scenes)}
+    scenes = range(
+        0, 400 * synthetic_patches.TILE_SIDE**2 * len(synthetic_patches.TILES), synthetic_patches.TILE_SIDE**2 * 11
+    )
+    times = {
+        (place.s2_acquired, place.tile): place.s2_name
+        for place in (synthetic_patches.place_patch(0, i) for i in scenes)
+    }
     assert len({acquired for acquired, _ in times}) == len(times)
 
 
@@ -92,15 +97,16 @@ def test_labels_are_drawn_as_often_as_in_the_archive():
 
 def test_files_are_read_back_bit_exact(archive):
     for index in range(NUM_PATCHES):
-        place, patch = synthesize.place_patch(7, index), synthesize.make_patch(7, index)
+        place, patch = synthetic_patches.place_patch(7, index), synthetic_patches.make_patch(7, index)
         for folder, name, bands in (
-            (synthesize.S2_FOLDER, place.s2_name, S2_ALL),
-            (synthesize.S1_FOLDER, place.s1_name, S1),
+            (synthetic_patches.S2_FOLDER, place.s2_name, S2_ALL),
+            (synthetic_patches.S1_FOLDER, place.s1_name, S1),
         ):
             assert len(list((archive / folder / name).iterdir())) == len(bands) + 1
             for band in bands:
                 path = archive / folder / name / f"{name}_{band}.tif"
-                pixels, crs_wkt, geotransform = geotiff.read_band(path, BANDS[band])
+                pixels = geotiff.read_band(path, BANDS[band])
+                crs_wkt, geotransform = geotiff.read_georeference(path)
                 np.testing.assert_array_equal(pixels, patch.bands[band])
                 assert f'"EPSG","326{place.tile[:2]}"' in crs_wkt
                 size_m = BANDS[band].resolution_m
@@ -129,18 +135,20 @@ def test_pixels_are_in_range_and_snow_and_cloud_are_bright():
 
 
 def test_lists_are_disjoint_and_cover_every_patch(archive):
-    with (archive / "lists" / synthesize.PAIRS_FILE).open(encoding="utf-8", newline="") as file:
+    with (archive / "lists" / synthetic_patches.PAIRS_FILE).open(encoding="utf-8", newline="") as file:
         pairs = list(csv.DictReader(file))
     assert list(pairs[0]) == ["s1_name", "s2_name", "country", "season"]
-    names = [name for file, _ in synthesize.GROUPS.values() for name in list_names(archive, file)]
+    names = [name for file, _ in synthetic_patches.GROUPS.values() for name in list_names(archive, file)]
     assert sorted(names) == sorted(pair["s2_name"] for pair in pairs) and len(set(names)) == NUM_PATCHES
-    assert set(names) == {path.name for path in (archive / synthesize.S2_FOLDER).iterdir()}
-    assert {pair["s1_name"] for pair in pairs} == {path.name for path in (archive / synthesize.S1_FOLDER).iterdir()}
+    assert set(names) == {path.name for path in (archive / synthetic_patches.S2_FOLDER).iterdir()}
+    assert {pair["s1_name"] for pair in pairs} == {
+        path.name for path in (archive / synthetic_patches.S1_FOLDER).iterdir()
+    }
 
 
 def test_groups_have_the_official_shares():
-    groups = [synthesize.draw_group(0, i, synthesize.place_patch(0, i).season) for i in range(4000)]
-    share = {name: groups.count(name) / len(groups) for name in synthesize.GROUPS}
+    groups = [synthetic_patches.draw_group(0, i, synthetic_patches.place_patch(0, i).season) for i in range(4000)]
+    share = {name: groups.count(name) / len(groups) for name in synthetic_patches.GROUPS}
     assert all(0.005 < share[name] < 0.07 for name in ("snow", "cloud", "no_19_class"))
     used = share["train"] + share["val"] + share["test"]
     assert share["train"] / used == pytest.approx(0.52, abs=0.04)
@@ -148,36 +156,36 @@ def test_groups_have_the_official_shares():
 
 
 def test_any_number_of_workers_makes_the_same_bytes(archive, tmp_path):
-    synthesize.synthesize_archive(str(tmp_path / "two"), NUM_PATCHES, 7, with_s1=True, workers=2)
+    synthetic_patches.synthesize_archive(str(tmp_path / "two"), NUM_PATCHES, 7, with_s1=True, workers=2)
     assert contents(tmp_path / "two") == contents(archive)
 
 
 def test_fewer_patches_are_the_first_of_more(archive, tmp_path):
-    synthesize.synthesize_archive(str(tmp_path / "few"), 4, 7, with_s1=False)
+    synthetic_patches.synthesize_archive(str(tmp_path / "few"), 4, 7, with_s1=False)
     few, more = contents(tmp_path / "few"), contents(archive)
-    patches = {path: pixels for path, pixels in few.items() if path.startswith(synthesize.S2_FOLDER)}
+    patches = {path: pixels for path, pixels in few.items() if path.startswith(synthetic_patches.S2_FOLDER)}
     assert len(patches) == 4 * 13
     assert all(more[path] == pixels for path, pixels in patches.items())
-    assert not (tmp_path / "few" / synthesize.S1_FOLDER).exists()
+    assert not (tmp_path / "few" / synthetic_patches.S1_FOLDER).exists()
 
 
 def test_another_seed_makes_other_patches():
-    assert synthesize.place_patch(0, 5).s2_name != synthesize.place_patch(1, 5).s2_name
-    assert (synthesize.make_patch(0, 5).bands["B02"] != synthesize.make_patch(1, 5).bands["B02"]).any()
+    assert synthetic_patches.place_patch(0, 5).s2_name != synthetic_patches.place_patch(1, 5).s2_name
+    assert (synthetic_patches.make_patch(0, 5).bands["B02"] != synthetic_patches.make_patch(1, 5).bands["B02"]).any()
 
 
 def test_a_second_run_makes_what_is_missing(archive, archive_copy):
     def run():
-        return synthesize.synthesize_archive(str(archive_copy), NUM_PATCHES, 7, with_s1=True)
+        return synthetic_patches.synthesize_archive(str(archive_copy), NUM_PATCHES, 7, with_s1=True)
 
-    places = [synthesize.place_patch(7, index) for index in range(3)]
-    s2_folder = archive_copy / synthesize.S2_FOLDER
+    places = [synthetic_patches.place_patch(7, index) for index in range(3)]
+    s2_folder = archive_copy / synthetic_patches.S2_FOLDER
     shutil.rmtree(s2_folder / places[0].s2_name)
     (s2_folder / places[1].s2_name / f"{places[1].s2_name}_B05.tif").unlink()
     half_written = s2_folder / f".{places[0].s2_name}.part"
     half_written.mkdir()
     (half_written / "rubbish.tif").write_bytes(b"II*")
-    shutil.rmtree(archive_copy / synthesize.S1_FOLDER / places[2].s1_name)
+    shutil.rmtree(archive_copy / synthetic_patches.S1_FOLDER / places[2].s1_name)
     (archive_copy / "lists" / "val.csv").unlink()
     assert run() == 3
     assert contents(archive_copy) == contents(archive)
@@ -187,16 +195,16 @@ def test_a_second_run_makes_what_is_missing(archive, archive_copy):
 @pytest.mark.parametrize(("num_patches", "seed", "with_s1"), [(13, 7, True), (12, 8, True), (12, 7, False)])
 def test_other_arguments_are_refused(archive, num_patches, seed, with_s1):
     with pytest.raises(ValueError, match=r"'seed': 7, 'num_patches': 12.*another --output_dir"):
-        synthesize.synthesize_archive(str(archive), num_patches, seed, with_s1=with_s1)
+        synthetic_patches.synthesize_archive(str(archive), num_patches, seed, with_s1=with_s1)
 
 
 def test_a_strange_folder_and_wrong_numbers_are_refused(tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(ValueError, match="not empty"):
-        synthesize.synthesize_archive(str(tmp_path), 2, 0, with_s1=False)
+        synthetic_patches.synthesize_archive(str(tmp_path), 2, 0, with_s1=False)
     for wrong in ({"num_patches": 0, "seed": 0}, {"num_patches": 1, "seed": -1}):
         with pytest.raises(ValueError, match="allowed are"):
-            synthesize.synthesize_archive(str(tmp_path / "new"), with_s1=False, **wrong)
+            synthetic_patches.synthesize_archive(str(tmp_path / "new"), with_s1=False, **wrong)
 
 
 def test_help_is_quick_and_an_error_is_one_line(archive):
@@ -246,8 +254,12 @@ def cross_validated_f1(features, labels):
 def test_labels_are_learnable_but_not_from_the_mean_of_one_band():
     means, features, labels = [], [], []
     for index in range(430):
-        if synthesize.draw_group(0, index, synthesize.place_patch(0, index).season) in ("train", "val", "test"):
-            patch = synthesize.make_patch(0, index)
+        if synthetic_patches.draw_group(0, index, synthetic_patches.place_patch(0, index).season) in (
+            "train",
+            "val",
+            "test",
+        ):
+            patch = synthetic_patches.make_patch(0, index)
             log_means, all_features = band_features(patch.bands)
             means.append(log_means)
             features.append(all_features)
