@@ -61,7 +61,7 @@ class TrainConfig:
     epochs: int = 30
     # Records of one optimiser step, over all ranks together; a multiple of the number of ranks.
     global_batch_size: int = 256
-    # Validation score that chooses the best checkpoint: a key of bigearth_tf.metrics.compute_scores.
+    # Validation score that chooses the best checkpoint: one of bigearth_tf.metrics.SELECTION_SCORES.
     best_metric: str = "macro_f1"
     # Decides initial weights, order and augmentation.
     seed: int = 42

@@ -12,6 +12,13 @@ from sklearn import metrics
 
 THRESHOLD = 0.5
 _AVERAGES = ("micro", "macro", "weighted", "samples")
+# Scores of which more is better: those that may choose the best checkpoint.
+SELECTION_SCORES = (
+    *(f"{average}_{score}" for average in _AVERAGES for score in ("precision", "recall", "f1", "f2", "jaccard")),
+    "micro_average_precision",
+    "macro_average_precision",
+    "subset_accuracy",
+)
 
 
 def compute_scores(labels: np.ndarray, probabilities: np.ndarray, threshold: float = THRESHOLD) -> dict[str, float]:

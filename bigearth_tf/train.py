@@ -25,7 +25,7 @@ from bigearth_tf.evaluate import Predictions, make_predict_step, predict_dataset
 from bigearth_tf.input_pipeline import make_eval_dataset, make_train_dataset, steps_per_epoch
 from bigearth_tf.labels import multi_hot
 from bigearth_tf.manifest import Manifest, read_manifest, write_text_atomically
-from bigearth_tf.metrics import compute_class_scores, compute_scores, most_frequent_labels
+from bigearth_tf.metrics import SELECTION_SCORES, compute_class_scores, compute_scores, most_frequent_labels
 from bigearth_tf.models import create_model
 from bigearth_tf.optimizers import make_optimizer
 from bigearth_tf.run_folder import RESULT_NAME, claim
@@ -43,6 +43,8 @@ def train(config: TrainConfig, workdir: str | os.PathLike, replica: Replica) -> 
         ValueError: The config does not fit the data, the ranks, or what the work folder already holds.
     """
     validate(config)
+    if config.best_metric not in SELECTION_SCORES:
+        raise ValueError(f"best_metric={config.best_metric!r}: unknown; allowed: {', '.join(SELECTION_SCORES)}.")
     workdir = Path(workdir)
     manifest = read_manifest(config.data.data_dir)
     bands = get_bands(config.data.bands)

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from bigearth_tf.metrics import compute_class_scores, compute_scores, most_frequent_labels
+from bigearth_tf.metrics import SELECTION_SCORES, compute_class_scores, compute_scores, most_frequent_labels
 
 LABELS = np.float32([[1, 0, 0], [1, 1, 0], [0, 0, 0], [1, 0, 0]])
 PROBABILITIES = np.float32([[0.9, 0.6, 0.1], [0.5, 0.2, 0.1], [0.1, 0.7, 0.1], [0.4, 0.1, 0.3]])
@@ -26,6 +26,10 @@ def test_hand_worked_numbers():
     assert scores["subset_accuracy"] == pytest.approx(0)
     # Class 0: ranked 0.9+, 0.5+, 0.4+, 0.1-: 1. Class 1: 0.7-, 0.6-, 0.2+: 1/3. Class 2 does not occur.
     assert scores["macro_average_precision"] == pytest.approx((1 + 1 / 3) / 2)
+
+
+def test_scores_that_may_choose_are_scores():
+    assert set(SELECTION_SCORES) == set(compute_scores(LABELS, PROBABILITIES)) - {"hamming_loss"}
 
 
 def test_class_scores():

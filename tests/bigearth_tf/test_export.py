@@ -1,0 +1,106 @@
+"""Does an exported model answer as the trained one, by band and class names that are its own?"""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from records import CLASS_NAMES, write_records
+
+from bigearth_tf.bands import get_bands
+from bigearth_tf.config import DataConfig, TrainConfig
+from bigearth_tf.distributed import Replica
+from bigearth_tf.export import CARD_NAME, export_run
+from bigearth_tf.predict import Predictor
+from bigearth_tf.run_folder import load_finished_run
+from bigearth_tf.train import train
+
+BANDS = "B03,B05,B02"  # Two native sizes, in no natural order.
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    root = tmp_path_factory.mktemp("run")
+    write_records(root / "records", {"train": 16, "val": 6, "test": 6}, bands=BANDS)
+    config = TrainConfig(
+        model_overrides={"resolution_px": 15, "width": 0.5},
+        data=DataConfig(data_dir=str(root / "records"), bands=BANDS),
+        epochs=1,
+        global_batch_size=8,
+    )
+    train(config, root / "workdir", Replica())
+    return root / "workdir"
+
+
+@pytest.fixture(scope="module")
+def exported(workdir):
+    return export_run(workdir, workdir.parent / "model")
+
+
+def make_patches(count):
+    rng = np.random.default_rng(0)
+    return [
+        {band.name: rng.integers(0, 4000, (band.size_px, band.size_px)).astype(band.dtype) for band in get_bands(BANDS)}
+        for _ in range(count)
+    ]
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_it_answers_as_the_trained_model_by_band_name(workdir, exported, count):
+    patches = make_patches(count)
+    predictor = Predictor(exported)
+    assert predictor.class_names == CLASS_NAMES
+    assert {band.name for band in predictor.bands} == set(BANDS.split(","))
+    batch = {name: np.stack([patch[name] for patch in patches]) for name in patches[0]}
+    expected = tf.sigmoid(load_finished_run(workdir).model(batch))
+    # Bands are told apart by name, whatever the order or what else is there.
+    shuffled = [{"B11": np.zeros((60, 60), np.uint16), **dict(reversed(patch.items()))} for patch in patches]
+    np.testing.assert_allclose(predictor(shuffled), expected, atol=1e-6)
+
+
+def test_it_needs_nothing_of_this_package(exported, tmp_path):
+    script = (
+        "import sys, numpy as np, tensorflow as tf\n"
+        "answer = tf.saved_model.load(sys.argv[1]).signatures['serving_default'](\n"
+        "    B03=tf.zeros([2, 120, 120], tf.uint16), B02=tf.zeros([2, 120, 120], tf.uint16),\n"
+        "    B05=tf.zeros([2, 60, 60], tf.uint16))\n"
+        "assert answer['probabilities'].shape == (2, 3)\n"
+        "assert not any(name.startswith('bigearth') for name in sys.modules)\n"
+        "print([name.decode() for name in answer['class_names'].numpy()])\n"
+    )
+    command = [sys.executable, "-c", script, str(exported)]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == str(list(CLASS_NAMES))
+
+
+def test_the_card_carries_what_a_user_must_know(workdir, exported):
+    card = json.loads((exported / CARD_NAME).read_text())
+    assert card["class_names"] == list(CLASS_NAMES)
+    assert card["inputs"]["B05"] == {
+        "name": "B05", "sensor": "S2", "resolution_m": 20, "size_px": 60, "dtype": "uint16",
+        "unit": "reflectance x 10000",
+    }  # fmt: skip
+    assert card["scores"]["test"] == json.loads((workdir / "result.json").read_text())["test"]
+    assert card["dataset"]["num_records"] == {"train": 16, "val": 6, "test": 6}
+    assert card["config"]["model_overrides"]["width"] == 0.5
+    assert "tensorflow" in str(card["versions"])
+    text = (exported / "README.md").read_text()
+    assert "| `B05` | S2 | [N, 60, 60] | uint16 | reflectance x 10000 |" in text
+
+
+def test_an_earlier_export_is_replaced_and_other_files_are_not(workdir, exported):
+    (exported / "stale").touch()
+    export_run(workdir, exported)
+    assert not (exported / "stale").exists()
+    assert not [path for path in exported.parent.iterdir() if path.name.startswith(".")]
+    with pytest.raises(ValueError, match="holds something other than an export"):
+        export_run(workdir, workdir)
+
+
+def test_what_is_no_model_or_lacks_a_band_is_told(exported, tmp_path):
+    with pytest.raises(FileNotFoundError, match="no SavedModel here"):
+        Predictor(tmp_path)
+    with pytest.raises(ValueError, match="takes band B05"):
+        Predictor(exported)([{"B02": np.zeros((120, 120), np.uint16), "B03": np.zeros((120, 120), np.uint16)}])

@@ -1,0 +1,64 @@
+"""Are real patches converted and read back bit by bit? Those of the installed package, and more where there are any."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from bigearth_tf.bands import BANDS, get_bands
+from bigearth_tf.example_schema import encode_example, parse_examples
+from bigearth_tf.labels import CLASSES_19, label_indices, translate
+from tfrecord_tools.conversion import convert
+from tfrecord_tools.geotiff import read_band
+from tfrecord_tools.sources.bigearthnet_v1 import find_patches, read_patch
+from tfrecord_tools.verification import verify
+
+
+@pytest.fixture(scope="module")
+def v1(shared_data):
+    return shared_data / "bigearthnet_v1"
+
+
+def read_all(folder, manifest):
+    """Returns patch id -> (bands, label indices) of every record of a data set."""
+    bands = get_bands(manifest.band_names)
+    found = {}
+    for shard in manifest.shards:
+        records = list(tf.data.TFRecordDataset(str(folder / shard.name)).as_numpy_iterator())
+        batch = parse_examples(tf.constant(records), bands, len(manifest.class_names))
+        for row, patch_id in enumerate(batch["patch_id"].numpy()):
+            pixels = {name: array[row].numpy() for name, array in batch["bands"].items()}
+            found[patch_id.decode()] = (pixels, tuple(np.flatnonzero(batch["labels"][row])))
+    return found
+
+
+def assert_equals_the_source(records, patches):
+    for patch_id, (pixels, labels) in records.items():
+        patch = patches[patch_id]
+        assert labels == label_indices(translate(patch.labels, "19"), CLASSES_19)
+        for name, array in pixels.items():
+            assert array.dtype == patch.bands[name].dtype
+            np.testing.assert_array_equal(array, patch.bands[name])
+
+
+@pytest.mark.parametrize("sensors", [("s2",), ("s1",), ("s2", "s1")])
+def test_the_real_v1_patches(v1, tmp_path, sensors):
+    folders = {"s2_dir": str(v1 / "BigEarthNet-v1.0"), "s1_dir": str(v1 / "BigEarthNet-S1-v1.0")}
+    folders = {name: folder for name, folder in folders.items() if name[:2] in sensors}
+    manifest = convert(output_dir=tmp_path / "out", partial_archive=True, num_shards=2, **folders)
+    assert verify(tmp_path / "out", manifest) == []
+    records = read_all(tmp_path / "out", manifest)
+    # Nine of each sensor and six pairs, one of them in seasonal snow.
+    assert len(records) == (5 if len(sensors) == 2 else 8)
+    assert manifest.exclusions["snow"] == 1
+    sources = [read_patch(*paths) for paths in find_patches(folders.get("s2_dir"), folders.get("s1_dir"))]
+    assert_equals_the_source(records, {patch.patch_id: patch for patch in sources})
+
+
+def test_the_real_v2_samples_go_through_a_record_unchanged(shared_data):
+    tifs = sorted((shared_data / "bigearthnet_v2").glob("BigEarthNet-S*/*/*/*.tif"))
+    pixels = {path.stem.rsplit("_", 1)[1]: read_band(path, BANDS[path.stem.rsplit("_", 1)[1]]) for path in tifs}
+    assert set(pixels) == set(BANDS)
+    record = encode_example("v2", (), pixels)
+    parsed = parse_examples(tf.constant([record]), get_bands(BANDS), 19)["bands"]
+    for name, array in pixels.items():
+        np.testing.assert_array_equal(parsed[name][0], array)
