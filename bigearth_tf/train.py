@@ -49,6 +49,8 @@ def train(config: TrainConfig, workdir: str | os.PathLike, replica: Replica) -> 
     manifest = read_manifest(config.data.data_dir)
     bands = get_bands(config.data.bands)
     manifest.require_bands(bands)
+    for split in ("train", "val", "test"):
+        manifest.split_shards(split)
     steps = steps_per_epoch(manifest, config.global_batch_size, replica)
     if replica.is_chief:
         claim(workdir, config, manifest, bands)

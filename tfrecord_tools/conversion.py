@@ -61,6 +61,7 @@ def convert(
     }
     options["plan_sha256"] = shards.plan_digest(plans, options)
     if _claim(output_dir, options):  # Complete already.
+        shutil.rmtree(output_dir / shards.WORK_DIR, ignore_errors=True)
         return read_manifest(output_dir)
     write = functools.partial(
         shards.write_shard,
@@ -101,10 +102,10 @@ def _claim(output_dir: Path, options: dict[str, object]) -> bool:
         held = read_manifest(output_dir).options
     elif plan_file.exists():
         held = json.loads(plan_file.read_text(encoding="utf-8"))
-    elif output_dir.exists() and any(output_dir.iterdir()):
+    elif output_dir.exists() and any(path.name != shards.WORK_DIR for path in output_dir.iterdir()):
         raise ValueError(f"{output_dir}: holds other files. Name a new or empty folder with --output_dir.")
     else:
-        plan_file.parent.mkdir(parents=True)
+        plan_file.parent.mkdir(parents=True, exist_ok=True)
         write_text_atomically(plan_file, json.dumps(options))
         held = options
     if held != options:

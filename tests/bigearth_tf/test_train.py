@@ -1,8 +1,10 @@
 """Does a run learn, go on where it stopped as if it never had, and end with the scores of its best weights?"""
 
 import dataclasses
+import importlib
 import json
 import shutil
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -12,13 +14,18 @@ from records import CLASS_NAMES, write_records
 
 from bigearth_tf import train as train_module
 from bigearth_tf.checkpoint import RunCheckpoints, restore_best
-from bigearth_tf.config import DataConfig, ScheduleConfig, TrainConfig
+from bigearth_tf.config import DataConfig, ScheduleConfig, TrainConfig, validate
 from bigearth_tf.distributed import Replica
 from bigearth_tf.evaluate import make_predict_step, predict_dataset
 from bigearth_tf.input_pipeline import make_eval_dataset
-from bigearth_tf.metrics import compute_scores
+from bigearth_tf.metrics import SELECTION_SCORES, compute_scores
+from bigearth_tf.models import create_model
+from bigearth_tf.optimizers import make_optimizer
 from bigearth_tf.run_folder import load_finished_run
+from bigearth_tf.schedules import make_schedule
 from bigearth_tf.train import train
+
+REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -159,10 +166,29 @@ def test_what_cannot_work_is_refused_before_anything_is_written(data, tmp_path):
         assert not (tmp_path / "workdir").exists()
 
 
+def test_a_data_set_without_a_test_split_is_refused_before_anything_is_written(tmp_path):
+    write_records(tmp_path / "records", {"train": 16, "val": 4})
+    with pytest.raises(ValueError, match="No split 'test' in this data set; it has train, val"):
+        train(make_config(tmp_path / "records"), tmp_path / "workdir", Replica())
+    assert not (tmp_path / "workdir").exists()
+
+
 def test_a_loss_that_is_not_finite_stops_the_run(data, tmp_path):
     config = make_config(data, schedule=ScheduleConfig(name="constant", peak=1e38))
     with pytest.raises(ValueError, match=r"epoch 1/4, step \d: the loss is (nan|inf). Lower schedule.peak"):
         train(config, tmp_path / "workdir", Replica())
+
+
+@pytest.mark.parametrize(
+    "path", sorted((REPOSITORY / "experiments" / "configs").glob("[a-z]*.py")), ids=lambda p: p.stem
+)
+def test_every_config_is_valid_and_builds(path):
+    config = importlib.import_module(f"experiments.configs.{path.stem}").get_config()
+    config.data.data_dir = "somewhere"
+    validate(config)
+    assert config.best_metric in SELECTION_SCORES
+    make_optimizer(config.optimizer, make_schedule(config.schedule, 10000))
+    create_model(config.model, bands=config.data.bands, num_classes=19, **config.model_overrides)
 
 
 def make_net(value):

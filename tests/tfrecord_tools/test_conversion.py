@@ -120,6 +120,15 @@ def test_an_interrupted_conversion_goes_on_and_ends_in_the_same_bytes(archive, r
     assert contents(tmp_path / "out") == contents(records)
 
 
+def test_a_conversion_killed_before_its_first_or_after_its_last_write_goes_on(archive, records, tmp_path):
+    (tmp_path / "out" / shards.WORK_DIR).mkdir(parents=True)
+    run(archive, tmp_path / "out")
+    assert contents(tmp_path / "out") == contents(records)
+    (tmp_path / "out" / shards.WORK_DIR).mkdir()
+    run(archive, tmp_path / "out")
+    assert contents(tmp_path / "out") == contents(records)
+
+
 def test_a_finished_conversion_is_not_done_again(archive, records):
     before = {path.name: path.stat().st_mtime_ns for path in records.iterdir()}
     run(archive, records)
