@@ -8,41 +8,40 @@ Level-2A, so that B10 (cirrus) is absent. Mean and standard deviation are those 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 PATCH_EXTENT_M = 1200
 
 
 @dataclasses.dataclass(frozen=True)
 class Band:
-    """One measurement of a patch.
+    """One measurement of a patch, [size_px, size_px] pixels at native resolution.
 
     `dtype` is the storage type, always little-endian. `unit` is the unit of the stored value: `reflectance x 10000`
-    ("digital number", DN) for Sentinel-2, `dB` for Sentinel-1. `mean` and `std` are in that unit.
+    ("digital number", DN) for Sentinel-2, `dB` for Sentinel-1. `mean` and `std` are in that unit, None where they are
+    not known yet.
     """
 
     name: str
     sensor: str
     resolution_m: int
+    size_px: int
     dtype: str
     unit: str
-    mean: float
-    std: float
-
-    @property
-    def size_px(self) -> int:
-        """Pixels along one side of a patch at native resolution."""
-        return PATCH_EXTENT_M // self.resolution_m
+    mean: float | None
+    std: float | None
 
 
 def _s2(name: str, resolution_m: int, mean: float, std: float) -> Band:
-    return Band(name, "S2", resolution_m, "uint16", "reflectance x 10000", mean, std)
+    size_px = PATCH_EXTENT_M // resolution_m
+    return Band(name, "S2", resolution_m, size_px, "uint16", "reflectance x 10000", mean, std)
 
 
 def _s1(name: str, mean: float, std: float) -> Band:
-    return Band(name, "S1", 10, "float32", "dB", mean, std)
+    return Band(name, "S1", 10, PATCH_EXTENT_M // 10, "float32", "dB", mean, std)
 
 
+# The bands of BigEarthNet. Data sets of other patch sizes have rows of their own (bigearth_tf/datasets/).
 BANDS: dict[str, Band] = {
     band.name: band
     for band in (
@@ -77,8 +76,12 @@ BAND_SETS: dict[str, tuple[str, ...]] = {
 }
 
 
-def get_bands(names: str | Iterable[str]) -> tuple[Band, ...]:
+def get_bands(names: str | Iterable[str], table: Mapping[str, Band] = BANDS) -> tuple[Band, ...]:
     """Returns the rows of a band set ("S2"), or of band names ("B04,B03,B02", or a sequence), in the order given.
+
+    Args:
+        names: What to look up.
+        table: Rows by name: those of BigEarthNet, or of another data set.
 
     Raises:
         ValueError: A name is no band or band set, or is given twice.
@@ -86,12 +89,12 @@ def get_bands(names: str | Iterable[str]) -> tuple[Band, ...]:
     if isinstance(names, str):
         names = BAND_SETS.get(names) or names.split(",")
     names = tuple(names)
-    unknown = [name for name in names if name not in BANDS]
+    unknown = [name for name in names if name not in table]
     if unknown or not names:
         raise ValueError(
-            f"Unknown band {', '.join(map(repr, unknown))}; allowed are the sets {', '.join(BAND_SETS)} "
-            f"and the bands {', '.join(BANDS)}."
+            f"Unknown band {', '.join(map(repr, unknown))}; allowed are the bands {', '.join(table)} "
+            f"and the sets {', '.join(BAND_SETS)} of them."
         )
     if len(set(names)) != len(names):
         raise ValueError(f"A band is named twice in {', '.join(names)}; name each once.")
-    return tuple(BANDS[name] for name in names)
+    return tuple(table[name] for name in names)

@@ -1,11 +1,12 @@
 """What are the bytes of one record? The encoder and the parser of the tf.train.Example, side by side.
 
-| feature          | type       | content                                                                       |
-|------------------|------------|-------------------------------------------------------------------------------|
-| `schema_version` | int64 [1]  | `SCHEMA_VERSION`                                                              |
-| `patch_id`       | bytes [1]  | UTF-8 name of the patch                                                       |
-| `labels`         | int64 [n]  | ascending indices into the class names of the manifest; n may be 0             |
-| one per band     | bytes [1]  | the band's pixels, row-major, little-endian, native size and storage type     |
+| feature           | type      | content                                                                     |
+|-------------------|-----------|-----------------------------------------------------------------------------|
+| `schema_version`  | int64 [1] | `SCHEMA_VERSION`                                                            |
+| `patch_id`        | bytes [1] | UTF-8 name of the patch                                                     |
+| `labels`          | int64 [n] | ascending indices into the class names of the manifest; n may be 0          |
+| one per band      | bytes [1] | the band's pixels, row-major, little-endian, native size and storage type   |
+| one per attribute | bytes [1] | a text such as the country; the manifest names them, a record may lack them |
 
 Bytes rather than int64 lists: as small on disk, and several times cheaper to write and to parse.
 """
@@ -18,17 +19,25 @@ import numpy as np
 import tensorflow as tf
 from google.protobuf import message
 
-from bigearth_tf.bands import BANDS, Band
+from bigearth_tf.bands import Band
 from bigearth_tf.manifest import SCHEMA_VERSION
 
 
-def encode_example(patch_id: str, label_indices: Sequence[int], bands: Mapping[str, np.ndarray]) -> bytes:
+def encode_example(
+    patch_id: str,
+    label_indices: Sequence[int],
+    pixels: Mapping[str, np.ndarray],
+    bands: Sequence[Band],
+    attributes: Mapping[str, str] | None = None,
+) -> bytes:
     """Returns a serialised tf.train.Example of one patch.
 
     Args:
         patch_id: Name of the patch.
         label_indices: Indices into the class names of the manifest.
-        bands: Band name -> native array [size_px, size_px] in storage type.
+        pixels: Band name -> native array [size_px, size_px] in storage type.
+        bands: Rows of the bands to store.
+        attributes: Name -> text.
 
     Raises:
         ValueError: An array has another shape or type than the row of its band.
@@ -38,15 +47,17 @@ def encode_example(patch_id: str, label_indices: Sequence[int], bands: Mapping[s
     feature["schema_version"].int64_list.value.append(SCHEMA_VERSION)
     feature["patch_id"].bytes_list.value.append(patch_id.encode())
     feature["labels"].int64_list.value.extend(sorted(label_indices))
-    for name, pixels in bands.items():
-        band = BANDS[name]
-        if pixels.shape != (band.size_px, band.size_px) or pixels.dtype.name != band.dtype:
+    for band in bands:
+        array = pixels[band.name]
+        if array.shape != (band.size_px, band.size_px) or array.dtype.name != band.dtype:
             raise ValueError(
-                f"Band {name} of {patch_id} is {pixels.dtype.name} {list(pixels.shape)}; "
+                f"Band {band.name} of {patch_id} is {array.dtype.name} {list(array.shape)}; "
                 f"expected {band.dtype} [{band.size_px}, {band.size_px}]."
             )
-        little_endian = pixels.astype(pixels.dtype.newbyteorder("<"), copy=False)
-        feature[name].bytes_list.value.append(little_endian.tobytes())
+        little_endian = array.astype(array.dtype.newbyteorder("<"), copy=False)
+        feature[band.name].bytes_list.value.append(little_endian.tobytes())
+    for name, text in (attributes or {}).items():
+        feature[name].bytes_list.value.append(text.encode())
     return example.SerializeToString(deterministic=True)
 
 
@@ -79,7 +90,9 @@ def _decode_band(raw: tf.Tensor, band: Band) -> tf.Tensor:
     return tf.reshape(pixels, [-1, band.size_px, band.size_px])
 
 
-def check_record(serialized: bytes, bands: Sequence[Band], num_classes: int) -> tuple[str, tuple[int, ...]]:
+def check_record(
+    serialized: bytes, bands: Sequence[Band], num_classes: int, attributes: Sequence[str] = ()
+) -> tuple[str, tuple[int, ...]]:
     """Returns the patch id and the label indices of one record after holding every feature against the schema.
 
     Raises:
@@ -92,8 +105,8 @@ def check_record(serialized: bytes, bands: Sequence[Band], num_classes: int) -> 
         raise ValueError(f"not a tf.train.Example ({error})") from error
     feature = example.features.feature
     expected = {"schema_version", "patch_id", "labels"} | {band.name for band in bands}
-    if set(feature) != expected:
-        raise ValueError(f"features {sorted(set(feature) ^ expected)} are missing or unexpected")
+    if set(feature) - set(attributes) != expected:
+        raise ValueError(f"features {sorted((set(feature) - set(attributes)) ^ expected)} are missing or unexpected")
     version = list(feature["schema_version"].int64_list.value)
     if version != [SCHEMA_VERSION]:
         raise ValueError(f"schema version {version}, this code reads [{SCHEMA_VERSION}]")

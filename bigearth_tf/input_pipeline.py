@@ -61,7 +61,7 @@ def make_train_dataset(
     if whole_shards:
         shards = shards[replica.rank :: replica.world_size]
     shards = [shards[index] for index in np.random.default_rng([seed, epoch]).permutation(len(shards))]
-    records = _read(folder, shards)
+    records = _read(folder, shards, manifest.compression)
     if not whole_shards:
         records = records.shard(replica.world_size, replica.rank)
     mean_bytes = sum(shard.num_bytes for shard in shards) / sum(shard.num_records for shard in shards)
@@ -88,7 +88,7 @@ def make_eval_dataset(
     replica: Replica,
 ) -> tf.data.Dataset:
     """Returns this rank's records of a split, each once and in stable order; padding of the last batch is masked."""
-    records = _read(folder, manifest.split_shards(split)).shard(replica.world_size, replica.rank)
+    records = _read(folder, manifest.split_shards(split), manifest.compression).shard(replica.world_size, replica.rank)
     return (
         records.batch(batch_size)
         .map(lambda batch: _parse(batch, bands, manifest, batch_size), num_parallel_calls=tf.data.AUTOTUNE)
@@ -109,10 +109,10 @@ def _num_records(shards: Sequence[Shard], replica: Replica) -> int:
     return (total - replica.rank + replica.world_size - 1) // replica.world_size
 
 
-def _read(folder: str | os.PathLike, shards: Sequence[Shard]) -> tf.data.Dataset:
+def _read(folder: str | os.PathLike, shards: Sequence[Shard], compression: str) -> tf.data.Dataset:
     paths = [os.fspath(Path(folder) / shard.name) for shard in shards]
     return tf.data.Dataset.from_tensor_slices(paths).interleave(
-        tf.data.TFRecordDataset,
+        lambda path: tf.data.TFRecordDataset(path, compression),
         cycle_length=min(_CONCURRENT_SHARDS, len(paths)),
         num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=True,

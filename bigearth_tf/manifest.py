@@ -8,11 +8,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bigearth_tf.bands import BANDS, Band
+from bigearth_tf.bands import Band, get_bands
 
 MANIFEST_NAME = "manifest.json"
 SCHEMA_VERSION = 1
@@ -35,9 +34,11 @@ class Shard:
 class Manifest:
     """Everything a reader must know of a data set.
 
-    `bands` are rows as stored (name, sensor, resolution_m, size_px, dtype, unit), in the order of the records.
-    `class_names` give label indices their meaning. `label_kind` is "multi" or "single". `exclusions` counts, by
-    reason, the patches of the source that were left out. `options` are those that decide the bytes.
+    `bands` are rows as stored, in the order of the records; their mean and std may be None. `class_names` give label
+    indices their meaning. `label_kind` is "multi" or "single". `attributes` name further texts that a record may hold,
+    such as "country". `compression` is "" or "GZIP". `exclusions` counts, by reason, the patches of the source that
+    were left out on purpose; `problems` are the broken ones that were tolerated. `options` are those that decide the
+    bytes.
     """
 
     schema_version: int
@@ -46,16 +47,14 @@ class Manifest:
     licence: str
     label_kind: str
     class_names: tuple[str, ...]
-    bands: tuple[dict[str, Any], ...]
+    bands: tuple[Band, ...]
+    attributes: tuple[str, ...]
+    compression: str
     shards: tuple[Shard, ...]
     exclusions: dict[str, int]
+    problems: tuple[dict[str, str], ...]
     options: dict[str, Any]
     versions: dict[str, str]
-
-    @property
-    def band_names(self) -> tuple[str, ...]:
-        """Names of the stored bands, in their order."""
-        return tuple(row["name"] for row in self.bands)
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -81,33 +80,30 @@ class Manifest:
         """Returns, for each class, the number of records of a split that carry it."""
         return tuple(sum(counts) for counts in zip(*(shard.class_counts for shard in self.split_shards(split))))
 
-    def require_bands(self, bands: Sequence[Band]) -> None:
-        """Checks that every band is stored, as its row in `bigearth_tf.bands` says.
+    def summary(self) -> str:
+        """Returns a line a split, a reason for leaving patches out, and the broken patches, for people."""
+        lines = [
+            f"{split}: {self.num_records(split)} records in {len(self.split_shards(split))} shards"
+            for split in self.splits
+        ]
+        lines += [f"left out, {reason}: {count}" for reason, count in self.exclusions.items()]
+        lines += [f"broken and tolerated: {len(self.problems)}"] if self.problems else []
+        return "\n".join(lines)
+
+    def select_bands(self, names: str) -> tuple[Band, ...]:
+        """Returns the stored rows of a band set or of band names.
 
         Raises:
-            ValueError: A band is not stored, or is stored otherwise.
+            ValueError: A band is not stored, or has no mean and standard deviation yet.
         """
-        stored = {row["name"]: row for row in self.bands}
-        for band in bands:
-            if band.name not in stored:
-                raise ValueError(
-                    f"Band {band.name} is not in this data set, which has {', '.join(stored)}; "
-                    "choose other bands, or convert again with them."
-                )
-            if stored[band.name] != band_row(band):
-                raise ValueError(f"Band {band.name} is stored as {stored[band.name]}, expected {band_row(band)}.")
-
-
-def band_row(band: Band) -> dict[str, Any]:
-    """Returns what a manifest or a model card says of a band."""
-    return {
-        "name": band.name,
-        "sensor": band.sensor,
-        "resolution_m": band.resolution_m,
-        "size_px": band.size_px,
-        "dtype": band.dtype,
-        "unit": band.unit,
-    }
+        bands = get_bands(names, {band.name: band for band in self.bands})
+        unknown = [band.name for band in bands if band.mean is None or not band.std]
+        if unknown:
+            raise ValueError(
+                f"Band {', '.join(unknown)} of {self.dataset} has no mean and standard deviation yet: "
+                "`python -m tfrecord_tools.band_stats --write` works them out."
+            )
+        return bands
 
 
 def write_manifest(manifest: Manifest, folder: str | os.PathLike) -> None:
@@ -141,7 +137,7 @@ def read_manifest(folder: str | os.PathLike) -> Manifest:
             "a conversion that was interrupted is finished by running it again."
         )
     try:
-        manifest = _from_json(json.loads(path.read_text(encoding="utf-8")))
+        manifest = manifest_from_json(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{path}: not a manifest that this version reads ({error!r}). Convert again.") from error
     for shard in manifest.shards:
@@ -155,15 +151,19 @@ def read_manifest(folder: str | os.PathLike) -> Manifest:
     return manifest
 
 
-def _from_json(content: dict[str, Any]) -> Manifest:
-    shards = tuple(Shard(**{**row, "class_counts": tuple(row["class_counts"])}) for row in content.pop("shards"))
-    class_names, bands = tuple(content.pop("class_names")), tuple(content.pop("bands"))
-    manifest = Manifest(shards=shards, class_names=class_names, bands=bands, **content)
+def manifest_from_json(content: dict[str, Any]) -> Manifest:
+    """Returns the manifest that a file's content stands for.
+
+    Raises:
+        ValueError, TypeError, KeyError: It is not of this version's form.
+    """
+    rows = content.pop("shards")
+    shards = tuple(Shard(**{**row, "class_counts": tuple(row["class_counts"])}) for row in rows)
+    bands = tuple(Band(**row) for row in content.pop("bands"))
+    sequences = {key: tuple(content.pop(key)) for key in ("class_names", "attributes", "problems")}
+    manifest = Manifest(shards=shards, bands=bands, **sequences, **content)  # type: ignore[arg-type]
     if manifest.schema_version != SCHEMA_VERSION:
         raise ValueError(f"schema version {manifest.schema_version}, this code reads {SCHEMA_VERSION}")
-    unknown = [name for name in manifest.band_names if name not in BANDS]
-    if unknown:
-        raise ValueError(f"unknown bands {unknown}")
     wrong = [shard.name for shard in shards if os.path.basename(shard.name) != shard.name]
     if wrong:
         raise ValueError(f"shards {wrong} are not in this folder")

@@ -8,31 +8,26 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
-from bigearth_tf.bands import Band, get_bands
-
 
 class Predictor:
-    """An exported SavedModel. `bands` are what it takes, in alphabetical order; `class_names` what it answers."""
+    """An exported SavedModel: `inputs` maps the bands that it takes to (size_px, dtype); it answers `class_names`."""
 
     def __init__(self, folder: str | os.PathLike) -> None:
         """Loads the model.
 
         Raises:
             FileNotFoundError: The folder holds no SavedModel.
-            ValueError: Its signature is not that of `bigearth_tf.export`.
         """
         folder = os.fspath(folder)
         if not tf.saved_model.contains_saved_model(folder):
             raise FileNotFoundError(f"{folder}: no SavedModel here. `python -m experiments.export` writes one.")
         self._model = tf.saved_model.load(folder)  # It owns the variables that the signature uses.
         self._signature = self._model.signatures["serving_default"]
-        inputs = self._signature.structured_input_signature[1]
-        self.bands: tuple[Band, ...] = get_bands(sorted(inputs))
-        for band in self.bands:
-            spec = inputs[band.name]
-            if spec.shape.as_list()[1:] != [band.size_px] * 2 or spec.dtype.name != band.dtype:
-                raise ValueError(f"{folder}: takes band {band.name} as {spec}, not as stored.")
-        nothing = {band.name: np.zeros((1, band.size_px, band.size_px), band.dtype) for band in self.bands}
+        specs = self._signature.structured_input_signature[1]
+        self.inputs: dict[str, tuple[int, str]] = {
+            name: (spec.shape[1], spec.dtype.name) for name, spec in sorted(specs.items())
+        }
+        nothing = {name: np.zeros((1, size_px, size_px), dtype) for name, (size_px, dtype) in self.inputs.items()}
         names = self._signature(**_tensors(nothing))["class_names"].numpy()
         self.class_names: tuple[str, ...] = tuple(name.decode() for name in names)
 
@@ -40,13 +35,16 @@ class Predictor:
         """Returns probabilities float32 [N, K] of N patches, each band name -> [size_px, size_px] as stored.
 
         Raises:
-            ValueError: A patch lacks a band that the model takes.
+            ValueError: A patch lacks a band that the model takes, or has it in another size or type.
         """
         for patch in patches:
-            missing = [band.name for band in self.bands if band.name not in patch]
-            if missing:
-                raise ValueError(f"The model takes band {', '.join(missing)}, the patch has {', '.join(patch)}.")
-        batch = {band.name: np.stack([patch[band.name] for patch in patches]) for band in self.bands}
+            for name, (size_px, dtype) in self.inputs.items():
+                found = f"{patch[name].dtype} {list(patch[name].shape)}" if name in patch else "missing"
+                if found != f"{dtype} [{size_px}, {size_px}]":
+                    raise ValueError(
+                        f"The model takes band {name} as {dtype} [{size_px}, {size_px}]; of this patch it is {found}."
+                    )
+        batch = {name: np.stack([patch[name] for patch in patches]) for name in self.inputs}
         return self._signature(**_tensors(batch))["probabilities"].numpy()
 
 

@@ -16,10 +16,10 @@ from typing import Any
 
 import keras
 
-from bigearth_tf.bands import Band, get_bands
+from bigearth_tf.bands import Band
 from bigearth_tf.checkpoint import restore_best
 from bigearth_tf.config import TrainConfig
-from bigearth_tf.manifest import Manifest, band_row, write_text_atomically
+from bigearth_tf.manifest import Manifest, write_text_atomically
 from bigearth_tf.models import create_model
 from bigearth_tf.runtime import git_commit, package_versions
 
@@ -62,7 +62,7 @@ def _settings(config: TrainConfig, manifest: Manifest, bands: tuple[Band, ...]) 
         "licence": manifest.licence,
         "label_kind": manifest.label_kind,
         "class_names": list(manifest.class_names),
-        "bands": [band_row(band) for band in bands],
+        "bands": [dataclasses.asdict(band) for band in bands],
         "num_records": {split: manifest.num_records(split) for split in manifest.splits},
         "shards_sha256": hashlib.sha256(json.dumps(shards).encode()).hexdigest(),
     }
@@ -85,7 +85,6 @@ def load_finished_run(workdir: str | os.PathLike) -> FinishedRun:
 
     Raises:
         FileNotFoundError: The run has not ended, or its checkpoint is gone.
-        ValueError: Its bands are not those of this code.
     """
     workdir = Path(workdir)
     for name in (CONFIG_NAME, RESULT_NAME):
@@ -95,10 +94,7 @@ def load_finished_run(workdir: str | os.PathLike) -> FinishedRun:
                 "`python -m experiments.train` with the same arguments ends one that was interrupted."
             )
     settings = json.loads((workdir / CONFIG_NAME).read_text(encoding="utf-8"))
-    rows = settings["dataset"]["bands"]
-    bands = get_bands(row["name"] for row in rows)
-    if [band_row(band) for band in bands] != rows:
-        raise ValueError(f"{workdir / CONFIG_NAME}: trained on bands {rows}, this code knows them otherwise.")
+    bands = tuple(Band(**row) for row in settings["dataset"]["bands"])
     class_names = tuple(settings["dataset"]["class_names"])
     config = settings["config"]
     model = create_model(config["model"], bands=bands, num_classes=len(class_names), **config["model_overrides"])

@@ -17,7 +17,6 @@ from absl import logging
 
 from bigearth_tf import distributed, losses
 from bigearth_tf.augmentation import random_symmetry
-from bigearth_tf.bands import get_bands
 from bigearth_tf.checkpoint import RunCheckpoints, restore_best
 from bigearth_tf.config import TrainConfig, validate
 from bigearth_tf.distributed import Replica
@@ -47,8 +46,9 @@ def train(config: TrainConfig, workdir: str | os.PathLike, replica: Replica) -> 
         raise ValueError(f"best_metric={config.best_metric!r}: unknown; allowed: {', '.join(SELECTION_SCORES)}.")
     workdir = Path(workdir)
     manifest = read_manifest(config.data.data_dir)
-    bands = get_bands(config.data.bands)
-    manifest.require_bands(bands)
+    if manifest.label_kind != "multi":
+        raise ValueError(f"{config.data.data_dir}: single-label data; only multi-label data can be trained on yet.")
+    bands = manifest.select_bands(config.data.bands)
     for split in ("train", "val", "test"):
         manifest.split_shards(split)
     steps = steps_per_epoch(manifest, config.global_batch_size, replica)

@@ -37,12 +37,12 @@ def steps(root: str, num_patches: int) -> list[tuple[str, str]]:
         ),
         (
             "Convert the real patches by the official lists, which leave out a snowy one",
-            f"tfrecord_tools.convert --s2_dir={real}/BigEarthNet-v1.0 --s1_dir={real}/BigEarthNet-S1-v1.0 "
+            f"tfrecord_tools.convert --s2={real}/BigEarthNet-v1.0 --s1={real}/BigEarthNet-S1-v1.0 "
             f"--output_dir={root}/records/real --partial_archive",
         ),
         (
             "Convert the synthetic patches by their own lists",
-            f"tfrecord_tools.convert --s2_dir={synthetic}/BigEarthNet-v1.0 --s1_dir={synthetic}/BigEarthNet-S1-v1.0 "
+            f"tfrecord_tools.convert --s2={synthetic}/BigEarthNet-v1.0 --s1={synthetic}/BigEarthNet-S1-v1.0 "
             f"--lists_dir={synthetic}/lists --output_dir={root}/records/synthetic --num_shards=4",
         ),
         ("Read the records again and check them", f"tfrecord_tools.verify --data_dir={root}/records/synthetic"),
@@ -54,7 +54,7 @@ def steps(root: str, num_patches: int) -> list[tuple[str, str]]:
         ("Export the model", f"experiments.export --workdir={root}/train --output_dir={root}/model"),
         (
             "Name the land cover of the real patches with the exported model alone",
-            f"experiments.predict --model_dir={root}/model --s2_dir={real}/BigEarthNet-v1.0 "
+            f"experiments.predict --model_dir={root}/model --s2={real}/BigEarthNet-v1.0 "
             f"--output_dir={root}/predictions",
         ),
     ]

@@ -1,6 +1,6 @@
 """Names the land cover of patch folders with an exported model alone.
 
-    python -m experiments.predict --model_dir=runs/demo/model --s2_dir=BigEarthNet-v1.0 --output_dir=predictions
+    python -m experiments.predict --model_dir=runs/demo/model --s2=BigEarthNet-v1.0 --output_dir=predictions
 
 Prints each patch's classes with their probabilities beside its true labels, and writes `predictions.csv` and a contact
 sheet, `predictions.png`.
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
     from tfrecord_tools.patch import Patch
 
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder of the SavedModel.", required=True)
-_S2_DIR = flags.DEFINE_string("s2_dir", None, "Folder of Sentinel-2 patches of BigEarthNet v1.")
-_S1_DIR = flags.DEFINE_string("s1_dir", None, "Folder of Sentinel-1 patches, alone or as mates of the others.")
+_S2 = flags.DEFINE_string("s2", None, "Folder or tar of Sentinel-2 patches of BigEarthNet v1.")
+_S1 = flags.DEFINE_string("s1", None, "Folder or tar of Sentinel-1 patches, alone or as mates of the others.")
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder for predictions.csv and predictions.png.", required=True)
 _LIMIT = flags.DEFINE_integer("limit", 100, "Patches at most, in the order of their names.", lower_bound=1)
 
 
 def main() -> None:
     """Predicts, as the flags say."""
-    if not _S2_DIR.value and not _S1_DIR.value:
-        raise ValueError("Name the patches with --s2_dir, --s1_dir, or both.")
+    if not _S2.value and not _S1.value:
+        raise ValueError("Name the patches with --s2, --s1, or both.")
     # TensorFlow, GDAL and matplotlib are loaded here: --help must not wait for them.
     from bigearth_tf.metrics import THRESHOLD
     from bigearth_tf.predict import Predictor
@@ -41,9 +41,9 @@ def main() -> None:
     from tfrecord_tools.sources.bigearthnet_v1 import find_patches, read_patch
 
     predictor = Predictor(_MODEL_DIR.value)
-    patches = [read_patch(*folders) for folders in find_patches(_S2_DIR.value, _S1_DIR.value)[: _LIMIT.value]]
+    patches = [read_patch(*folders) for folders in find_patches(_S2.value, _S1.value)[: _LIMIT.value]]
     if not patches:
-        raise ValueError(f"No pair of mates in {_S2_DIR.value} and {_S1_DIR.value}.")
+        raise ValueError(f"No pair of mates in {_S2.value} and {_S1.value}.")
     probabilities = predictor([patch.bands for patch in patches])
     truths = [_true_labels(patch, predictor.class_names) for patch in patches]
     for patch, row, truth in zip(patches, probabilities, truths):

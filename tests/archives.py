@@ -8,11 +8,17 @@ from pathlib import Path
 import numpy as np
 
 from bigearth_tf.bands import BANDS, S1, S2_ALL, Band
+from tfrecord_tools.archive import Folder
 from tfrecord_tools.geotiff import utm_wkt, write_band
 from tfrecord_tools.patch_lists import EXCLUSION_LISTS, SPLITS
 
 S2_NAMES = tuple(f"S2A_MSIL2A_20170613T101031_{row}_{row + 1}" for row in range(30))
 S1_NAMES = tuple(f"S1A_IW_GRDH_1SDV_20170613T165043_33UUP_{row}_{row + 1}" for row in range(30))
+
+
+def folder_of(path: Path) -> Folder:
+    """The place of a patch folder, as sources take it."""
+    return Folder(str(path.parent), path.name)
 
 
 def constant_pixels(band: Band) -> np.ndarray:

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from bigearth_tf.bands import BANDS, get_bands
+from bigearth_tf.bands import get_bands
 from bigearth_tf.example_schema import encode_example
-from bigearth_tf.manifest import Manifest, Shard, band_row, write_manifest
+from bigearth_tf.manifest import Manifest, Shard, write_manifest
 from tfrecord_tools.shards import file_sha256
 
 CLASS_NAMES = ("dark", "bright", "striped")
@@ -38,7 +38,7 @@ def write_records(folder: Path, counts: dict[str, int], num_shards: int = 2, ban
                 for number in numbers:
                     labels = {number % 2} | ({2} if number % 3 == 0 else set())
                     pixels = {band.name: learnable_pixels(band, labels, rng) for band in rows}
-                    writer.write(encode_example(f"{split}_{number:03d}", sorted(labels), pixels))
+                    writer.write(encode_example(f"{split}_{number:03d}", sorted(labels), pixels, rows))
                     for label in labels:
                         class_counts[label] += 1
             path = folder / name
@@ -50,9 +50,12 @@ def write_records(folder: Path, counts: dict[str, int], num_shards: int = 2, ban
         licence="none",
         label_kind="multi",
         class_names=CLASS_NAMES,
-        bands=tuple(band_row(BANDS[band.name]) for band in rows),
+        bands=rows,
+        attributes=(),
+        compression="",
         shards=tuple(shards),
         exclusions={},
+        problems=(),
         options={},
         versions={},
     )

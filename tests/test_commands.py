@@ -52,15 +52,15 @@ def test_help_explains_the_command_and_loads_nothing_heavy(command):
 @pytest.mark.parametrize(
     ("command", "arguments", "message"),
     [
-        ("tfrecord_tools.convert", ["--output_dir=x"], "error: Name the patches with --s2_dir, --s1_dir, or both."),
-        ("tfrecord_tools.convert", ["--output_dir=x", "--s2_dir=nowhere"], "error: nowhere: no such folder"),
-        ("tfrecord_tools.convert", ["--output_dir=x", "--s2_dir=y", "--exclude=fog"], "error: --exclude=fog: unknown"),
+        ("tfrecord_tools.convert", ["--output_dir=x"], "error: Name the patches with --s2, --s1, or both"),
+        ("tfrecord_tools.convert", ["--output_dir=x", "--s2=nowhere"], "error: nowhere: no such folder or tar"),
+        ("tfrecord_tools.convert", ["--output_dir=x", "--s2=y", "--exclude=fog"], "error: --exclude=fog: unknown"),
         ("tfrecord_tools.convert", ["--output_dir=x", "stray"], "Unexpected arguments: stray"),
         ("tfrecord_tools.verify", ["--data_dir=nowhere"], "error: nowhere/manifest.json: there is no manifest"),
         ("experiments.train", ["--config=experiments/configs/demo.py", "--workdir=x", "--config.epoch=3"], "epoch"),
         ("experiments.train", ["--config=experiments/configs/demo.py", "--workdir=x", "--data_dir=nowhere"], "nowhere"),
         ("experiments.export", ["--workdir=nowhere", "--output_dir=x"], "error: nowhere/config.json: missing"),
-        ("experiments.predict", ["--model_dir=nowhere", "--s2_dir=y", "--output_dir=x"], "nowhere: no SavedModel"),
+        ("experiments.predict", ["--model_dir=nowhere", "--s2=y", "--output_dir=x"], "nowhere: no SavedModel"),
     ],
 )  # fmt: skip
 def test_a_user_error_is_one_message_without_a_traceback(command, arguments, message):
@@ -81,7 +81,7 @@ def test_a_conversion_killed_again_and_again_ends_in_the_same_bytes(tmp_path):
     for index in range(20):
         write_pair(tmp_path, index, ["Pastures"])
     write_lists(tmp_path / "lists", {"train": list(range(12)), "val": list(range(12, 16)), "test": [16, 17, 18, 19]})
-    arguments = [f"--s2_dir={tmp_path / 's2'}", f"--lists_dir={tmp_path / 'lists'}", "--num_shards=4"]
+    arguments = [f"--s2={tmp_path / 's2'}", f"--lists_dir={tmp_path / 'lists'}", "--num_shards=4"]
     assert run("tfrecord_tools.convert", *arguments, f"--output_dir={tmp_path / 'whole'}").returncode == 0
     killed = tmp_path / "killed"
     command = [sys.executable, "-m", "tfrecord_tools.convert", *arguments, f"--output_dir={killed}", "--workers=1"]
@@ -111,7 +111,7 @@ def test_the_main_job_from_synthetic_patches_to_named_land_cover(tmp_path):
     assert done("tfrecord_tools.example_patches", f"--output_dir={real}").count("6 patches") == 2
     synthetic = tmp_path / "synthetic"
     done("tfrecord_tools.synthesize", f"--output_dir={synthetic}", "--num_patches=100", "--s1")
-    sources = [f"--s2_dir={synthetic}/BigEarthNet-v1.0", f"--s1_dir={synthetic}/BigEarthNet-S1-v1.0"]
+    sources = [f"--s2={synthetic}/BigEarthNet-v1.0", f"--s1={synthetic}/BigEarthNet-S1-v1.0"]
     records = tmp_path / "records"
     printed = done("tfrecord_tools.convert", *sources, f"--lists_dir={synthetic}/lists", f"--output_dir={records}")
     assert re.search(r"train: \d\d records in 1 shards", printed)
@@ -128,8 +128,8 @@ def test_the_main_job_from_synthetic_patches_to_named_land_cover(tmp_path):
     assert "always predicting the" in printed
     done("experiments.export", f"--workdir={workdir}", f"--output_dir={tmp_path / 'model'}")
     printed = done(
-        "experiments.predict", f"--model_dir={tmp_path / 'model'}", f"--s2_dir={real}/BigEarthNet-v1.0",
-        f"--s1_dir={real}/BigEarthNet-S1-v1.0", f"--output_dir={tmp_path / 'predictions'}",
+        "experiments.predict", f"--model_dir={tmp_path / 'model'}", f"--s2={real}/BigEarthNet-v1.0",
+        f"--s1={real}/BigEarthNet-S1-v1.0", f"--output_dir={tmp_path / 'predictions'}",
     )  # fmt: skip
     assert printed.count("predicted") == printed.count("true ") == 6
     assert "true       Arable land; Pastures" in printed

@@ -7,8 +7,10 @@ import tensorflow as tf
 from bigearth_tf.bands import BANDS, get_bands
 from bigearth_tf.example_schema import encode_example, parse_examples
 from bigearth_tf.labels import CLASSES_19, label_indices, translate
-from tfrecord_tools.conversion import convert
+from tfrecord_tools.archive import File
+from tfrecord_tools.conversion import ConversionOptions, convert
 from tfrecord_tools.geotiff import read_band
+from tfrecord_tools.sources import SourceInputs, open_source
 from tfrecord_tools.sources.bigearthnet_v1 import find_patches, read_patch
 from tfrecord_tools.verification import verify
 
@@ -20,7 +22,7 @@ def v1(shared_data):
 
 def read_all(folder, manifest):
     """Returns patch id -> (bands, label indices) of every record of a data set."""
-    bands = get_bands(manifest.band_names)
+    bands = manifest.bands
     found = {}
     for shard in manifest.shards:
         records = list(tf.data.TFRecordDataset(str(folder / shard.name)).as_numpy_iterator())
@@ -42,23 +44,25 @@ def assert_equals_the_source(records, patches):
 
 @pytest.mark.parametrize("sensors", [("s2",), ("s1",), ("s2", "s1")])
 def test_the_real_v1_patches(v1, tmp_path, sensors):
-    folders = {"s2_dir": str(v1 / "BigEarthNet-v1.0"), "s1_dir": str(v1 / "BigEarthNet-S1-v1.0")}
-    folders = {name: folder for name, folder in folders.items() if name[:2] in sensors}
-    manifest = convert(output_dir=tmp_path / "out", partial_archive=True, num_shards=2, **folders)
+    roots = {"s2": str(v1 / "BigEarthNet-v1.0"), "s1": str(v1 / "BigEarthNet-S1-v1.0")}
+    roots = {name: root for name, root in roots.items() if name in sensors}
+    source = open_source("bigearthnet_v1", SourceInputs(partial_archive=True, **roots))
+    manifest = convert(source, tmp_path / "out", ConversionOptions(num_shards=2))
     assert verify(tmp_path / "out", manifest) == []
     records = read_all(tmp_path / "out", manifest)
     # Nine of each sensor and six pairs, one of them in seasonal snow.
     assert len(records) == (5 if len(sensors) == 2 else 8)
     assert manifest.exclusions["snow"] == 1
-    sources = [read_patch(*paths) for paths in find_patches(folders.get("s2_dir"), folders.get("s1_dir"))]
+    sources = [read_patch(*paths) for paths in find_patches(roots.get("s2"), roots.get("s1"))]
     assert_equals_the_source(records, {patch.patch_id: patch for patch in sources})
 
 
 def test_the_real_v2_samples_go_through_a_record_unchanged(shared_data):
     tifs = sorted((shared_data / "bigearthnet_v2").glob("BigEarthNet-S*/*/*/*.tif"))
-    pixels = {path.stem.rsplit("_", 1)[1]: read_band(path, BANDS[path.stem.rsplit("_", 1)[1]]) for path in tifs}
+    names = {path: path.stem.rsplit("_", 1)[1] for path in tifs}
+    pixels = {name: read_band(File(str(path)), BANDS[name]) for path, name in names.items()}
     assert set(pixels) == set(BANDS)
-    record = encode_example("v2", (), pixels)
+    record = encode_example("v2", (), pixels, get_bands(BANDS))
     parsed = parse_examples(tf.constant([record]), get_bands(BANDS), 19)["bands"]
     for name, array in pixels.items():
         np.testing.assert_array_equal(parsed[name][0], array)

@@ -1,144 +1,238 @@
-"""How does an archive become a data set? Plan the shards, write those that are missing, then the manifest."""
+"""How does a source become a data set? Plan the shards, write those that are missing, then the manifest.
+
+Tasks on several nodes share a conversion without a word: each plans all shards and writes every n-th. The last step,
+`finalize`, reads their notes and writes the manifest.
+"""
 
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
+import csv
+import dataclasses
+import fcntl
 import functools
+import io
 import json
 import multiprocessing
+import os
 import shutil
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-from bigearth_tf.bands import S1, S2_ALL, get_bands
-from bigearth_tf.datasets import get_dataset
-from bigearth_tf.labels import NOMENCLATURES
 from bigearth_tf.manifest import (
     MANIFEST_NAME,
     SCHEMA_VERSION,
     Manifest,
-    Shard,
-    band_row,
+    manifest_from_json,
     read_manifest,
     write_manifest,
     write_text_atomically,
 )
 from bigearth_tf.runtime import package_versions, progress_bar
-from tfrecord_tools import shards
-from tfrecord_tools.patch_lists import EXCLUSION_LISTS, official_lists_folder, read_patch_lists
-from tfrecord_tools.sources import bigearthnet_v1
+from tfrecord_tools.shards import (
+    WORK_DIR,
+    Problem,
+    ShardPlan,
+    ShardSource,
+    Written,
+    plan_digest,
+    plan_shards,
+    read_written,
+    record_bytes,
+    write_shard,
+)
+from tfrecord_tools.sources import Source
+
+PROBLEMS_NAME = "problems.csv"
+_PLAN_NAME = "plan.json"
 
 
-def convert(
-    *,
-    output_dir: Path,
-    s2_dir: str | None = None,
-    s1_dir: str | None = None,
-    lists_dir: str | None = None,
-    nomenclature: str = "19",
-    exclude: Sequence[str] = tuple(EXCLUSION_LISTS),
-    partial_archive: bool = False,
-    shard_mb: float = 128.0,
-    num_shards: int | None = None,
-    workers: int = 1,
-) -> Manifest:
-    """Writes the shards and the manifest of BigEarthNet v1 into `output_dir`, and returns the manifest.
+@dataclasses.dataclass(frozen=True)
+class ConversionOptions:
+    """How a conversion is done. Only the first three decide bytes.
+
+    `shard_mb` is the wanted size of a shard in 10^6 bytes, unless `num_shards` gives their number in each split;
+    `compression` is "" or "GZIP". This process is task `task_index` of `num_tasks`, with `workers` processes of its
+    own. Up to `allow_problems` broken patches are left out and recorded in the manifest.
+    """
+
+    shard_mb: float = 128.0
+    num_shards: int | None = None
+    compression: str = ""
+    workers: int = 1
+    task_index: int = 0
+    num_tasks: int = 1
+    allow_problems: int = 0
+
+
+def convert(source: Source, output_dir: Path, options: ConversionOptions) -> Manifest | None:
+    """Writes this task's shards; if it is the only task, writes and returns the manifest, else returns None.
 
     Raises:
-        FileNotFoundError: A source folder, a list or a listed patch is missing.
-        PatchError: A patch is broken.
-        ValueError: `output_dir` holds another data set or other files.
+        ValueError: `output_dir` holds another data set or other files, is being written by another process, or more
+            patches are broken than are allowed: `problems.csv` in it names them.
+        OSError: The source is gone, or the folder cannot be written.
     """
-    lists = read_patch_lists(Path(lists_dir) if lists_dir else official_lists_folder())
-    refs, exclusions = bigearthnet_v1.list_patches(s2_dir, s1_dir, lists, exclude, partial_archive)
-    spec = get_dataset("bigearthnet_v1")
-    bands = get_bands((S2_ALL if s2_dir else ()) + (S1 if s1_dir else ()))
-    plans = shards.plan_shards(refs, shards.record_bytes(bands), shard_mb, num_shards)
-    options: dict[str, object] = {
-        "nomenclature": nomenclature,
-        "exclude": sorted(exclude),
-        "bands": [band.name for band in bands],
+    if not 0 <= options.task_index < options.num_tasks:
+        raise ValueError(f"--task_index={options.task_index}: expected 0 ... {options.num_tasks - 1} (--num_tasks).")
+    plans = plan_shards(source.refs, record_bytes(source.bands), options.shard_mb, options.num_shards)
+    decisive: dict[str, object] = {
+        **source.options,
+        "source": source.spec.name,
+        "bands": [band.name for band in source.bands],
+        "compression": options.compression,
     }
-    options["plan_sha256"] = shards.plan_digest(plans, options)
-    if _claim(output_dir, options):  # Complete already.
-        shutil.rmtree(output_dir / shards.WORK_DIR, ignore_errors=True)
+    decisive["plan_sha256"] = plan_digest(plans, decisive)
+    if (output_dir / MANIFEST_NAME).exists():
+        manifest = read_manifest(output_dir)
+        _require_same(output_dir, manifest.options, decisive)
+        shutil.rmtree(output_dir / WORK_DIR, ignore_errors=True)
+        return manifest
+    _claim(output_dir, source, plans, decisive)
+    with _lock(output_dir, options):
+        shard_source = ShardSource(source.bands, source.class_names, source.read, source.roots)
+        write = functools.partial(
+            write_shard, output_dir=output_dir, source=shard_source, compression=options.compression
+        )
+        _write_all(plans[options.task_index :: options.num_tasks], write, options.workers)
+    return finalize(output_dir, options.allow_problems) if options.num_tasks == 1 else None
+
+
+def finalize(output_dir: Path, allow_problems: int = 0) -> Manifest:
+    """Writes the manifest of a folder whose shards are all written, and returns it.
+
+    Raises:
+        FileNotFoundError: There is no conversion, or a shard is not written yet.
+        ValueError: More patches are broken than are allowed; `problems.csv` names them.
+    """
+    if (output_dir / MANIFEST_NAME).exists():
         return read_manifest(output_dir)
-    write = functools.partial(
-        shards.write_shard,
-        output_dir=output_dir,
-        bands=bands,
-        nomenclature=nomenclature,
-        read_patch=bigearthnet_v1.read_patch,
-    )
-    manifest = Manifest(
-        schema_version=SCHEMA_VERSION,
-        dataset=spec.name,
-        source=_origin(s2_dir or s1_dir or "") or spec.source,
-        licence=spec.licence,
-        label_kind=spec.label_kind,
-        class_names=NOMENCLATURES[nomenclature],
-        bands=tuple(band_row(band) for band in bands),
-        shards=tuple(_write_all(plans, write, workers)),
-        exclusions=exclusions,
-        options=options,
-        versions=package_versions(),
-    )
+    plan_file = output_dir / WORK_DIR / _PLAN_NAME
+    if not plan_file.exists():
+        raise FileNotFoundError(f"{plan_file}: no conversion has begun in this folder.")
+    plan = json.loads(plan_file.read_text(encoding="utf-8"))
+    found = {name: read_written(output_dir, name) for name in plan["shards"]}
+    missing = [name for name, written in found.items() if written is None]
+    if missing:
+        raise FileNotFoundError(
+            f"{output_dir}: {len(missing)} of {len(found)} shards are not written yet, the first is {missing[0]}. "
+            "Run the tasks that write them again, then finalize."
+        )
+    whole = [written for written in found.values() if written is not None]
+    problems = [problem for written in whole for problem in written.problems]
+    if len(problems) > allow_problems:
+        write_text_atomically(output_dir / PROBLEMS_NAME, _problems_csv(problems))
+        raise ValueError(
+            f"{len(problems)} patches are broken, {allow_problems} are allowed. The first: {problems[0].file}: "
+            f"{problems[0].problem}; expected {problems[0].expected}. {output_dir / PROBLEMS_NAME} names all of them. "
+            "All others are converted: mend these and run the same command, or add "
+            f"--allow_problems={len(problems)} to go without them."
+        )
+    shards = [dataclasses.asdict(written.shard) for written in whole]
+    tolerated = [problem._asdict() for problem in problems]
+    manifest = manifest_from_json({**plan["manifest"], "shards": shards, "problems": tolerated})
+    (output_dir / PROBLEMS_NAME).unlink(missing_ok=True)
     write_manifest(manifest, output_dir)
-    shutil.rmtree(output_dir / shards.WORK_DIR)
+    shutil.rmtree(output_dir / WORK_DIR)
     return manifest
 
 
-def _origin(patches_dir: str) -> str | None:
-    """Returns what made the patches, if it was not a satellite: the note that `tfrecord_tools.synthesize` leaves."""
-    note = Path(patches_dir).parent / "synthesize.json"
-    return f"synthetic patches of tfrecord_tools.synthesize, {note.read_text()}" if note.exists() else None
+def _problems_csv(problems: Sequence[Problem]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(Problem._fields)
+    writer.writerows(problems)
+    return text.getvalue()
 
 
-def _claim(output_dir: Path, options: dict[str, object]) -> bool:
-    """Takes the folder for this conversion; returns whether the conversion is already complete in it."""
-    complete = (output_dir / MANIFEST_NAME).exists()
-    plan_file = output_dir / shards.WORK_DIR / "plan.json"
-    if complete:
-        held = read_manifest(output_dir).options
-    elif plan_file.exists():
-        held = json.loads(plan_file.read_text(encoding="utf-8"))
-    elif output_dir.exists() and any(path.name != shards.WORK_DIR for path in output_dir.iterdir()):
+def _claim(output_dir: Path, source: Source, plans: Sequence[ShardPlan], decisive: dict[str, object]) -> None:
+    """Takes the folder for this conversion: every task of it writes the same plan."""
+    plan_file = output_dir / WORK_DIR / _PLAN_NAME
+    if plan_file.exists():
+        _require_same(output_dir, json.loads(plan_file.read_text(encoding="utf-8"))["manifest"]["options"], decisive)
+        return
+    if output_dir.exists() and any(path.name != WORK_DIR for path in output_dir.iterdir()):
         raise ValueError(f"{output_dir}: holds other files. Name a new or empty folder with --output_dir.")
-    else:
-        plan_file.parent.mkdir(parents=True, exist_ok=True)
-        write_text_atomically(plan_file, json.dumps(options))
-        held = options
-    if held != options:
-        different = [key for key in options if held.get(key) != options[key]]
+    skeleton: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "dataset": source.spec.name,
+        "source": source.origin,
+        "licence": source.spec.licence,
+        "label_kind": source.label_kind,
+        "class_names": source.class_names,
+        "bands": [dataclasses.asdict(band) for band in source.bands],
+        "attributes": source.attributes,
+        "compression": decisive["compression"],
+        "exclusions": source.exclusions,
+        "options": decisive,
+        "versions": package_versions(),
+    }
+    plan_file.parent.mkdir(parents=True, exist_ok=True)
+    content = {"manifest": skeleton, "shards": [plan.name for plan in plans]}
+    write_text_atomically(plan_file, json.dumps(content, ensure_ascii=False))
+
+
+def _require_same(output_dir: Path, held: dict[str, Any], decisive: dict[str, Any]) -> None:
+    different = [key for key in {**held, **decisive} if held.get(key) != decisive.get(key)]
+    if different:
         raise ValueError(
             f"{output_dir}: holds another data set, which differs in {', '.join(different)} "
-            f"({'; '.join(f'{key}: {held.get(key)} there, {options[key]} here' for key in different)}). "
+            f"({'; '.join(f'{key}: {held.get(key)} there, {decisive.get(key)} here' for key in different)}). "
             "Name another folder with --output_dir, or delete this one."
         )
-    return complete
 
 
-def _write_all(
-    plans: Sequence[shards.ShardPlan], write: Callable[[shards.ShardPlan], Shard], workers: int
-) -> list[Shard]:
-    """Returns the rows of all shards, in the order of `plans`; the first broken patch stops the rest."""
-    rows: dict[str, Shard] = {}
+@contextlib.contextmanager
+def _lock(output_dir: Path, options: ConversionOptions) -> Iterator[None]:
+    """Holds this task's lock; a lone conversion and the tasks of a shared one keep each other out, too.
+
+    The kernel lets go of a lock when its process ends, however it ends.
+    """
+    alone = options.num_tasks == 1
+    with contextlib.ExitStack() as stack:
+        names = [("lock", alone)] + ([] if alone else [(f"lock-{options.task_index}-of-{options.num_tasks}", True)])
+        for name, exclusive in names:
+            file = stack.enter_context((output_dir / WORK_DIR / name).open("a+"))
+            try:
+                fcntl.flock(file, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                file.seek(0)
+                raise ValueError(
+                    f"{output_dir}: another process is converting into this folder ({file.read().strip()}). "
+                    "Wait for it, or end it, and run the same command."
+                ) from error
+            if exclusive:
+                file.truncate(0)
+                file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+                file.flush()
+        yield
+
+
+def _write_all(plans: Sequence[ShardPlan], write: Callable[[ShardPlan], Written], workers: int) -> None:
+    """Writes the shards of this task; a broken patch does not stop the others, a broken disk does."""
+    problems = 0
     with progress_bar(sum(len(plan.refs) for plan in plans), "convert", "patch") as progress:
-        for row in map(write, plans) if workers == 1 else _in_processes(plans, write, workers):
-            rows[row.name] = row
-            progress.update(row.num_records)
-    return [rows[plan.name] for plan in plans]
+        for written in map(write, plans) if workers == 1 else _in_processes(plans, write, workers):
+            problems += len(written.problems)
+            progress.set_postfix(problems=problems, refresh=False)
+            progress.update(written.shard.num_records + len(written.problems))
 
 
-def _in_processes(
-    plans: Sequence[shards.ShardPlan], write: Callable[[shards.ShardPlan], Shard], workers: int
-) -> Iterator[Shard]:
-    """Yields rows as they are ready. Spawned: a caller may hold threads that do not survive a fork."""
+def _in_processes(plans: Sequence[ShardPlan], write: Callable[[ShardPlan], Written], workers: int) -> Iterator[Written]:
+    """Yields what became of shards, as they are ready. Spawned: a caller may hold threads that no fork survives."""
     context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(min(workers, len(plans)), mp_context=context) as pool:
+    with concurrent.futures.ProcessPoolExecutor(max(1, min(workers, len(plans))), mp_context=context) as pool:
         futures = [pool.submit(write, plan) for plan in plans]
         try:
             for future in concurrent.futures.as_completed(futures):
                 yield future.result()
+        except concurrent.futures.BrokenExecutor as error:
+            raise OSError(
+                "A process that writes shards was killed, perhaps for want of memory. Run the same command to go on, "
+                "with fewer --workers if it happens again."
+            ) from error
         finally:
             pool.shutdown(cancel_futures=True)

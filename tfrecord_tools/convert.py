@@ -1,65 +1,88 @@
-r"""Converts patch folders of BigEarthNet to sharded TFRecords with a manifest.
+"""Converts patches to sharded TFRecords with a manifest.
 
-    python -m tfrecord_tools.convert --s2_dir=BigEarthNet-v1.0 --s1_dir=BigEarthNet-S1-v1.0 --output_dir=records
+    python -m tfrecord_tools.convert --s2=BigEarthNet-v1.0 --s1=BigEarthNet-S1-v1.0 --output_dir=records
 
-With --s1_dir alone or --s2_dir alone only that sensor is converted; with both a record holds the pair. Interrupted at
-any point and started again, it goes on with the shards that are missing.
+Each input is a folder or an uncompressed tar. Interrupted at any point and started again, it goes on with the shards
+that are missing. Several tasks share the work with --task_index and --num_tasks, taken from SLURM's array variables
+where there are any; `python -m tfrecord_tools.finalize` then writes the manifest.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
-from bigearth_tf.labels import NOMENCLATURES
 from bigearth_tf.manifest import MANIFEST_NAME
 from bigearth_tf.runtime import run_command
-from tfrecord_tools.patch_lists import EXCLUSION_LISTS
+from tfrecord_tools.sources import SourceInputs, list_sources, open_source
 
-_S2_DIR = flags.DEFINE_string("s2_dir", None, "Folder of the Sentinel-2 patches.")
-_S1_DIR = flags.DEFINE_string("s1_dir", None, "Folder of the Sentinel-1 patches.")
-_LISTS_DIR = flags.DEFINE_string(
-    "lists_dir", None, "Folder with lists of splits, exclusions and mates; default: the official ones."
+flags.DEFINE_enum("source", "bigearthnet_v1", list_sources(), "Where the patches come from.")
+flags.DEFINE_string("s2", None, "Sentinel-2 patches of BigEarthNet.")
+flags.DEFINE_string("s1", None, "Sentinel-1 patches of BigEarthNet; with --s2 the pairs.")
+flags.DEFINE_string("maps", None, "Reference maps of BigEarthNet v2, to store them as a further band.")
+flags.DEFINE_string("input", None, "Files of any other source.")
+flags.DEFINE_string("lists_dir", None, "Folder of lists for BigEarthNet v1; default: the official ones.")
+flags.DEFINE_string("metadata", None, "metadata.parquet of BigEarthNet v2.")
+flags.DEFINE_string(
+    "nomenclature", None, "Classes of the labels, where a source has several; for BigEarthNet 19 or 43."
 )
+flags.DEFINE_enum("label_kind", None, ["single", "multi"], "Labels a patch, where a source has both.")
+flags.DEFINE_list("exclude", None, "Leave out patches for these reasons of BigEarthNet: snow, cloud, no_label (all).")
+flags.DEFINE_bool("partial_archive", False, "Convert what is there although listed patches are missing.")
+flags.DEFINE_integer("seed", 0, "Decides the splits of a source that has no official ones.", lower_bound=0)
+
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder to write; made if need be.", required=True)
-_NOMENCLATURE = flags.DEFINE_enum("nomenclature", "19", list(NOMENCLATURES), "Classes of the labels.")
-_EXCLUDE = flags.DEFINE_list(
-    "exclude", list(EXCLUSION_LISTS), f"Leave out patches for these reasons, of {', '.join(EXCLUSION_LISTS)}."
-)
-_PARTIAL = flags.DEFINE_bool("partial_archive", False, "Convert what is there although listed patches are missing.")
 _SHARD_MB = flags.DEFINE_float("shard_mb", 128.0, "Wanted size of a shard in 10^6 bytes.", lower_bound=0.1)
 _NUM_SHARDS = flags.DEFINE_integer("num_shards", None, "Number of shards of each split, instead.", lower_bound=1)
+_GZIP = flags.DEFINE_bool("gzip", False, "Compress: a fifth smaller, several times slower to read.")
 _WORKERS = flags.DEFINE_integer("workers", os.cpu_count() or 1, "Processes that write shards.", lower_bound=1)
+_TASK_INDEX = flags.DEFINE_integer("task_index", None, "Which task this is, from 0; default: SLURM's array task.")
+_NUM_TASKS = flags.DEFINE_integer("num_tasks", None, "Tasks that share the work; default: SLURM's array tasks, or 1.")
+_ALLOW_PROBLEMS = flags.DEFINE_integer("allow_problems", 0, "Go without up to so many broken patches.", lower_bound=0)
 
 
 def main() -> None:
     """Converts, as the flags say."""
-    unknown = sorted(set(_EXCLUDE.value) - set(EXCLUSION_LISTS))
-    if unknown:
-        raise ValueError(f"--exclude={','.join(unknown)}: unknown; allowed are {', '.join(EXCLUSION_LISTS)}.")
-    if not _S2_DIR.value and not _S1_DIR.value:
-        raise ValueError("Name the patches with --s2_dir, --s1_dir, or both.")
-    from tfrecord_tools.conversion import convert  # GDAL is loaded here: --help must not wait for it.
+    from tfrecord_tools.conversion import ConversionOptions, convert
 
-    manifest = convert(
-        output_dir=Path(_OUTPUT_DIR.value),
-        s2_dir=_S2_DIR.value,
-        s1_dir=_S1_DIR.value,
-        lists_dir=_LISTS_DIR.value,
-        nomenclature=_NOMENCLATURE.value,
-        exclude=_EXCLUDE.value,
-        partial_archive=_PARTIAL.value,
+    values: dict[str, Any] = {field.name: flags.FLAGS[field.name].value for field in dataclasses.fields(SourceInputs)}
+    if values["exclude"] is not None:
+        values["exclude"] = tuple(values["exclude"])
+    task_index, num_tasks = _task()
+    output_dir = Path(_OUTPUT_DIR.value)
+    options = ConversionOptions(
         shard_mb=_SHARD_MB.value,
         num_shards=_NUM_SHARDS.value,
+        compression="GZIP" if _GZIP.value else "",
         workers=_WORKERS.value,
+        task_index=task_index,
+        num_tasks=num_tasks,
+        allow_problems=_ALLOW_PROBLEMS.value,
     )
-    for split in manifest.splits:
-        print(f"{split}: {manifest.num_records(split)} records in {len(manifest.split_shards(split))} shards")
-    for reason, count in manifest.exclusions.items():
-        print(f"left out, {reason}: {count}")
-    print(f"wrote {Path(_OUTPUT_DIR.value) / MANIFEST_NAME}")
+    manifest = convert(open_source(flags.FLAGS.source, SourceInputs(**values)), output_dir, options)
+    if manifest is None:
+        print(
+            f"task {task_index} of {num_tasks} is done; when all are: python -m tfrecord_tools.finalize "
+            f"--output_dir={output_dir}"
+        )
+        return
+    print(manifest.summary())
+    print(f"wrote {output_dir / MANIFEST_NAME}")
+
+
+def _task() -> tuple[int, int]:
+    """Returns this task's index and the number of tasks: of the flags, else of a SLURM array, else the only one."""
+    slurm = os.environ
+    if _NUM_TASKS.value is None and _TASK_INDEX.value is None and "SLURM_ARRAY_TASK_ID" in slurm:
+        first, step = int(slurm["SLURM_ARRAY_TASK_MIN"]), int(slurm.get("SLURM_ARRAY_TASK_STEP", "1"))
+        return (int(slurm["SLURM_ARRAY_TASK_ID"]) - first) // step, int(slurm["SLURM_ARRAY_TASK_COUNT"])
+    if (_NUM_TASKS.value is None) != (_TASK_INDEX.value is None):
+        raise ValueError("--task_index and --num_tasks belong together; give both or none.")
+    return _TASK_INDEX.value or 0, _NUM_TASKS.value or 1
 
 
 if __name__ == "__main__":

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Sequence
 
 import numpy as np
 from osgeo import gdal, osr
 
 from bigearth_tf.bands import Band
+from tfrecord_tools.archive import File
 from tfrecord_tools.patch import PatchError
 
 gdal.UseExceptions()
@@ -17,33 +19,48 @@ _DTYPES = {gdal.GDT_UInt16: "uint16", gdal.GDT_Float32: "float32"}
 _GDAL_TYPES = {name: code for code, name in _DTYPES.items()}
 
 
-def read_band(path: str | os.PathLike, band: Band) -> np.ndarray:
+def read_band(file: File, band: Band) -> np.ndarray:
     """Returns the band's pixels [size_px, size_px] as stored.
 
     Where they lie is not read here: making the CRS takes GDAL ten times as long as reading the pixels.
 
     Raises:
-        PatchError: The file is missing, unreadable or truncated, or its size, type or band count differs from the row
-            of `band`.
+        PatchError: The file is missing, unreadable or truncated, its size, type or band count differs from the row of
+            `band`, or a number of it is not finite.
     """
-    path = os.fspath(path)
-    if not os.path.exists(path):
-        raise PatchError(path, "the file is missing", f"a GeoTIFF of band {band.name}")
+    (pixels,) = read_bands(file, (band,))
+    return pixels
+
+
+def read_bands(file: File, bands: Sequence[Band]) -> list[np.ndarray]:
+    """Returns the pixels of a file that holds several bands, all of one size and type, in the order of the file.
+
+    Raises:
+        PatchError: As of `read_band`.
+    """
+    names = ", ".join(band.name for band in bands)
+    size_px, expected_dtype = bands[0].size_px, bands[0].dtype
+    if not file.exists():
+        raise PatchError(file, "the file is missing", f"a GeoTIFF of band {names}")
     try:
-        dataset = gdal.Open(path)
+        dataset = gdal.OpenEx(file.gdal_path, gdal.OF_RASTER, allowed_drivers=["GTiff"])
         shape = (dataset.RasterCount, dataset.RasterYSize, dataset.RasterXSize)
-        # The band must not outlive its dataset, or the interpreter crashes.
+        # A band must not outlive its dataset, or the interpreter crashes.
         dtype = _DTYPES.get(dataset.GetRasterBand(1).DataType, "another type") if dataset.RasterCount else "no type"
-        wanted = (1, band.size_px, band.size_px)
-        if shape != wanted or dtype != band.dtype:
+        if (shape, dtype) != ((len(bands), size_px, size_px), expected_dtype):
             raise PatchError(
-                path,
+                file,
                 f"holds {shape[0]} band(s) of {shape[2]} x {shape[1]} px, {dtype}",
-                f"band {band.name} as 1 band of {band.size_px} x {band.size_px} px, {band.dtype}",
+                f"band {names} as {len(bands)} band(s) of {size_px} x {size_px} px, {expected_dtype}",
             )
-        return dataset.ReadAsArray()
+        pixels = dataset.ReadAsArray()
     except RuntimeError as error:
-        raise PatchError(path, f"cannot be read ({error})", f"a whole GeoTIFF of band {band.name}") from error
+        raise PatchError(file, f"cannot be read ({error})", f"a whole GeoTIFF of band {names}") from error
+    if pixels is None:
+        raise PatchError(file, "cannot be read", f"a whole GeoTIFF of band {names}")
+    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+        raise PatchError(file, "holds numbers that are not finite", f"finite {bands[0].unit} in band {names}")
+    return [pixels] if len(bands) == 1 else list(pixels)
 
 
 def read_georeference(path: str | os.PathLike) -> tuple[str, tuple[float, ...]]:

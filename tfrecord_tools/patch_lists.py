@@ -13,6 +13,7 @@ import csv
 import dataclasses
 import importlib.util
 import io
+import sys
 from pathlib import Path
 
 SPLITS = ("train", "val", "test")
@@ -23,15 +24,18 @@ EXCLUSION_LISTS = {
     "no_label": "patches_with_no_19_class_targets",
 }
 _MATES = "s1_s2_name_country_season"
+_MATES_COLUMNS = ["s1_name", "s2_name", "country", "season"]
 
 
 @dataclasses.dataclass(frozen=True)
 class PatchLists:
-    """Names are those of the Sentinel-2 patches. `split_of` and `s1_of` are keyed by them."""
+    """Names are those of the Sentinel-2 patches; all but `excluded` (reason -> names) are keyed by them."""
 
     split_of: dict[str, str]
     excluded: dict[str, frozenset[str]]
     s1_of: dict[str, str]
+    country_of: dict[str, str]
+    season_of: dict[str, str]
 
 
 def official_lists_folder() -> Path:
@@ -54,7 +58,7 @@ def read_patch_lists(folder: Path) -> PatchLists:
 
     Raises:
         FileNotFoundError: A list is missing.
-        ValueError: A patch is on two split lists, or the table of mates lacks a column.
+        ValueError: A patch is on two split lists, or the table of mates has other columns.
     """
     split_of: dict[str, str] = {}
     for split in SPLITS:
@@ -62,10 +66,11 @@ def read_patch_lists(folder: Path) -> PatchLists:
             if split_of.setdefault(name, split) != split:
                 raise ValueError(f"{folder}: patch {name} is on the lists of both {split_of[name]} and {split}.")
     excluded = {reason: frozenset(_read_text(folder, name).split()) for reason, name in EXCLUSION_LISTS.items()}
-    rows = csv.DictReader(io.StringIO(_read_text(folder, _MATES)))
-    if not {"s1_name", "s2_name"} <= set(rows.fieldnames or ()):
-        raise ValueError(f"{folder}/{_MATES}: columns {rows.fieldnames}; expected s1_name and s2_name among them.")
-    return PatchLists(split_of, excluded, {row["s2_name"]: row["s1_name"] for row in rows})
+    rows = list(csv.reader(io.StringIO(_read_text(folder, _MATES))))
+    if not rows or rows[0] != _MATES_COLUMNS:
+        raise ValueError(f"{folder}/{_MATES}: first line {rows[:1]}; expected {','.join(_MATES_COLUMNS)}.")
+    s1_of, country_of, season_of = ({row[1]: sys.intern(row[column]) for row in rows[1:]} for column in (0, 2, 3))
+    return PatchLists(split_of, excluded, s1_of, country_of, season_of)
 
 
 def _read_text(folder: Path, name: str) -> str:

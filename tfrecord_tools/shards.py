@@ -11,13 +11,16 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
 
 from bigearth_tf.bands import Band
-from bigearth_tf.labels import NOMENCLATURES, label_indices, translate
+from bigearth_tf.labels import label_indices
 from bigearth_tf.manifest import Shard, write_text_atomically
-from tfrecord_tools.patch import Patch
+from tfrecord_tools.patch import Patch, PatchError
 from tfrecord_tools.sources import PatchRef
 
 WORK_DIR = "_conversion"
@@ -34,7 +37,7 @@ class ShardPlan:
 
 
 def plan_shards(
-    refs: Iterable[PatchRef], record_bytes: int, shard_mb: float, num_shards: int | None
+    refs: Iterable[PatchRef], record_bytes: int, shard_mb: float, num_shards: int | None = None
 ) -> list[ShardPlan]:
     """Returns the shards of all splits, of near equal size.
 
@@ -64,7 +67,7 @@ def _stable_hash(patch_id: str) -> bytes:
 
 def record_bytes(bands: Sequence[Band]) -> int:
     """Returns the approximate size of a record with these bands."""
-    return sum(band.size_px**2 * (2 if band.dtype == "uint16" else 4) for band in bands) + _OVERHEAD_BYTES
+    return sum(band.size_px**2 * np.dtype(band.dtype).itemsize for band in bands) + _OVERHEAD_BYTES
 
 
 def plan_digest(plans: Iterable[ShardPlan], options: dict[str, object]) -> str:
@@ -73,41 +76,108 @@ def plan_digest(plans: Iterable[ShardPlan], options: dict[str, object]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def write_shard(
-    plan: ShardPlan, output_dir: Path, bands: Sequence[Band], nomenclature: str, read_patch: Callable[..., Patch]
-) -> Shard:
-    """Writes a shard and returns its row of the manifest; a shard that is already whole is not written again.
+@dataclasses.dataclass(frozen=True)
+class Written:
+    """What became of a planned shard: its row of the manifest, and the broken patches that are not in it."""
 
-    Beside the final name first, then renamed; its row is kept in `_conversion/` until the manifest takes it up.
+    shard: Shard
+    problems: tuple[Problem, ...]
+
+
+class Problem(NamedTuple):
+    """A broken patch: its id, the file, what is wrong with it, what was expected, and the mend."""
+
+    patch_id: str
+    file: str
+    problem: str
+    expected: str
+    mend: str
+
+
+def read_written(output_dir: Path, name: str) -> Written | None:
+    """Returns what an earlier process wrote of a shard; None where it did not finish."""
+    note, path = _note(output_dir, name), output_dir / name
+    if not note.exists() or not path.exists():
+        return None
+    content = json.loads(note.read_text(encoding="utf-8"))
+    row = content["shard"]
+    shard = Shard(**{**row, "class_counts": tuple(row["class_counts"])})
+    if path.stat().st_size != shard.num_bytes:
+        return None
+    return Written(shard, tuple(Problem(*problem) for problem in content["problems"]))
+
+
+def _note(output_dir: Path, name: str) -> Path:
+    return output_dir / WORK_DIR / f"{name}.json"
+
+
+def write_shard(plan: ShardPlan, output_dir: Path, source: ShardSource, compression: str = "") -> Written:
+    """Writes a shard, unless it is whole already, and returns what became of it.
+
+    A broken patch is passed over and told. Written beside and renamed; the note of it is written last, and is kept in
+    `_conversion/` until the manifest takes it up. A shard that lacks broken patches is tried again each time.
 
     Raises:
-        PatchError: A patch is broken.
+        FileNotFoundError: The source as a whole is gone.
+        OSError: The folder cannot be written, for example because the disk is full.
     """
-    row_file = output_dir / WORK_DIR / f"{plan.name}.json"
-    path = output_dir / plan.name
-    if row_file.exists() and path.exists():
-        row = json.loads(row_file.read_text(encoding="utf-8"))
-        return Shard(**{**row, "class_counts": tuple(row["class_counts"])})
+    earlier = read_written(output_dir, plan.name)
+    if earlier and not earlier.problems:
+        return earlier
     # TensorFlow takes seconds to load: only a process that writes pays for it.
     import tensorflow as tf
 
+    temporary = output_dir / WORK_DIR / f"{plan.name}.{os.getpid()}.tmp"
+    problems: list[Problem] = []
+    class_counts = [0] * len(source.class_names)
+    try:
+        with tf.io.TFRecordWriter(os.fspath(temporary), compression) as writer:
+            for record, indices in _records(plan, source, problems):
+                writer.write(record)
+                for index in indices:
+                    class_counts[index] += 1
+    except tf.errors.OpError as error:
+        temporary.unlink(missing_ok=True)
+        raise OSError(
+            f"{temporary}: cannot be written ({error.message}). Make room, and run the same command."
+        ) from error
+    digest, num_bytes = _digest(temporary)
+    count = len(plan.refs) - len(problems)
+    shard = Shard(plan.name, plan.split, count, num_bytes, digest, tuple(class_counts))
+    _note(output_dir, plan.name).unlink(missing_ok=True)
+    temporary.replace(output_dir / plan.name)
+    content = {"shard": dataclasses.asdict(shard), "problems": problems}
+    write_text_atomically(_note(output_dir, plan.name), json.dumps(content))
+    return Written(shard, tuple(problems))
+
+
+def _records(plan: ShardPlan, source: ShardSource, problems: list[Problem]) -> Iterator[tuple[bytes, tuple[int, ...]]]:
+    """Yields each patch's record with its label indices, in order, and adds the broken ones to `problems`."""
     from bigearth_tf.example_schema import encode_example
 
-    class_names = NOMENCLATURES[nomenclature]
-    class_counts = [0] * len(class_names)
-    temporary = output_dir / WORK_DIR / f"{plan.name}.{os.getpid()}.tmp"
-    with tf.io.TFRecordWriter(os.fspath(temporary)) as writer:
-        for ref in plan.refs:
-            patch = read_patch(*ref.folders)
-            indices = label_indices(translate(patch.labels, nomenclature), class_names)
-            for index in indices:
-                class_counts[index] += 1
-            writer.write(encode_example(ref.patch_id, indices, {band.name: patch.bands[band.name] for band in bands}))
-    digest, num_bytes = _digest(temporary)
-    shard = Shard(plan.name, plan.split, len(plan.refs), num_bytes, digest, tuple(class_counts))
-    temporary.replace(path)
-    write_text_atomically(row_file, json.dumps(dataclasses.asdict(shard)))
-    return shard
+    for ref in plan.refs:
+        try:
+            patch = source.read(ref)
+            indices = label_indices(patch.labels, source.class_names)
+        except PatchError as error:
+            for root in source.roots:
+                if not os.path.exists(root):
+                    raise FileNotFoundError(
+                        f"{root}: the source is gone. Make it available again, and run the same command: "
+                        "it goes on with what is missing."
+                    ) from error
+            problems.append(Problem(ref.patch_id, error.file, error.problem, error.expected, error.mend))
+            continue
+        yield encode_example(ref.patch_id, indices, patch.bands, source.bands, patch.attributes), indices
+
+
+class ShardSource(NamedTuple):
+    """The part of a source that a process needs to write shards."""
+
+    bands: tuple[Band, ...]
+    class_names: tuple[str, ...]
+    read: Callable[[PatchRef], Patch]
+    roots: tuple[str, ...]
 
 
 def _digest(path: Path) -> tuple[str, int]:

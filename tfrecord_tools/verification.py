@@ -6,7 +6,6 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from bigearth_tf.bands import get_bands
 from bigearth_tf.example_schema import check_record
 from bigearth_tf.manifest import MANIFEST_NAME, Manifest, Shard
 from bigearth_tf.runtime import progress_bar
@@ -30,14 +29,13 @@ def _verify_shard(folder: Path, manifest: Manifest, shard: Shard, seen: dict[str
     path = folder / shard.name
     if file_sha256(path) != shard.sha256:
         return [f"{path}: SHA-256 differs from the manifest's; convert this data set again"]
-    bands = get_bands(manifest.band_names)
     class_counts = [0] * len(manifest.class_names)
     problems: list[str] = []
     index = -1
     try:
-        for index, record in enumerate(tf.data.TFRecordDataset(str(path)).as_numpy_iterator()):
+        for index, record in enumerate(tf.data.TFRecordDataset(str(path), manifest.compression).as_numpy_iterator()):
             try:
-                patch_id, labels = check_record(record, bands, len(manifest.class_names))
+                patch_id, labels = check_record(record, manifest.bands, len(manifest.class_names), manifest.attributes)
             except ValueError as error:
                 problems.append(f"{path}: record {index}: {error}")
                 continue

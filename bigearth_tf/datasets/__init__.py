@@ -6,15 +6,21 @@ import dataclasses
 import importlib
 import pkgutil
 
+from bigearth_tf.bands import Band
+
 
 @dataclasses.dataclass(frozen=True)
 class DatasetSpec:
-    """What is fixed about a data set. `nomenclatures` are keys of `labels.NOMENCLATURES`."""
+    """What is fixed about a data set.
+
+    `bands` are all rows that it may hold, `nomenclatures` its class names in order by the name of the nomenclature,
+    `label_kinds` "multi" or "single", `source` and `licence` what a user must cite and keep to.
+    """
 
     name: str
-    bands: tuple[str, ...]
-    nomenclatures: tuple[str, ...]
-    label_kind: str
+    bands: tuple[Band, ...]
+    nomenclatures: dict[str, tuple[str, ...]]
+    label_kinds: tuple[str, ...]
     splits: tuple[str, ...]
     source: str
     licence: str

@@ -51,6 +51,8 @@ def _by_size(bands: Sequence[Band]) -> dict[int, list[Band]]:
 
 
 def _standardise(pixels: Any, band: Band) -> Any:
+    if band.mean is None or not band.std:
+        raise ValueError(f"Band {band.name} has no mean and standard deviation; a model cannot standardise it.")
     rescaling = keras.layers.Rescaling(
         1.0 / band.std, -band.mean / band.std, dtype="float32", name=f"standardise_{band.name}"
     )

@@ -7,7 +7,7 @@ import difflib
 import fnmatch
 import importlib
 import pkgutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
@@ -20,16 +20,14 @@ def list_models(pattern: str = "*") -> tuple[str, ...]:
     return tuple(sorted(name for name in _families() if fnmatch.fnmatchcase(name, pattern)))
 
 
-def create_model(
-    name: str, *, bands: str | Iterable[str | Band] = "S2", num_classes: int, **overrides: Any
-) -> keras.Model:
+def create_model(name: str, *, bands: str | Sequence[Band] = "S2", num_classes: int, **overrides: Any) -> keras.Model:
     """Returns an untrained model: `{band name: [B, size_px, size_px]}` in storage type -> logits float32 [B, K].
 
     Its layer `features` holds the pooled encoder output [B, F].
 
     Args:
         name: One of `list_models()`.
-        bands: A band set, band names or rows, in channel order within one native size.
+        bands: Rows, or a band set or names of BigEarthNet; in channel order within one native size.
         num_classes: K.
         **overrides: Fields of the variant's config to replace, for example `width=4`.
 
@@ -45,9 +43,9 @@ def create_model(
     for field in overrides:
         if field not in fields:
             raise ValueError(f"Model {name} has no field {field!r}; {_nearest(field, fields)}")
-    rows = bands if isinstance(bands, str) else [band if isinstance(band, str) else band.name for band in bands]
     config = dataclasses.replace(config, **overrides)
-    return family.build(config, name=name, bands=get_bands(rows), num_classes=num_classes)
+    rows = get_bands(bands) if isinstance(bands, str) else bands
+    return family.build(config, name=name, bands=rows, num_classes=num_classes)
 
 
 def _families() -> dict[str, str]:

@@ -12,7 +12,7 @@ ALL = get_bands(BANDS)
 
 
 def encode(patch_id="a", labels=(1, 4), pixels=constant_pixels):
-    return encode_example(patch_id, labels, {band.name: pixels(band) for band in ALL})
+    return encode_example(patch_id, labels, {band.name: pixels(band) for band in ALL}, ALL)
 
 
 def test_round_trip_is_bit_exact_and_keeps_types():
@@ -39,7 +39,7 @@ def test_only_the_bands_asked_for_are_read():
 @pytest.mark.parametrize("array", [np.zeros((60, 60), np.uint16), np.zeros((120, 120), np.int16)])
 def test_wrong_shape_or_type_is_not_encoded(array):
     with pytest.raises(ValueError, match=r"Band B02 of a is .*expected uint16 \[120, 120\]"):
-        encode_example("a", (), {"B02": array})
+        encode_example("a", (), {"B02": array}, get_bands("B02"))
 
 
 def test_a_label_outside_the_classes_is_an_error_of_the_parser():
@@ -49,6 +49,17 @@ def test_a_label_outside_the_classes_is_an_error_of_the_parser():
 
 def test_check_record_accepts_what_the_encoder_writes():
     assert check_record(encode(), ALL, 5) == ("a", (1, 4))
+
+
+def test_attributes_are_kept_and_only_those_named_are_accepted():
+    record = encode_example(
+        "a", (), {"B02": constant_pixels(BANDS["B02"])}, get_bands("B02"), {"country": "Österreich"}
+    )
+    feature = tf.train.Example.FromString(record).features.feature
+    assert feature["country"].bytes_list.value[0].decode() == "Österreich"
+    assert check_record(record, get_bands("B02"), 5, ("country", "season")) == ("a", ())
+    with pytest.raises(ValueError, match="country"):
+        check_record(record, get_bands("B02"), 5)
 
 
 def damaged(change):

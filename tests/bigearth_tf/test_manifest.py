@@ -6,7 +6,7 @@ import json
 import pytest
 
 from bigearth_tf.bands import BANDS, get_bands
-from bigearth_tf.manifest import MANIFEST_NAME, Manifest, Shard, band_row, read_manifest, write_manifest
+from bigearth_tf.manifest import MANIFEST_NAME, Manifest, Shard, read_manifest, write_manifest
 
 
 def make_manifest(**changes):
@@ -22,9 +22,12 @@ def make_manifest(**changes):
         "licence": "l",
         "label_kind": "multi",
         "class_names": ("a", "ä"),
-        "bands": tuple(band_row(band) for band in get_bands("S2")),
+        "bands": get_bands("S2"),
+        "attributes": ("country",),
+        "compression": "",
         "shards": shards,
         "exclusions": {"snow": 3},
+        "problems": ({"patch_id": "p"},),
         "options": {"x": [1]},
         "versions": {},
     }
@@ -78,7 +81,7 @@ def test_a_shard_of_another_size_is_refused(folder):
         lambda content: content.update(schema_version=2),
         lambda content: content.pop("class_names"),
         lambda content: content.update(more=1),
-        lambda content: content["bands"][0].update(name="B99"),
+        lambda content: content["bands"][0].update(colour="red"),
         lambda content: content["shards"][0].update(name="../x"),
         lambda content: content["shards"][0].pop("sha256"),
     ],
@@ -98,11 +101,22 @@ def test_a_manifest_cut_short_is_refused(folder):
         read_manifest(folder)
 
 
-def test_bands_are_checked_where_data_and_model_meet():
-    manifest = make_manifest()
-    manifest.require_bands(get_bands("RGB"))
-    with pytest.raises(ValueError, match="Band VV is not in this data set"):
-        manifest.require_bands(get_bands("MM"))
-    other = dataclasses.replace(BANDS["B02"], resolution_m=20)
-    with pytest.raises(ValueError, match="Band B02 is stored as"):
-        manifest.require_bands([other])
+def test_bands_are_taken_from_the_data_as_stored():
+    other = dataclasses.replace(BANDS["B02"], size_px=64)
+    manifest = make_manifest(bands=(BANDS["B03"], other, BANDS["B04"]))
+    assert manifest.select_bands("RGB") == (BANDS["B04"], BANDS["B03"], other)
+    with pytest.raises(ValueError, match="Unknown band 'VV'.*allowed are the bands B03, B02, B04"):
+        manifest.select_bands("VV")
+
+
+def test_bands_without_statistics_cannot_be_standardised():
+    manifest = make_manifest(bands=(dataclasses.replace(BANDS["B02"], mean=None, std=None),))
+    with pytest.raises(ValueError, match="Band B02 of d has no mean.*band_stats --write"):
+        manifest.select_bands("B02")
+
+
+def test_summary_is_for_people():
+    text = make_manifest().summary()
+    assert text.splitlines() == [
+        "train: 5 records in 2 shards", "val: 1 records in 1 shards", "left out, snow: 3", "broken and tolerated: 1",
+    ]  # fmt: skip

@@ -155,7 +155,10 @@ def test_other_data_are_refused_and_moved_data_are_not(data, run, tmp_path):
 
 def test_what_cannot_work_is_refused_before_anything_is_written(data, tmp_path):
     for changes, message in (
-        ({"data": DataConfig(data_dir=str(data), bands="S2")}, "Band B05 is not in this data set"),
+        (
+            {"data": DataConfig(data_dir=str(data), bands="S2")},
+            "Unknown band .*B05.*allowed are the bands B04, B03, B02",
+        ),
         ({"data": DataConfig()}, "data.data_dir"),
         ({"global_batch_size": 64}, "more than the 48 training records"),
         ({"best_metric": "accuracy"}, "best_metric='accuracy'.*macro_f1"),

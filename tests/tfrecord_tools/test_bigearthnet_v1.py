@@ -5,7 +5,16 @@ import shutil
 
 import numpy as np
 import pytest
-from archives import S1_NAMES, S2_NAMES, constant_pixels, random_pixels, write_lists, write_pair, write_patch
+from archives import (
+    S1_NAMES,
+    S2_NAMES,
+    constant_pixels,
+    folder_of,
+    random_pixels,
+    write_lists,
+    write_pair,
+    write_patch,
+)
 
 from bigearth_tf.bands import BANDS, get_bands
 from tfrecord_tools.geotiff import write_band
@@ -23,7 +32,7 @@ def pair(tmp_path):
 
 def test_a_pair_is_read_bit_by_bit_in_native_sizes_and_types(tmp_path):
     folders = write_pair(tmp_path, 0, ["Pastures"], lambda band: random_pixels(band, 3))
-    patch = read_patch(*folders)
+    patch = read_patch(*map(folder_of, folders))
     assert (patch.patch_id, patch.labels) == (S2_NAMES[0], ("Pastures",))
     assert set(patch.bands) == set(BANDS)
     for name, pixels in patch.bands.items():
@@ -32,7 +41,7 @@ def test_a_pair_is_read_bit_by_bit_in_native_sizes_and_types(tmp_path):
 
 
 def test_no_band_is_swapped(pair):
-    for name, pixels in read_patch(*pair).bands.items():
+    for name, pixels in read_patch(*map(folder_of, pair)).bands.items():
         np.testing.assert_array_equal(pixels, constant_pixels(BANDS[name]))
 
 
@@ -57,7 +66,7 @@ DAMAGE = {
     "band missing": (lambda s2, _: tif(s2, "B8A").unlink(), "B8A.tif: the file is missing"),
     "band of another size": (
         lambda s2, _: shutil.copy(tif(s2, "B05"), tif(s2, "B02")),
-        r"B02.tif: holds 1 band\(s\) of 60 x 60 px, uint16; expected band B02 as 1 band of 120 x 120 px",
+        r"B02.tif: holds 1 band\(s\) of 60 x 60 px, uint16; expected band B02 as 1 band\(s\) of 120 x 120 px",
     ),
     "band of another type": (
         lambda s2, _: rewrite(tif(s2, "B02"), np.zeros((120, 120), np.float32)),
@@ -68,7 +77,10 @@ DAMAGE = {
     "truncated in the pixels": (lambda s2, _: truncate(tif(s2, "B03"), 20000), "B03.tif: cannot be read"),
     "empty": (lambda s2, _: truncate(tif(s2, "B03"), 0), "B03.tif: cannot be read"),
     "no GeoTIFF": (lambda s2, _: tif(s2, "B03").write_text("hello" * 9), "B03.tif: cannot be read"),
-    "a folder for a band": (lambda s2, _: (tif(s2, "B03").unlink(), tif(s2, "B03").mkdir()), "B03.tif: cannot be read"),
+    "a folder for a band": (
+        lambda s2, _: (tif(s2, "B03").unlink(), tif(s2, "B03").mkdir()),
+        "B03.tif: the file is missing",
+    ),
     "json missing": (lambda s2, _: json_file(s2).unlink(), "json: the file is missing"),
     "json cut short": (lambda s2, _: truncate(json_file(s2), 30), "json: cannot be read"),
     "json of other bytes": (lambda s2, _: json_file(s2).write_bytes(b"\xff\xfe\x00"), "json: cannot be read"),
@@ -105,17 +117,17 @@ def test_damage_names_the_file_what_was_expected_and_the_mend(pair, kind):
     damage, message = DAMAGE[kind]
     damage(*pair)
     with pytest.raises(PatchError, match=message) as caught:
-        read_patch(*pair)
+        read_patch(*map(folder_of, pair))
     assert "; expected " in str(caught.value)
     assert "Extract this patch from the archive again" in str(caught.value)
-    assert caught.value.path.startswith(str(pair[0].parent.parent))
+    assert caught.value.file.startswith(str(pair[0].parent.parent))
 
 
 def test_a_folder_that_is_no_patch_is_refused(tmp_path):
     with pytest.raises(PatchError, match="not named as a patch"):
-        read_patch(tmp_path)
+        read_patch(folder_of(tmp_path))
     with pytest.raises(PatchError, match="is no folder"):
-        read_patch(tmp_path / S2_NAMES[0])
+        read_patch(folder_of(tmp_path / S2_NAMES[0]))
 
 
 @pytest.fixture
@@ -156,7 +168,8 @@ def test_sentinel_1_alone_and_pairs(archive):
     assert ids(refs)[0] == (S1_NAMES[0], "train")
     assert left_out == {"snow": 2, "on no split list": 1}
     pairs, _ = list_patches(str(root / "s2"), str(root / "s1"), lists, REASONS)
-    assert pairs[1].folders == (str(root / "s2" / S2_NAMES[2]), str(root / "s1" / S1_NAMES[2]))
+    assert pairs[1].parts == (folder_of(root / "s2" / S2_NAMES[2]), folder_of(root / "s1" / S1_NAMES[2]))
+    assert pairs[1].attributes == (("country", "Austria"), ("season", "Summer"))
 
 
 def test_a_missing_patch_is_an_error_unless_the_archive_is_partial(archive):
@@ -170,10 +183,9 @@ def test_a_missing_patch_is_an_error_unless_the_archive_is_partial(archive):
     assert left_out["not in the folder"] == 1
 
 
-def test_no_patches_hints_at_the_right_folder(archive, tmp_path):
+def test_patches_may_lie_deeper_and_no_patches_are_an_error(archive, tmp_path):
     root, lists = archive
-    with pytest.raises(FileNotFoundError, match=f"no S2 patches found.*Did you mean {root / 's2'}"):
-        list_patches(str(root), None, lists, REASONS)
+    assert len(list_patches(str(root), str(root), lists, REASONS)[0]) == 3
     (tmp_path / "empty").mkdir()
     for folder in ("empty", "absent"):
         with pytest.raises(FileNotFoundError, match=folder):
@@ -186,7 +198,7 @@ def test_find_patches_pairs_by_the_metadata(archive):
         root / "s1" / S1_NAMES[20], {b.name: constant_pixels(b) for b in get_bands("S1")}, ["Pastures"], S2_NAMES[20]
     )
     pairs = find_patches(str(root / "s2"), str(root / "s1"))
-    assert pairs[5] == (str(root / "s2" / S2_NAMES[5]), str(root / "s1" / S1_NAMES[5]))
+    assert pairs[5] == (folder_of(root / "s2" / S2_NAMES[5]), folder_of(root / "s1" / S1_NAMES[5]))
     assert len(pairs) == 6
 
 

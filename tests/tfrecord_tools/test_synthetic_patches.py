@@ -17,6 +17,7 @@ from bigearth_tf.bands import BANDS, S1, S2_ALL
 from bigearth_tf.labels import CLASSES_19, CLASSES_43, label_indices, multi_hot, to_19_classes
 from tfrecord_tools import geotiff, synthetic_patches
 from tfrecord_tools import land_cover_signatures as signatures
+from tfrecord_tools.archive import File
 
 NUM_PATCHES = 12
 
@@ -105,7 +106,7 @@ def test_files_are_read_back_bit_exact(archive):
             assert len(list((archive / folder / name).iterdir())) == len(bands) + 1
             for band in bands:
                 path = archive / folder / name / f"{name}_{band}.tif"
-                pixels = geotiff.read_band(path, BANDS[band])
+                pixels = geotiff.read_band(File(str(path)), BANDS[band])
                 crs_wkt, geotransform = geotiff.read_georeference(path)
                 np.testing.assert_array_equal(pixels, patch.bands[band])
                 assert f'"EPSG","326{place.tile[:2]}"' in crs_wkt

@@ -7,30 +7,73 @@ Sentinel-1 under its own name. Times without a leading zero occur in the archive
 from __future__ import annotations
 
 import collections
+import dataclasses
+import functools
 import json
-import os
 import re
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from bigearth_tf import bands as band_table
-from bigearth_tf.labels import CLASSES_43
+from bigearth_tf.bands import S1, S2_ALL, get_bands
+from bigearth_tf.datasets.bigearthnet_v1 import SPEC
+from bigearth_tf.labels import CLASSES_43, NOMENCLATURES, translate
+from tfrecord_tools.archive import Folder, FolderFiles, list_folders
 from tfrecord_tools.geotiff import read_band
 from tfrecord_tools.patch import Patch, PatchError
-from tfrecord_tools.patch_lists import PatchLists
-from tfrecord_tools.sources import PatchRef
+from tfrecord_tools.patch_lists import EXCLUSION_LISTS, PatchLists, official_lists_folder, read_patch_lists
+from tfrecord_tools.sources import PatchRef, Source, SourceInputs, require_inputs
 
 _NAMES = {
     "S2": re.compile(r"S2[AB]_MSIL2A_\d{8}T\d{5,6}_\d{1,2}_\d{1,2}"),
     "S1": re.compile(r"S1[AB]_IW_GRDH_1SDV_\d{8}T\d{5,6}_\d{2}[A-Z]{3}_\d{1,2}_\d{1,2}"),
 }
-_SENSOR_BANDS = {"S2": band_table.get_bands("S2_ALL"), "S1": band_table.get_bands("S1")}
+_SENSOR_BANDS = {"S2": get_bands(S2_ALL), "S1": get_bands(S1)}
+_EXAMPLES = {"S2": "S2A_MSIL2A_20170613T101031_87_48", "S1": "S1A_IW_GRDH_1SDV_20170613T165043_33UUP_87_48"}
+
+
+def open_source(inputs: SourceInputs) -> Source:
+    """Returns the patches of `s2`, `s1`, or, of both, the pairs, by the official lists or those of `lists_dir`."""
+    require_inputs(inputs, SPEC.name, (), ("s2", "s1", "lists_dir", "nomenclature", "exclude", "partial_archive"))
+    if not inputs.s2 and not inputs.s1:
+        raise ValueError("Name the patches with --s2, --s1, or both: folders or uncompressed tars.")
+    exclude = tuple(EXCLUSION_LISTS) if inputs.exclude is None else inputs.exclude
+    unknown = sorted(set(exclude) - set(EXCLUSION_LISTS))
+    if unknown:
+        raise ValueError(f"--exclude={','.join(unknown)}: unknown; allowed are {', '.join(EXCLUSION_LISTS)}.")
+    nomenclature = inputs.nomenclature or "19"
+    lists = read_patch_lists(Path(inputs.lists_dir) if inputs.lists_dir else official_lists_folder())
+    refs, exclusions = list_patches(inputs.s2, inputs.s1, lists, exclude, inputs.partial_archive)
+    roots = tuple(root for root in (inputs.s2, inputs.s1) if root)
+    return Source(
+        spec=SPEC,
+        bands=get_bands((S2_ALL if inputs.s2 else ()) + (S1 if inputs.s1 else ())),
+        class_names=NOMENCLATURES[nomenclature],
+        label_kind="multi",
+        refs=refs,
+        read=functools.partial(_read_listed, nomenclature=nomenclature),
+        roots=roots,
+        origin=_origin(roots[0]) or SPEC.source,
+        exclusions=exclusions,
+        attributes=("country", "season"),
+        options={"nomenclature": nomenclature, "exclude": sorted(exclude)},
+    )
+
+
+def _read_listed(ref: PatchRef, nomenclature: str) -> Patch:
+    patch = read_patch(*ref.parts)  # type: ignore[arg-type]  # This source lists folders only.
+    return dataclasses.replace(patch, labels=translate(patch.labels, nomenclature), attributes=dict(ref.attributes))
+
+
+def _origin(root: str) -> str | None:
+    """Returns what made the patches, if it was not a satellite: the note that `tfrecord_tools.synthesize` leaves."""
+    note = Path(root).parent / "synthesize.json"
+    return f"synthetic patches of tfrecord_tools.synthesize, {note.read_text()}" if note.exists() else None
 
 
 def list_patches(
-    s2_dir: str | None,
-    s1_dir: str | None,
+    s2: str | None,
+    s1: str | None,
     lists: PatchLists,
     exclude: Collection[str],
     partial_archive: bool = False,
@@ -38,37 +81,38 @@ def list_patches(
     """Returns the patches to convert, and how many were left out for which reason.
 
     Args:
-        s2_dir: Folder of Sentinel-2 patches, or None for Sentinel-1 alone.
-        s1_dir: Folder of Sentinel-1 patches, or None for Sentinel-2 alone. With both, a patch is a pair.
+        s2: Folder or tar of Sentinel-2 patches, or None for Sentinel-1 alone.
+        s1: Folder or tar of Sentinel-1 patches, or None for Sentinel-2 alone. With both, a patch is a pair.
         lists: Splits, exclusions and mates.
         exclude: Reasons (keys of `lists.excluded`) that leave a patch out.
-        partial_archive: Take listed patches that are not on disk for absent on purpose: count them.
+        partial_archive: Take listed patches that are not there for absent on purpose: count them.
 
     Raises:
         FileNotFoundError: A folder holds no patches, or listed patches are missing.
     """
-    on_disk = {sensor: _scan(folder, sensor) for sensor, folder in (("S2", s2_dir), ("S1", s1_dir)) if folder}
+    there = {sensor: _scan(root, sensor) for sensor, root in (("S2", s2), ("S1", s1)) if root}
+    first = next(iter(there))
     left_out: collections.Counter[str] = collections.Counter()
     refs, missing = [], []
     for name, split in lists.split_of.items():
         if any(name in lists.excluded[reason] for reason in exclude):
             continue
         names = {"S2": name, "S1": lists.s1_of.get(name, "")}
-        if all(names[sensor] in on_disk[sensor] for sensor in on_disk):
-            folders = tuple(on_disk[sensor][names[sensor]] for sensor in on_disk)
-            refs.append(PatchRef(names[next(iter(on_disk))], split, folders))
+        if all(names[sensor] in there[sensor] for sensor in there):
+            parts = tuple(there[sensor][names[sensor]] for sensor in there)
+            refs.append(PatchRef(names[first], split, parts, (), _attributes(name, lists)))
         else:
             missing.append(name)
     if missing and not (partial_archive and refs):
         raise FileNotFoundError(
-            f"{len(missing)} of {len(refs) + len(missing)} listed patches are not in {s2_dir or ''} {s1_dir or ''}, "
+            f"{len(missing)} of {len(refs) + len(missing)} listed patches are not in {s2 or ''} {s1 or ''}, "
             f"the first is {missing[0]} (S1 mate {lists.s1_of.get(missing[0])}). Finish unpacking the archive, "
             "or pass --partial_archive to convert those that are there."
         )
     left_out["not in the folder"] = len(missing)
-    s2_of = {s1: s2 for s2, s1 in lists.s1_of.items()}
-    for name in next(iter(on_disk.values())):
-        s2_name = name if "S2" in on_disk else s2_of.get(name, "")
+    s2_of = {s1_name: s2_name for s2_name, s1_name in lists.s1_of.items()} if first == "S1" else {}
+    for name in there[first]:
+        s2_name = name if first == "S2" else s2_of.get(name, "")
         reasons = [reason for reason in lists.excluded if reason in exclude and s2_name in lists.excluded[reason]]
         if reasons:
             left_out[reasons[0]] += 1
@@ -77,44 +121,38 @@ def list_patches(
     return refs, {reason: count for reason, count in left_out.items() if count}
 
 
-def find_patches(s2_dir: str | None, s1_dir: str | None) -> list[tuple[str, ...]]:
-    """Returns the folders of every patch on disk, as `read_patch` takes them, sorted by name and without any list.
+def _attributes(name: str, lists: PatchLists) -> tuple[tuple[str, str], ...]:
+    known = (("country", lists.country_of.get(name)), ("season", lists.season_of.get(name)))
+    return tuple((key, text) for key, text in known if text)
 
-    With both folders given these are the pairs that the Sentinel-1 metadata name.
+
+def find_patches(s2: str | None, s1: str | None) -> list[tuple[Folder, ...]]:
+    """Returns the place of every patch that is there, as `read_patch` takes it, sorted by name and without any list.
+
+    With both sensors given these are the pairs that the Sentinel-1 metadata name.
 
     Raises:
-        FileNotFoundError: A folder holds no patches.
+        FileNotFoundError: A folder or tar holds no patches.
     """
-    s2 = _scan(s2_dir, "S2") if s2_dir else {}
-    if not s1_dir:
-        return [(s2[name],) for name in sorted(s2)]
-    s1 = _scan(s1_dir, "S1")
-    if not s2_dir:
-        return [(s1[name],) for name in sorted(s1)]
-    mates = {
-        _read_metadata(Path(path) / f"{name}_labels_metadata.json").get("corresponding_s2_patch"): path
-        for name, path in s1.items()
-    }
-    return [(s2[name], mates[name]) for name in sorted(s2) if name in mates]
+    s2_folders = _scan(s2, "S2") if s2 else {}
+    if not s1:
+        return [(s2_folders[name],) for name in sorted(s2_folders)]
+    s1_folders = _scan(s1, "S1")
+    if not s2:
+        return [(s1_folders[name],) for name in sorted(s1_folders)]
+    mates = {_read_metadata(folder.locate()).get("corresponding_s2_patch"): folder for folder in s1_folders.values()}
+    return [(s2_folders[name], mates[name]) for name in sorted(s2_folders) if name in mates]
 
 
-def _scan(folder: str, sensor: str) -> dict[str, str]:
-    """Returns patch name -> path of every patch folder of a sensor."""
-    if not os.path.isdir(folder):
-        raise FileNotFoundError(f"{folder}: no such folder; expected the folder of the {sensor} patches.")
-    with os.scandir(folder) as entries:
-        found = {entry.name: entry.path for entry in entries if _NAMES[sensor].fullmatch(entry.name)}
+def _scan(root: str, sensor: str) -> dict[str, Folder]:
+    """Returns patch name -> place of every patch folder of a sensor."""
+    found = list_folders(root, _NAMES[sensor])
     if not found:
-        inner = [path for path in sorted(Path(folder).glob("*/*")) if _NAMES[sensor].fullmatch(path.name)]
-        hint = f"Did you mean {inner[0].parent}?" if inner else "Name the folder that holds one folder a patch."
-        raise FileNotFoundError(f"{folder}: no {sensor} patches found, such as {_EXAMPLES[sensor]}. {hint}")
+        raise FileNotFoundError(f"{root}: no {sensor} patches found, folders such as {_EXAMPLES[sensor]}.")
     return found
 
 
-_EXAMPLES = {"S2": "S2A_MSIL2A_20170613T101031_87_48", "S1": "S1A_IW_GRDH_1SDV_20170613T165043_33UUP_87_48"}
-
-
-def read_patch(*folders: str | os.PathLike) -> Patch:
+def read_patch(*folders: Folder) -> Patch:
     """Returns the patch of one folder (S2 or S1), or of the two folders of a pair (S2 first).
 
     `labels` are names of the 43 classes; `patch_id` is the first folder's name.
@@ -122,7 +160,7 @@ def read_patch(*folders: str | os.PathLike) -> Patch:
     Raises:
         PatchError: A file is missing or broken, or the two folders are not mates.
     """
-    parts = [_read_folder(Path(folder)) for folder in folders]
+    parts = [_read_folder(folder) for folder in folders]
     (first, _), (last, mate_metadata) = parts[0], parts[-1]
     if len(parts) > 1:
         mate = mate_metadata.get("corresponding_s2_patch")
@@ -136,23 +174,25 @@ def read_patch(*folders: str | os.PathLike) -> Patch:
     return Patch(first.patch_id, pixels, first.labels)
 
 
-def _read_folder(folder: Path) -> tuple[Patch, dict[str, Any]]:
+def _read_folder(folder: Folder) -> tuple[Patch, dict[str, Any]]:
     name = folder.name
     sensor = name[:2]
     if sensor not in _NAMES or not _NAMES[sensor].fullmatch(name):
         raise PatchError(folder, "is not named as a patch", f"a name such as {_EXAMPLES['S2']}")
-    if not folder.is_dir():
+    if not folder.exists():
         raise PatchError(folder, "is no folder", f"a folder of {sensor} bands")
-    metadata = _read_metadata(folder / f"{name}_labels_metadata.json")
-    pixels = {band.name: read_band(folder / f"{name}_{band.name}.tif", band) for band in _SENSOR_BANDS[sensor]}
+    files = folder.locate()
+    metadata = _read_metadata(files)
+    pixels = {band.name: read_band(files.file(f"{name}_{band.name}.tif"), band) for band in _SENSOR_BANDS[sensor]}
     return Patch(name, pixels, tuple(metadata["labels"])), metadata
 
 
-def _read_metadata(path: Path) -> dict[str, Any]:
+def _read_metadata(files: FolderFiles) -> dict[str, Any]:
+    path = files.file(f"{files.folder.name}_labels_metadata.json")
     if not path.exists():
         raise PatchError(path, "the file is missing", "a json file with the patch's labels")
     try:
-        metadata = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_unique_keys)
+        metadata = json.loads(path.read_bytes().decode("utf-8"), object_pairs_hook=_unique_keys)
     except (ValueError, RecursionError) as error:
         raise PatchError(path, f"cannot be read ({error})", "a json object with a list of labels") from error
     labels = metadata.get("labels") if isinstance(metadata, dict) else None

@@ -1,0 +1,31 @@
+"""Writes the manifest of a conversion that several tasks shared, when all of them are done.
+
+    python -m tfrecord_tools.finalize --output_dir=records
+
+It reads the tasks' notes only, not the records, and takes seconds.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from absl import flags
+
+from bigearth_tf.manifest import MANIFEST_NAME
+from bigearth_tf.runtime import run_command
+
+_OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder that the tasks wrote into.", required=True)
+_ALLOW_PROBLEMS = flags.DEFINE_integer("allow_problems", 0, "Go without up to so many broken patches.", lower_bound=0)
+
+
+def main() -> None:
+    """Finalizes, as the flags say."""
+    from tfrecord_tools.conversion import finalize
+
+    output_dir = Path(_OUTPUT_DIR.value)
+    print(finalize(output_dir, _ALLOW_PROBLEMS.value).summary())
+    print(f"wrote {output_dir / MANIFEST_NAME}")
+
+
+if __name__ == "__main__":
+    run_command(main)
