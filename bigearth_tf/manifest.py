@@ -15,6 +15,8 @@ from bigearth_tf.bands import Band, get_bands
 
 MANIFEST_NAME = "manifest.json"
 SCHEMA_VERSION = 1
+# "bigearth_tf" is example_schema.py; the others are those of published_schema.py, read where they lie.
+RECORD_FORMATS = ("bigearth_tf", "published_s2", "published_mm")
 _RECONVERT = "Run `python -m tfrecord_tools.verify`, and convert again what it names."
 
 
@@ -36,9 +38,9 @@ class Manifest:
 
     `bands` are rows as stored, in the order of the records; their mean and std may be None. `class_names` give label
     indices their meaning. `label_kind` is "multi" or "single". `attributes` name further texts that a record may hold,
-    such as "country". `compression` is "" or "GZIP". `exclusions` counts, by reason, the patches of the source that
-    were left out on purpose; `problems` are the broken ones that were tolerated. `options` are those that decide the
-    bytes.
+    such as "country". `compression` is "" or "GZIP". `record_format` says what the bytes of a record are, one of
+    `RECORD_FORMATS`. `exclusions` counts, by reason, the patches of the source that were left out on purpose;
+    `problems` are the broken ones that were tolerated. `options` are those that decide the bytes.
     """
 
     schema_version: int
@@ -50,6 +52,7 @@ class Manifest:
     bands: tuple[Band, ...]
     attributes: tuple[str, ...]
     compression: str
+    record_format: str
     shards: tuple[Shard, ...]
     exclusions: dict[str, int]
     problems: tuple[dict[str, str], ...]
@@ -164,6 +167,8 @@ def manifest_from_json(content: dict[str, Any]) -> Manifest:
     manifest = Manifest(shards=shards, bands=bands, **sequences, **content)  # type: ignore[arg-type]
     if manifest.schema_version != SCHEMA_VERSION:
         raise ValueError(f"schema version {manifest.schema_version}, this code reads {SCHEMA_VERSION}")
+    if manifest.record_format not in RECORD_FORMATS:
+        raise ValueError(f"record format {manifest.record_format!r}, this code reads {', '.join(RECORD_FORMATS)}")
     wrong = [shard.name for shard in shards if os.path.basename(shard.name) != shard.name]
     if wrong:
         raise ValueError(f"shards {wrong} are not in this folder")

@@ -53,6 +53,7 @@ def write_records(folder: Path, counts: dict[str, int], num_shards: int = 2, ban
         bands=rows,
         attributes=(),
         compression="",
+        record_format="bigearth_tf",
         shards=tuple(shards),
         exclusions={},
         problems=(),

@@ -166,6 +166,7 @@ def _claim(output_dir: Path, source: Source, plans: Sequence[ShardPlan], decisiv
         "bands": [dataclasses.asdict(band) for band in source.bands],
         "attributes": source.attributes,
         "compression": decisive["compression"],
+        "record_format": "bigearth_tf",
         "exclusions": source.exclusions,
         "options": decisive,
         "versions": package_versions(),

@@ -25,6 +25,7 @@ def make_manifest(**changes):
         "bands": get_bands("S2"),
         "attributes": ("country",),
         "compression": "",
+        "record_format": "bigearth_tf",
         "shards": shards,
         "exclusions": {"snow": 3},
         "problems": ({"patch_id": "p"},),
@@ -79,6 +80,7 @@ def test_a_shard_of_another_size_is_refused(folder):
     "change",
     [
         lambda content: content.update(schema_version=2),
+        lambda content: content.update(record_format="other"),
         lambda content: content.pop("class_names"),
         lambda content: content.update(more=1),
         lambda content: content["bands"][0].update(colour="red"),
