@@ -40,7 +40,9 @@ class Manifest:
     indices their meaning. `label_kind` is "multi" or "single". `attributes` name further texts that a record may hold,
     such as "country". `compression` is "" or "GZIP". `record_format` says what the bytes of a record are, one of
     `RECORD_FORMATS`. `exclusions` counts, by reason, the patches of the source that were left out on purpose;
-    `problems` are the broken ones that were tolerated. `options` are those that decide the bytes.
+    `problems` are the broken ones that were tolerated. `options` are those that decide the bytes. `statistics` says
+    over which `split` of how many records (`num_records`) the mean and std of the bands were worked out; it is empty
+    while they are those that came with the bands.
     """
 
     schema_version: int
@@ -58,6 +60,7 @@ class Manifest:
     problems: tuple[dict[str, str], ...]
     options: dict[str, Any]
     versions: dict[str, str]
+    statistics: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def splits(self) -> tuple[str, ...]:
