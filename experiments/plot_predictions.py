@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import matplotlib
 import numpy as np
 
+from bigearth_tf.true_colour import true_colour
 from tfrecord_tools.patch import Patch
 
 matplotlib.use("Agg")
@@ -69,14 +70,3 @@ def _plot_bars(axes: plt.Axes, row: np.ndarray, truth: Sequence[str], class_name
 
 def _short(name: str) -> str:
     return textwrap.shorten(name, 34, placeholder=" ...")
-
-
-def true_colour(bands: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Returns an image in 0 ... 1: [H, W, 3] of red, green and blue, or [H, W] of VV where there is no Sentinel-2.
-
-    Each image is stretched between its own 2nd and 98th percentile, over all channels alike, so that hues are kept.
-    """
-    names = ("B04", "B03", "B02") if "B04" in bands else ("VV",)
-    image = np.stack([bands[name].astype(np.float32) for name in names], axis=-1).squeeze()
-    low, high = np.percentile(image, (2, 98))
-    return np.clip((image - low) / max(high - low, 1e-6), 0, 1)

@@ -9,31 +9,17 @@ where there are any; `python -m tfrecord_tools.finalize` then writes the manifes
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from pathlib import Path
-from typing import Any
 
 from absl import flags
 
 from bigearth_tf.manifest import MANIFEST_NAME
 from bigearth_tf.runtime import run_command
-from tfrecord_tools.sources import SourceInputs, list_sources, open_source
+from tfrecord_tools.source_flags import define_source_flags, read_source_inputs
+from tfrecord_tools.sources import open_source
 
-flags.DEFINE_enum("source", "bigearthnet_v1", list_sources(), "Where the patches come from.")
-flags.DEFINE_string("s2", None, "Sentinel-2 patches of BigEarthNet.")
-flags.DEFINE_string("s1", None, "Sentinel-1 patches of BigEarthNet; with --s2 the pairs.")
-flags.DEFINE_string("maps", None, "Reference maps of BigEarthNet v2, to store them as a further band.")
-flags.DEFINE_string("input", None, "Files of any other source.")
-flags.DEFINE_string("lists_dir", None, "Folder of lists for BigEarthNet v1; default: the official ones.")
-flags.DEFINE_string("metadata", None, "metadata.parquet of BigEarthNet v2.")
-flags.DEFINE_string(
-    "nomenclature", None, "Classes of the labels, where a source has several; for BigEarthNet 19 or 43."
-)
-flags.DEFINE_enum("label_kind", None, ["single", "multi"], "Labels a patch, where a source has both.")
-flags.DEFINE_list("exclude", None, "Leave out patches for these reasons of BigEarthNet: snow, cloud, no_label (all).")
-flags.DEFINE_bool("partial_archive", False, "Convert what is there although listed patches are missing.")
-flags.DEFINE_integer("seed", 0, "Decides the splits of a source that has no official ones.", lower_bound=0)
+define_source_flags("bigearthnet_v1", "Where the patches come from.")
 
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder to write; made if need be.", required=True)
 _SHARD_MB = flags.DEFINE_float("shard_mb", 128.0, "Wanted size of a shard in 10^6 bytes.", lower_bound=0.1)
@@ -49,9 +35,6 @@ def main() -> None:
     """Converts, as the flags say."""
     from tfrecord_tools.conversion import ConversionOptions, convert
 
-    values: dict[str, Any] = {field.name: flags.FLAGS[field.name].value for field in dataclasses.fields(SourceInputs)}
-    if values["exclude"] is not None:
-        values["exclude"] = tuple(values["exclude"])
     task_index, num_tasks = _task()
     output_dir = Path(_OUTPUT_DIR.value)
     options = ConversionOptions(
@@ -63,7 +46,7 @@ def main() -> None:
         num_tasks=num_tasks,
         allow_problems=_ALLOW_PROBLEMS.value,
     )
-    manifest = convert(open_source(flags.FLAGS.source, SourceInputs(**values)), output_dir, options)
+    manifest = convert(open_source(flags.FLAGS.source, read_source_inputs()), output_dir, options)
     if manifest is None:
         print(
             f"task {task_index} of {num_tasks} is done; when all are: python -m tfrecord_tools.finalize "

@@ -1,0 +1,41 @@
+"""What does a user say of a source? The flags that every command with a source shares; importing this defines none."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from absl import flags
+
+from tfrecord_tools.sources import SourceInputs, list_sources
+
+# So that --help lists these flags with those of the command that calls for them.
+flags.disclaim_key_flags()
+
+
+def define_source_flags(default: str | None, purpose: str) -> None:
+    """Defines --source, of this default and purpose, and a flag for each field of `SourceInputs`."""
+    flags.DEFINE_enum("source", default, list_sources(), purpose)
+    flags.DEFINE_string("s2", None, "Sentinel-2 patches of BigEarthNet.")
+    flags.DEFINE_string("s1", None, "Sentinel-1 patches of BigEarthNet; with --s2 the pairs.")
+    flags.DEFINE_string("maps", None, "Reference maps of BigEarthNet v2, to store them as a further band.")
+    flags.DEFINE_string("input", None, "Files of any other source.")
+    flags.DEFINE_string("lists_dir", None, "Folder of lists for BigEarthNet v1; default: the official ones.")
+    flags.DEFINE_string("metadata", None, "metadata.parquet of BigEarthNet v2.")
+    flags.DEFINE_string(
+        "nomenclature", None, "Classes of the labels, where a source has several; for BigEarthNet 19 or 43."
+    )
+    flags.DEFINE_enum("label_kind", None, ["single", "multi"], "Labels a patch, where a source has both.")
+    flags.DEFINE_list(
+        "exclude", None, "Leave out patches for these reasons of BigEarthNet: snow, cloud, no_label (all)."
+    )
+    flags.DEFINE_bool("partial_archive", False, "Take what is there although listed patches are missing.")
+    flags.DEFINE_integer("seed", 0, "Decides the splits of a source that has no official ones.", lower_bound=0)
+
+
+def read_source_inputs() -> SourceInputs:
+    """Returns what the flags of a source say."""
+    values: dict[str, Any] = {field.name: flags.FLAGS[field.name].value for field in dataclasses.fields(SourceInputs)}
+    if values["exclude"] is not None:
+        values["exclude"] = tuple(values["exclude"])
+    return SourceInputs(**values)
