@@ -5,7 +5,9 @@ This module loads no TensorFlow, so that `--help` and a wrong field answer at on
 """
 
 # No `from __future__ import annotations` here: ml_collections reads the types to check overrides.
+import ast
 import dataclasses
+from typing import Any
 
 
 @dataclasses.dataclass
@@ -52,8 +54,8 @@ class TrainConfig:
 
     # One of bigearth_tf.models.list_models().
     model: str = "wide_resnet_eca_b0"
-    # Fields of the model's own config to replace, for example {"width": 4}.
-    model_overrides: object = dataclasses.field(default_factory=dict)
+    # Fields of the model's own config to replace, as keyword arguments: "width=4, attention='none'".
+    model_overrides: str = ""
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = dataclasses.field(default_factory=ScheduleConfig)
@@ -73,12 +75,12 @@ def validate(config: TrainConfig) -> None:
     Raises:
         ValueError: A field is out of its range.
     """
+    parse_overrides(config.model_overrides)
     wrong = [
         name
         for name, ok in (
             ("data.data_dir (name a folder with --data_dir)", bool(config.data.data_dir)),
             ("data.shuffle_mb (> 0)", config.data.shuffle_mb > 0),
-            ("model_overrides (a dict)", isinstance(config.model_overrides, dict)),
             ("schedule.peak (> 0)", config.schedule.peak > 0),
             ("schedule.warmup_steps (>= 0)", config.schedule.warmup_steps >= 0),
             ("epochs (>= 1)", config.epochs >= 1),
@@ -88,3 +90,21 @@ def validate(config: TrainConfig) -> None:
     ]
     if wrong:
         raise ValueError(f"These fields of the config are missing or out of range: {'; '.join(wrong)}.")
+
+
+def parse_overrides(text: str) -> dict[str, Any]:
+    """Returns the keyword arguments that a text such as "width=4, attention='none'" stands for; nothing is executed.
+
+    Raises:
+        ValueError: It is no list of keywords with literal values.
+    """
+    try:
+        call = ast.parse(f"dict({text})", mode="eval").body
+        if not isinstance(call, ast.Call) or call.args or any(keyword.arg is None for keyword in call.keywords):
+            raise ValueError("not only keywords")
+        return {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
+    except (SyntaxError, ValueError) as error:
+        raise ValueError(
+            f"model_overrides={text!r}: {error}; expected keywords with literal values, such as "
+            "width=4, attention='none'."
+        ) from error

@@ -18,7 +18,7 @@ import keras
 
 from bigearth_tf.bands import Band
 from bigearth_tf.checkpoint import restore_best
-from bigearth_tf.config import TrainConfig
+from bigearth_tf.config import TrainConfig, parse_overrides
 from bigearth_tf.manifest import Manifest, write_text_atomically
 from bigearth_tf.models import create_model
 from bigearth_tf.runtime import git_commit, package_versions
@@ -97,7 +97,8 @@ def load_finished_run(workdir: str | os.PathLike) -> FinishedRun:
     bands = tuple(Band(**row) for row in settings["dataset"]["bands"])
     class_names = tuple(settings["dataset"]["class_names"])
     config = settings["config"]
-    model = create_model(config["model"], bands=bands, num_classes=len(class_names), **config["model_overrides"])
+    overrides = parse_overrides(config["model_overrides"])
+    model = create_model(config["model"], bands=bands, num_classes=len(class_names), **overrides)
     restore_best(workdir, model)
     result = json.loads((workdir / RESULT_NAME).read_text(encoding="utf-8"))
     return FinishedRun(settings, result, bands, class_names, model)

@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import keras
 import numpy as np
@@ -18,7 +18,7 @@ from absl import logging
 from bigearth_tf import distributed, losses
 from bigearth_tf.augmentation import random_symmetry
 from bigearth_tf.checkpoint import RunCheckpoints, restore_best
-from bigearth_tf.config import TrainConfig, validate
+from bigearth_tf.config import TrainConfig, parse_overrides, validate
 from bigearth_tf.distributed import Replica
 from bigearth_tf.evaluate import Predictions, make_predict_step, predict_dataset
 from bigearth_tf.input_pipeline import make_eval_dataset, make_train_dataset, steps_per_epoch
@@ -59,7 +59,7 @@ def train(config: TrainConfig, workdir: str | os.PathLike, replica: Replica) -> 
         return json.loads((workdir / RESULT_NAME).read_text(encoding="utf-8"))
 
     keras.utils.set_random_seed(config.seed)
-    overrides = cast("dict[str, Any]", config.model_overrides)
+    overrides = parse_overrides(config.model_overrides)
     model = create_model(config.model, bands=bands, num_classes=len(manifest.class_names), **overrides)
     optimizer = make_optimizer(config.optimizer, make_schedule(config.schedule, steps * config.epochs))
     optimizer.build(model.trainable_variables)

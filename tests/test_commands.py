@@ -122,7 +122,7 @@ def test_the_main_job_from_synthetic_patches_to_named_land_cover(tmp_path):
     printed = done(
         "experiments.train", "--config=experiments/configs/demo.py", f"--data_dir={records}", f"--workdir={workdir}",
         "--config.epochs=1", "--config.data.bands=MM", "--config.schedule.warmup_steps=0",
-        "--config.model_overrides={'resolution_px': 20}",
+        "--config.model_overrides=resolution_px=20",
     )  # fmt: skip
     assert "test micro F1" in printed
     assert "always predicting the" in printed

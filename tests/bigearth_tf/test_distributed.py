@@ -33,7 +33,7 @@ import sys
 from bigearth_tf import distributed, train
 from bigearth_tf.config import DataConfig, ScheduleConfig, TrainConfig
 config = TrainConfig(
-    model_overrides={"resolution_px": 15, "width": 0.5},
+    model_overrides="resolution_px=15, width=0.5",
     data=DataConfig(data_dir=sys.argv[1], bands="RGB", shuffle_mb=2.0),
     schedule=ScheduleConfig(name="constant", peak=3e-3),
     epochs=2, global_batch_size=8, best_metric="micro_f1")

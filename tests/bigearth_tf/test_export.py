@@ -25,7 +25,7 @@ def workdir(tmp_path_factory):
     root = tmp_path_factory.mktemp("run")
     write_records(root / "records", {"train": 16, "val": 6, "test": 6}, bands=BANDS)
     config = TrainConfig(
-        model_overrides={"resolution_px": 15, "width": 0.5},
+        model_overrides="resolution_px=15, width=0.5",
         data=DataConfig(data_dir=str(root / "records"), bands=BANDS),
         epochs=1,
         global_batch_size=8,
@@ -83,7 +83,7 @@ def test_the_card_carries_what_a_user_must_know(workdir, exported):
     assert row["mean"] == 950.68368468
     assert card["scores"]["test"] == json.loads((workdir / "result.json").read_text())["test"]
     assert card["dataset"]["num_records"] == {"train": 16, "val": 6, "test": 6}
-    assert card["config"]["model_overrides"]["width"] == 0.5
+    assert card["config"]["model_overrides"] == "resolution_px=15, width=0.5"
     assert "tensorflow" in str(card["versions"])
     text = (exported / "README.md").read_text()
     assert "| `B05` | S2 | [N, 60, 60] | uint16 | reflectance x 10000 |" in text

@@ -14,7 +14,7 @@ from records import CLASS_NAMES, write_records
 
 from bigearth_tf import train as train_module
 from bigearth_tf.checkpoint import RunCheckpoints, restore_best
-from bigearth_tf.config import DataConfig, ScheduleConfig, TrainConfig, validate
+from bigearth_tf.config import DataConfig, ScheduleConfig, TrainConfig, parse_overrides, validate
 from bigearth_tf.distributed import Replica
 from bigearth_tf.evaluate import make_predict_step, predict_dataset
 from bigearth_tf.input_pipeline import make_eval_dataset
@@ -38,7 +38,7 @@ def data(tmp_path_factory):
 def make_config(folder, /, **changes):
     config = TrainConfig(
         model="wide_resnet_eca_b0",
-        model_overrides={"resolution_px": 15, "width": 0.5},
+        model_overrides="resolution_px=15, width=0.5",
         data=DataConfig(data_dir=str(folder), bands="RGB", shuffle_mb=2.0),
         schedule=ScheduleConfig(name="constant", peak=3e-3),
         epochs=4,
@@ -64,7 +64,7 @@ def test_it_learns_and_writes_its_result(run):
 
 def test_the_work_folder_says_what_was_run(run):
     settings = json.loads((run[0] / "config.json").read_text())
-    assert settings["config"]["model_overrides"] == {"resolution_px": 15, "width": 0.5}
+    assert settings["config"]["model_overrides"] == "resolution_px=15, width=0.5"
     assert settings["dataset"]["class_names"] == list(CLASS_NAMES)
     assert [row["name"] for row in settings["dataset"]["bands"]] == ["B04", "B03", "B02"]
     assert settings["versions"]["numpy"] == np.__version__
@@ -191,7 +191,7 @@ def test_every_config_is_valid_and_builds(path):
     validate(config)
     assert config.best_metric in SELECTION_SCORES
     make_optimizer(config.optimizer, make_schedule(config.schedule, 10000))
-    create_model(config.model, bands=config.data.bands, num_classes=19, **config.model_overrides)
+    create_model(config.model, bands=config.data.bands, num_classes=19, **parse_overrides(config.model_overrides))
 
 
 def make_net(value):
