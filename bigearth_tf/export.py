@@ -37,16 +37,17 @@ def export_run(workdir: str | os.PathLike, output_dir: str | os.PathLike) -> Pat
     if output_dir.exists() and not (output_dir / CARD_NAME).exists():
         raise ValueError(f"{output_dir}: holds something other than an export. Name another --output_dir.")
     run = load_finished_run(workdir)
-    temporary = output_dir.with_name(f".{output_dir.name}.{os.getpid()}.tmp")
+    temporary, replaced = (output_dir.with_name(f".{output_dir.name}.{end}") for end in ("tmp", "old"))
+    for leftover in (temporary, replaced):  # Of an export that was killed.
+        shutil.rmtree(leftover, ignore_errors=True)
     save_model(run.model, run.bands, run.class_names, temporary)
     card = model_card(run)
     (temporary / CARD_NAME).write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     (temporary / "README.md").write_text(_card_for_people(card), encoding="utf-8")
     if output_dir.exists():
-        replaced = output_dir.with_name(f".{output_dir.name}.{os.getpid()}.old")
         output_dir.rename(replaced)
-        shutil.rmtree(replaced)
     temporary.rename(output_dir)
+    shutil.rmtree(replaced, ignore_errors=True)
     return output_dir
 
 

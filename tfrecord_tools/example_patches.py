@@ -8,7 +8,6 @@ CDLA-Permissive-1.0, and contain modified Copernicus Sentinel data 2017-2018.
 
 from __future__ import annotations
 
-import os
 import shutil
 import tarfile
 from pathlib import Path, PurePosixPath
@@ -43,7 +42,8 @@ def unpack(output_dir: Path) -> list[Path]:
     for archive, name in _ARCHIVES.items():
         folder = output_dir / name
         if not folder.exists():
-            temporary = output_dir / f".{name}.{os.getpid()}.tmp"
+            temporary = output_dir / f".{name}.tmp"
+            shutil.rmtree(temporary, ignore_errors=True)  # Of a process that was killed.
             with tarfile.open(official_lists_folder() / archive) as tar:
                 for member in tar:
                     _unpack_member(tar, member, temporary)

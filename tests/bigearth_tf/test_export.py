@@ -91,6 +91,7 @@ def test_the_card_carries_what_a_user_must_know(workdir, exported):
 
 def test_an_earlier_export_is_replaced_and_other_files_are_not(workdir, exported):
     (exported / "stale").touch()
+    (exported.parent / f".{exported.name}.tmp").mkdir()  # What an export leaves that was killed.
     export_run(workdir, exported)
     assert not (exported / "stale").exists()
     assert not [path for path in exported.parent.iterdir() if path.name.startswith(".")]
