@@ -1,0 +1,81 @@
+"""How is multispectral EuroSAT read? A GeoTIFF of 13 bands an image, in a folder named after its class.
+
+`Forest/Forest_1.tif`. There are no official splits: a class is cut into shares of `tfrecord_tools.seeded_splits`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+
+from bigearth_tf.datasets.eurosat_ms import CLASS_NAMES, SPEC
+from tfrecord_tools.archive import File, list_files
+from tfrecord_tools.geotiff import read_bands
+from tfrecord_tools.patch import Patch
+from tfrecord_tools.seeded_splits import SPLIT_SHARES, assign_splits
+from tfrecord_tools.sources import PatchRef, Source, SourceInputs, require_inputs
+
+# Hidden files are no images: some systems leave `._Forest_1.tif` in a tar.
+_ANY_TIFF = re.compile(r"[^.].*\.tiff?", re.IGNORECASE)
+_NAME = re.compile(r"([A-Za-z]+)_([1-9]\d*)\.tif")
+
+
+def open_source(inputs: SourceInputs) -> Source:
+    """Returns the images of `input`, split by `seed`."""
+    require_inputs(inputs, SPEC.name, ("input",), ("seed", "label_kind"))
+    root = str(inputs.input)
+    if inputs.label_kind not in (None, "single"):
+        raise ValueError(f"--label_kind={inputs.label_kind}: an image of {SPEC.name} has one label; allowed is single.")
+    files = _list_images(root)
+    strata: dict[str, list[str]] = {}
+    for patch_id in files:
+        strata.setdefault(_class_of(patch_id), []).append(patch_id)
+    split_of = assign_splits(strata, inputs.seed)
+    return Source(
+        spec=SPEC,
+        bands=SPEC.bands,
+        class_names=CLASS_NAMES,
+        label_kind="single",
+        refs=[PatchRef(name, split_of[name], (file,), (_class_of(name),)) for name, file in files.items()],
+        read=_read_listed,
+        roots=(root,),
+        origin=SPEC.source,
+        options={"seed": inputs.seed, "split_percent": dict(SPLIT_SHARES)},
+    )
+
+
+def _class_of(patch_id: str) -> str:
+    return patch_id.rsplit("_", 1)[0]
+
+
+def _list_images(root: str) -> dict[str, File]:
+    """Returns patch id -> file of every image, each in the folder of its class."""
+    found: dict[str, File] = {}
+    for file in list_files(root, _ANY_TIFF):
+        folder, name = os.path.split(file.member or file.path)
+        class_name = os.path.basename(folder)
+        if class_name not in CLASS_NAMES:
+            raise ValueError(
+                f"{file}: folder {class_name!r} is no class of EuroSAT; allowed are {', '.join(CLASS_NAMES)}. "
+                "Move other images elsewhere."
+            )
+        match = _NAME.fullmatch(name)
+        if not match or match[1] != class_name:
+            raise ValueError(
+                f"{file}: file {name!r} does not belong into folder {class_name}; allowed are names such as "
+                f"{class_name}_1.tif. Put it back, or unpack the archive again."
+            )
+        patch_id = name[: -len(".tif")]
+        if patch_id in found:
+            raise ValueError(f"{root}: image {patch_id} is in two places, {found[patch_id]} and {file}. Keep one.")
+        found[patch_id] = file
+    if not found:
+        raise FileNotFoundError(f"{root}: no images found, files such as Forest/Forest_1.tif.")
+    return found
+
+
+def _read_listed(ref: PatchRef) -> Patch:
+    (file,) = ref.parts
+    assert isinstance(file, File), file
+    pixels = read_bands(file, SPEC.bands)
+    return Patch(ref.patch_id, {band.name: array for band, array in zip(SPEC.bands, pixels)}, ref.labels)
