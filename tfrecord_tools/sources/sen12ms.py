@@ -1,0 +1,148 @@
+"""How is SEN12MS read? A triple of GeoTIFFs a patch: Sentinel-1, Sentinel-2, and a map that gives the labels.
+
+`ROIs1158_spring/{s1_1,s2_1,lc_1}/ROIs1158_spring_{s1,s2,lc}_1_p30.tif`; the first band of the map is IGBP. A scene,
+such as ROIs1158_spring_1, goes to one split as a whole, so that neighbours do not leak; each season is cut on its own.
+
+NOTE: not the splits of the classification benchmark, which names its test scenes but leaves the validation set to the
+user (https://github.com/schmitt-muc/SEN12MS, `splits/`): scores are not to be compared with the published ones.
+"""
+
+from __future__ import annotations
+
+import collections
+import functools
+import os
+import re
+
+import numpy as np
+
+from bigearth_tf.bands import Band
+from bigearth_tf.datasets.sen12ms import CLASS_NAMES, IGBP_VALUES, MULTI_LABEL_PERCENT, S1_BAND_NAMES, SPEC
+from tfrecord_tools.archive import File, list_files
+from tfrecord_tools.geotiff import read_bands
+from tfrecord_tools.patch import Patch, PatchError
+from tfrecord_tools.seeded_splits import SPLIT_SHARES, assign_splits
+from tfrecord_tools.sources import PatchRef, Source, SourceInputs, require_inputs
+
+_PARTS = ("s2", "s1", "lc")
+_SEASONS = ("ROIs1158_spring", "ROIs1868_summer", "ROIs1970_fall", "ROIs2017_winter")
+# Hidden files are no images: some systems leave `._ROIs....tif` in a tar.
+_ANY_TIFF = re.compile(r"[^.].*\.tiff?", re.IGNORECASE)
+_NAME = re.compile(rf"({'|'.join(_SEASONS)})_({'|'.join(_PARTS)})_([1-9]\d*)_(p[1-9]\d*)\.tif")
+_EXAMPLE = "ROIs1158_spring_s1_1_p30.tif"
+
+_S1_BANDS = tuple(band for band in SPEC.bands if band.name in S1_BAND_NAMES)
+_S2_BANDS = tuple(band for band in SPEC.bands if band.name not in S1_BAND_NAMES)
+_MAPS = tuple(
+    Band(name, "map", 10, 256, "uint16", "class", None, None)
+    for name in ("IGBP", "LCCS land cover", "LCCS land use", "LCCS surface hydrology")
+)
+# Value of IGBP -> index of the class; -1 where there is none.
+_CLASS_OF_IGBP = np.full(1 + max(max(values) for values in IGBP_VALUES.values()), -1)
+for _index, _values in enumerate(IGBP_VALUES.values()):
+    _CLASS_OF_IGBP[list(_values)] = _index
+
+# Its Sentinel-1 image is damaged as published, and the benchmark leaves it out:
+# https://github.com/schmitt-muc/SEN12MS/blob/887070852c833709822d0f9805df2e932025434f/README.md
+_DAMAGED = {"ROIs1868_summer_146_p202": "damaged as published"}
+
+
+def open_source(inputs: SourceInputs) -> Source:
+    """Returns the patches of `input`, split by `seed`, with the labels of `label_kind`, single by default."""
+    require_inputs(inputs, SPEC.name, ("input",), ("seed", "label_kind"))
+    root, label_kind = str(inputs.input), inputs.label_kind or "single"
+    if label_kind not in SPEC.label_kinds:
+        raise ValueError(f"--label_kind={label_kind}: unknown; allowed are {', '.join(SPEC.label_kinds)}.")
+    triples = _list_triples(root)
+    exclusions = collections.Counter(_DAMAGED[name] for name in triples if name in _DAMAGED)
+    strata: dict[str, set[str]] = {}
+    for name in triples:
+        strata.setdefault(_scene_of(name).rsplit("_", 1)[0], set()).add(_scene_of(name))
+    split_of = assign_splits(strata, inputs.seed)
+    return Source(
+        spec=SPEC,
+        bands=SPEC.bands,
+        class_names=CLASS_NAMES,
+        label_kind=label_kind,
+        refs=[
+            PatchRef(name, split_of[_scene_of(name)], parts) for name, parts in triples.items() if name not in _DAMAGED
+        ],
+        read=functools.partial(_read_listed, label_kind=label_kind),
+        roots=(root,),
+        origin=SPEC.source,
+        exclusions=dict(exclusions),
+        options={"seed": inputs.seed, "split_percent": dict(SPLIT_SHARES), "label_kind": label_kind},
+    )
+
+
+def _scene_of(patch_id: str) -> str:
+    return patch_id.rsplit("_", 1)[0]
+
+
+def _list_triples(root: str) -> dict[str, tuple[File, ...]]:
+    """Returns patch id -> its files in the order of `_PARTS`; one that is missing is found out when it is read."""
+    found: dict[str, dict[str, File]] = {}
+    for file in list_files(root, _ANY_TIFF):
+        match = _NAME.fullmatch(os.path.basename(file.member or file.path))
+        if not match:
+            raise ValueError(
+                f"{file}: not named as a file of SEN12MS; allowed are names such as {_EXAMPLE}, of the seasons "
+                f"{', '.join(_SEASONS)} and the parts {', '.join(_PARTS)}. Move other images elsewhere."
+            )
+        season, part, scene, number = match.groups()
+        parts = found.setdefault(f"{season}_{scene}_{number}", {})
+        if part in parts:
+            raise ValueError(f"{root}: {match[0]} is in two places, {parts[part]} and {file}. Keep one.")
+        parts[part] = file
+    there = {part for parts in found.values() for part in parts}
+    missing = [part for part in _PARTS if part not in there]
+    if missing:
+        raise FileNotFoundError(
+            f"{root}: no files of {', '.join(missing)} found, such as {_EXAMPLE.replace('s1', missing[0])}. "
+            "Unpack the archives of s1, s2 and lc into one folder."
+        )
+    return {
+        name: tuple(parts.get(part) or File(os.path.join(root, _path_of(name, part))) for part in _PARTS)
+        for name, parts in found.items()
+    }
+
+
+def _path_of(patch_id: str, part: str) -> str:
+    """Returns where a file lies in the published layout."""
+    roi, season, scene, number = patch_id.split("_")
+    return f"{roi}_{season}/{part}_{scene}/{roi}_{season}_{part}_{scene}_{number}.tif"
+
+
+def _read_listed(ref: PatchRef, label_kind: str) -> Patch:
+    s2, s1, maps = ref.parts
+    assert isinstance(s2, File) and isinstance(s1, File) and isinstance(maps, File), ref
+    pixels = dict(zip((band.name for band in _S2_BANDS), read_bands(s2, _S2_BANDS)))
+    pixels.update(zip((band.name for band in _S1_BANDS), read_bands(s1, _S1_BANDS)))
+    counts = _count_classes(maps, read_bands(maps, _MAPS)[0])
+    return Patch(ref.patch_id, pixels, choose_labels(counts, label_kind))
+
+
+def _count_classes(file: File, igbp: np.ndarray) -> np.ndarray:
+    """Returns, for each class, how many pixels of a map [256, 256] carry it."""
+    values, counts = np.unique(igbp, return_counts=True)
+    classes = [_CLASS_OF_IGBP[value] if value < len(_CLASS_OF_IGBP) else -1 for value in values]
+    if -1 in classes:
+        wrong = classes.index(-1)
+        raise PatchError(
+            file,
+            f"its band IGBP holds {values[wrong]} in {counts[wrong]} px",
+            f"values 1 ... {len(_CLASS_OF_IGBP) - 1}",
+        )
+    return np.bincount(classes, weights=counts, minlength=len(CLASS_NAMES)).astype(np.int64)
+
+
+def choose_labels(counts: np.ndarray, label_kind: str) -> tuple[str, ...]:
+    """Returns the class of most pixels, the first of equals, or for "multi" all of `MULTI_LABEL_PERCENT` or more.
+
+    Args:
+        counts: Pixels of each class [K].
+        label_kind: "single" or "multi".
+    """
+    if label_kind == "single":
+        return (CLASS_NAMES[int(np.argmax(counts))],)
+    return tuple(name for name, count in zip(CLASS_NAMES, counts) if 100 * count >= MULTI_LABEL_PERCENT * counts.sum())
