@@ -15,8 +15,8 @@ import tensorflow as tf
 
 from bigearth_tf.bands import Band
 from bigearth_tf.distributed import Replica
-from bigearth_tf.example_schema import parse_examples
 from bigearth_tf.manifest import Manifest, Shard
+from bigearth_tf.record_formats import FORMATS
 
 _CONCURRENT_SHARDS = 8
 
@@ -124,5 +124,5 @@ def _parse(serialized: tf.Tensor, bands: Sequence[Band], manifest: Manifest, bat
     count = tf.shape(serialized)[0]
     filled = tf.concat([serialized, tf.repeat(serialized[:1], batch_size - count)], axis=0)
     filled = tf.ensure_shape(filled, [batch_size])
-    batch = parse_examples(filled, bands, len(manifest.class_names))
+    batch = FORMATS[manifest.record_format].parse(filled, bands, len(manifest.class_names))
     return {**batch, "mask": tf.cast(tf.range(batch_size) < count, tf.float32)}

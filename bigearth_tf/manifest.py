@@ -15,7 +15,7 @@ from bigearth_tf.bands import Band, get_bands
 
 MANIFEST_NAME = "manifest.json"
 SCHEMA_VERSION = 1
-# "bigearth_tf" is example_schema.py; the others are those of published_schema.py, read where they lie.
+# "bigearth_tf" is that of example_schema.py, the others those of published_schema.py; record_formats.py reads each.
 RECORD_FORMATS = ("bigearth_tf", "published_s2", "published_mm")
 _RECONVERT = "Run `python -m tfrecord_tools.verify`, and convert again what it names."
 
