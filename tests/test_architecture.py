@@ -13,6 +13,7 @@ REPOSITORY = Path(__file__).parent.parent
 LAYERS = ("bigearth_tf", "tfrecord_tools", "experiments", "slurm")
 # What the tools may take from the library: they need no model.
 TOOLS_MAY_IMPORT = {"bands", "labels", "example_schema", "manifest", "datasets", "runtime", "true_colour"}
+TOOLS_MAY_IMPORT |= {"published_schema", "record_formats"}
 IMPORTERS = {
     "osgeo": {"tfrecord_tools/geotiff.py"},
     "horovod": {"bigearth_tf/distributed.py"},

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from bigearth_tf.example_schema import check_record
 from bigearth_tf.manifest import MANIFEST_NAME, Manifest, Shard
+from bigearth_tf.record_formats import FORMATS
 from bigearth_tf.runtime import progress_bar
 from tfrecord_tools.shards import WORK_DIR, file_sha256
 
@@ -29,6 +29,7 @@ def _verify_shard(folder: Path, manifest: Manifest, shard: Shard, seen: dict[str
     path = folder / shard.name
     if file_sha256(path) != shard.sha256:
         return [f"{path}: SHA-256 differs from the manifest's; convert this data set again"]
+    check_record = FORMATS[manifest.record_format].check
     class_counts = [0] * len(manifest.class_names)
     problems: list[str] = []
     index = -1
