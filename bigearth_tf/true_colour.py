@@ -17,7 +17,7 @@ def visible_bands(names: Collection[str]) -> tuple[str, ...]:
 
 
 def true_colour(bands: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Returns an image in 0 ... 1: [H, W, 3] of red, green and blue, or [H, W] of one band where one of them is missing.
+    """Returns an image in 0 ... 1: [H, W, 3] of red, green and blue, or [H, W] of one band where one is missing.
 
     Each image is stretched between its own 2nd and 98th percentile, over all channels alike, so that hues are kept.
     """

@@ -1,0 +1,39 @@
+"""Works out each band's mean and standard deviation over a split, exactly, from the records.
+
+    python -m tfrecord_tools.band_stats --data_dir=records --write
+
+Prints them beside those of the manifest, with extremes and the share of zeros, which mark missing data. With --write
+they replace those of the manifest, where training reads them.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from absl import flags
+
+from bigearth_tf.manifest import MANIFEST_NAME, read_manifest, write_manifest
+from bigearth_tf.runtime import run_command
+
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder with a manifest and its shards.", required=True)
+_SPLIT = flags.DEFINE_string("split", "train", "Split to read; what a model knows should come from train alone.")
+_WORKERS = flags.DEFINE_integer("workers", os.cpu_count() or 1, "Processes that read shards.", lower_bound=1)
+_WRITE = flags.DEFINE_bool("write", False, "Put mean and standard deviation into the manifest.")
+
+
+def main() -> None:
+    """Works them out, as the flags say."""
+    from tfrecord_tools.band_statistics import compute_moments, describe_moments, with_statistics
+
+    folder = Path(_DATA_DIR.value)
+    manifest = read_manifest(folder)
+    moments = compute_moments(folder, manifest, _SPLIT.value, _WORKERS.value)
+    print(describe_moments(manifest.bands, moments))
+    if _WRITE.value:
+        write_manifest(with_statistics(manifest, _SPLIT.value, moments), folder)
+        print(f"wrote mean and std of {manifest.num_records(_SPLIT.value)} records into {folder / MANIFEST_NAME}")
+
+
+if __name__ == "__main__":
+    run_command(main)
