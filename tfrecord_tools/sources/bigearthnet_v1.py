@@ -6,22 +6,22 @@ Sentinel-1 under its own name. Times without a leading zero occur in the archive
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import functools
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 from bigearth_tf.bands import S1, S2_ALL, get_bands
 from bigearth_tf.datasets.bigearthnet_v1 import SPEC
 from bigearth_tf.labels import CLASSES_43, NOMENCLATURES, translate
-from tfrecord_tools.archive import Folder, FolderFiles, list_folders
+from tfrecord_tools.archive import Folder, FolderFiles
 from tfrecord_tools.geotiff import read_band
 from tfrecord_tools.patch import Patch, PatchError
 from tfrecord_tools.patch_lists import EXCLUSION_LISTS, PatchLists, official_lists_folder, read_patch_lists
+from tfrecord_tools.patch_matching import ListedPatch, find_folders, match_patches
 from tfrecord_tools.sources import PatchRef, Source, SourceInputs, require_inputs
 
 _NAMES = {
@@ -90,35 +90,20 @@ def list_patches(
     Raises:
         FileNotFoundError: A folder holds no patches, or listed patches are missing.
     """
-    there = {sensor: _scan(root, sensor) for sensor, root in (("S2", s2), ("S1", s1)) if root}
-    first = next(iter(there))
-    left_out: collections.Counter[str] = collections.Counter()
-    refs, missing = [], []
-    for name, split in lists.split_of.items():
-        if any(name in lists.excluded[reason] for reason in exclude):
-            continue
-        names = {"S2": name, "S1": lists.s1_of.get(name, "")}
-        if all(names[sensor] in there[sensor] for sensor in there):
-            parts = tuple(there[sensor][names[sensor]] for sensor in there)
-            refs.append(PatchRef(names[first], split, parts, (), _attributes(name, lists)))
-        else:
-            missing.append(name)
-    if missing and not (partial_archive and refs):
-        raise FileNotFoundError(
-            f"{len(missing)} of {len(refs) + len(missing)} listed patches are not in {s2 or ''} {s1 or ''}, "
-            f"the first is {missing[0]} (S1 mate {lists.s1_of.get(missing[0])}). Finish unpacking the archive, "
-            "or pass --partial_archive to convert those that are there."
-        )
-    left_out["not in the folder"] = len(missing)
-    s2_of = {s1_name: s2_name for s2_name, s1_name in lists.s1_of.items()} if first == "S1" else {}
-    for name in there[first]:
-        s2_name = name if first == "S2" else s2_of.get(name, "")
-        reasons = [reason for reason in lists.excluded if reason in exclude and s2_name in lists.excluded[reason]]
-        if reasons:
-            left_out[reasons[0]] += 1
-        elif s2_name not in lists.split_of:
-            left_out["on no split list"] += 1
-    return refs, {reason: count for reason, count in left_out.items() if count}
+    roots = {sensor: root for sensor, root in (("S2", s2), ("S1", s1)) if root}
+    there = [(root, _scan(root, sensor)) for sensor, root in roots.items()]
+    return match_patches(there, _listed(lists, tuple(roots), exclude), "on no split list", partial_archive)
+
+
+def _listed(lists: PatchLists, sensors: tuple[str, ...], exclude: Collection[str]) -> Iterator[ListedPatch]:
+    """Yields what is on a list: the patches of all splits, and those to leave out, by the first reason to do so."""
+    reasons = [reason for reason in lists.excluded if reason in exclude]
+    reason_of = {name: reason for reason in reversed(reasons) for name in lists.excluded[reason]}
+    for name in dict.fromkeys((*lists.split_of, *reason_of)):
+        of_sensor = {"S2": name, "S1": lists.s1_of.get(name) or f"(unknown mate of {name})"}
+        names = tuple([of_sensor[sensor] for sensor in sensors])
+        split, reason = lists.split_of.get(name, ""), reason_of.get(name, "")
+        yield ListedPatch(names, split, reason, (), _attributes(name, lists))
 
 
 def _attributes(name: str, lists: PatchLists) -> tuple[tuple[str, str], ...]:
@@ -146,10 +131,7 @@ def find_patches(s2: str | None, s1: str | None) -> list[tuple[Folder, ...]]:
 
 def _scan(root: str, sensor: str) -> dict[str, Folder]:
     """Returns patch name -> place of every patch folder of a sensor."""
-    found = list_folders(root, _NAMES[sensor])
-    if not found:
-        raise FileNotFoundError(f"{root}: no {sensor} patches found, folders such as {_EXAMPLES[sensor]}.")
-    return found
+    return find_folders(root, sensor, _NAMES[sensor], _EXAMPLES[sensor])
 
 
 def read_patch(*folders: Folder) -> Patch:
