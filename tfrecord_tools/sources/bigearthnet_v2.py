@@ -1,0 +1,215 @@
+"""How is BigEarthNet v2.0 (reBEN) read? A folder a patch, in folders of tiles; a table says all that is known of it.
+
+    BigEarthNet-S2/<tile>/<patch>/<patch>_B02.tif ...
+    BigEarthNet-S1/<product>/<S1 patch>/<S1 patch>_VV.tif, ..._VH.tif
+    Reference_Maps/<tile>/<patch>/<patch>_reference_map.tif
+
+Patches may also lie without folders of tiles, and files may end in `.tiff`. Labels, split, country and mate come from
+two tables of the same form, and --metadata names either or, with a comma, both: `metadata.parquet` has the 480,038
+patches free of seasonal snow, clouds and their shadows, `metadata_for_patches_with_snow_cloud_or_shadow.parquet` the
+other 69,450, which have splits, too. The archives hold the patches of both. With the first alone, the others are
+counted as not in the metadata; with both they are counted as snow and cloud, or converted by an empty --exclude.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import re
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bigearth_tf.bands import S1, S2_ALL, get_bands
+from bigearth_tf.datasets.bigearthnet_v2 import REFERENCE_MAP, SPEC
+from bigearth_tf.labels import CLASSES_19, label_indices
+from tfrecord_tools.archive import File, Folder, FolderFiles
+from tfrecord_tools.geotiff import read_band
+from tfrecord_tools.patch import Patch
+from tfrecord_tools.patch_matching import ListedPatch, find_folders, match_patches
+from tfrecord_tools.sources import PatchRef, Source, SourceInputs, require_inputs
+
+if TYPE_CHECKING:
+    import pandas
+
+# A tile is named as its patches are, without the two numbers at the end.
+_S2_NAME = re.compile(r"S2[AB]_MSIL2A_\d{8}T\d{6}_N\d{4}_R\d{3}_T\d{2}[A-Z]{3}_\d{1,2}_\d{1,2}")
+_S1_NAME = re.compile(r"S1[AB]_IW_GRDH_1SDV_\d{8}T\d{6}_\d{2}[A-Z]{3}_\d{1,2}_\d{1,2}")
+_S2_EXAMPLE = "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_26_57"
+# Sensor -> what its patch folders are named like, such a name, and the column of the metadata that holds it.
+_FOLDERS = {
+    "S2": (_S2_NAME, _S2_EXAMPLE, "patch_id"),
+    "S1": (_S1_NAME, "S1A_IW_GRDH_1SDV_20170613T165043_33UUP_70_48", "s1_name"),
+    REFERENCE_MAP.sensor: (_S2_NAME, _S2_EXAMPLE, "patch_id"),
+}
+_ROWS = {band.name: band for band in SPEC.bands}
+_SENSOR_BANDS = {
+    "S2": get_bands(S2_ALL, _ROWS),
+    "S1": get_bands(S1, _ROWS),
+    REFERENCE_MAP.sensor: (REFERENCE_MAP,),
+}
+_SPLITS = {"train": "train", "validation": "val", "test": "test"}
+# Reason for leaving a patch out -> the flag that gives it, in the order in which reasons are counted.
+_FLAGS = {"snow": "contains_seasonal_snow", "cloud": "contains_cloud_or_shadow"}
+_ATTRIBUTES = ("country", "s2v1_name")
+# Column -> what pandas infers of its values.
+_COLUMNS = {
+    **dict.fromkeys(("patch_id", "s1_name", "split", *_ATTRIBUTES), "string"),
+    **dict.fromkeys(_FLAGS.values(), "boolean"),
+}
+_MEND = "Name the metadata.parquet of https://doi.org/10.5281/zenodo.10891137 with --metadata."
+
+
+def open_source(inputs: SourceInputs) -> Source:
+    """Returns the patches of `s2`, `s1`, or, of both, the pairs, by `metadata`; with `maps` each has its map, too."""
+    require_inputs(inputs, SPEC.name, ("metadata",), ("s2", "s1", "maps", "exclude", "partial_archive"))
+    if not inputs.s2 and not inputs.s1:
+        raise ValueError("Name the patches with --s2, --s1, or both: folders or uncompressed tars.")
+    exclude = tuple(_FLAGS) if inputs.exclude is None else inputs.exclude
+    unknown = sorted(set(exclude) - set(_FLAGS))
+    if unknown:
+        raise ValueError(f"--exclude={','.join(unknown)}: unknown; allowed are {', '.join(_FLAGS)}.")
+    given = {"S2": inputs.s2, "S1": inputs.s1, REFERENCE_MAP.sensor: inputs.maps}
+    roots = {sensor: root for sensor, root in given.items() if root}
+    tables = (inputs.metadata or "").split(",")
+    refs, exclusions = list_patches(roots, read_metadata(tables), exclude, inputs.partial_archive)
+    return Source(
+        spec=SPEC,
+        bands=tuple(band for sensor in roots for band in _SENSOR_BANDS[sensor]),
+        class_names=CLASSES_19,
+        label_kind="multi",
+        refs=refs,
+        read=functools.partial(read_patch, sensors=tuple(roots)),
+        roots=tuple(roots.values()),
+        origin=SPEC.source,
+        exclusions=exclusions,
+        attributes=_ATTRIBUTES,
+        # Labels are not in the files: other tables make other records.
+        options={
+            "exclude": sorted(exclude),
+            "metadata_sha256": sorted(hashlib.sha256(Path(table).read_bytes()).hexdigest() for table in tables),
+        },
+    )
+
+
+def read_patch(ref: PatchRef, sensors: Sequence[str]) -> Patch:
+    """Returns a listed patch, whose parts are folders of these sensors.
+
+    Raises:
+        PatchError: A file is missing or broken.
+    """
+    pixels: dict[str, np.ndarray] = {}
+    for sensor, folder in zip(sensors, ref.parts):
+        files = folder.locate()  # type: ignore[union-attr]  # This source lists folders only.
+        for band in _SENSOR_BANDS[sensor]:
+            pixels[band.name] = read_band(_band_file(files, band.name), band)
+    return Patch(ref.patch_id, pixels, ref.labels, dict(ref.attributes))
+
+
+def _band_file(files: FolderFiles, band_name: str) -> File:
+    name = f"{files.folder.name}_{band_name}"
+    file, other = files.file(f"{name}.tif"), files.file(f"{name}.tiff")
+    return other if not file.exists() and other.exists() else file
+
+
+def list_patches(
+    roots: dict[str, str], metadata: pandas.DataFrame, exclude: Collection[str], partial_archive: bool = False
+) -> tuple[list[PatchRef], dict[str, int]]:
+    """Returns the patches to convert, and how many were left out for which reason.
+
+    Args:
+        roots: Sensor ("S2", "S1", "MAP") -> folder or tar. A patch has a folder in each; the first names it.
+        metadata: What `read_metadata` returns.
+        exclude: Reasons (snow, cloud) that leave a patch out.
+        partial_archive: Take listed patches that are not there for absent on purpose: count them.
+
+    Raises:
+        FileNotFoundError: A folder holds no patches, or listed patches are missing.
+    """
+    there: list[tuple[str, dict[str, Folder]]] = []
+    for sensor, root in roots.items():
+        pattern, example, _ = _FOLDERS[sensor]
+        there.append((root, find_folders(root, sensor, pattern, example)))
+    return match_patches(there, _listed(metadata, tuple(roots), exclude), "not in the metadata", partial_archive)
+
+
+def _listed(metadata: pandas.DataFrame, sensors: Sequence[str], exclude: Collection[str]) -> Iterator[ListedPatch]:
+    names = zip(*(metadata[_FOLDERS[sensor][2]].tolist() for sensor in sensors))
+    reasons = np.full(len(metadata), "", dtype=object)
+    for reason in reversed([reason for reason in _FLAGS if reason in exclude]):
+        reasons[metadata[_FLAGS[reason]].to_numpy(dtype=bool)] = reason
+    texts = zip(*(metadata[name].tolist() for name in _ATTRIBUTES))
+    attributes = (tuple(zip(_ATTRIBUTES, values)) for values in texts)
+    return map(
+        ListedPatch, names, metadata["split"].tolist(), reasons.tolist(), metadata["labels"].tolist(), attributes
+    )
+
+
+def read_metadata(paths: Sequence[str]) -> pandas.DataFrame:
+    """Returns the rows of all tables, as the tables have them but for `split` (train, val, test) and `labels`.
+
+    `labels` are tuples of the 19 classes, in the order of `CLASSES_19`.
+
+    Raises:
+        FileNotFoundError: There is no such table.
+        ValueError: A file is no such table, or a patch is in it twice, or has an unknown label or split.
+    """
+    # It takes a while to load, and processes that write shards do without.
+    import pandas
+
+    metadata = pandas.concat([_read_table(path) for path in paths], ignore_index=True)
+    for column in ("patch_id", "s1_name"):
+        twice = metadata.loc[metadata[column].duplicated(), column]
+        if len(twice):
+            raise ValueError(
+                f"{', '.join(paths)}: {column} {twice.iloc[0]} is in two rows; expected each patch once. "
+                "Name each table once, and drop one of the rows."
+            )
+    return metadata
+
+
+def _read_table(path: str) -> pandas.DataFrame:
+    import pandas
+
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"{path}: there is no such file. {_MEND}")
+    try:
+        table = pandas.read_parquet(path, engine="pyarrow")
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{path}: cannot be read ({error}); expected a whole parquet file. {_MEND}") from error
+    missing = [column for column in (*_COLUMNS, "labels") if column not in table.columns]
+    if missing or table.empty:
+        raise ValueError(
+            f"{path}: has no {'column ' + ', '.join(missing) if missing else 'rows'}; expected a row a patch, and the "
+            f"columns {', '.join((*_COLUMNS, 'labels'))}. {_MEND}"
+        )
+    for column, kind in _COLUMNS.items():
+        null = table[column].isna().any()
+        found = "null in part" if null else pandas.api.types.infer_dtype(table[column], skipna=False)
+        if found != kind:
+            raise ValueError(f"{path}: column {column} is {found}; expected {kind} in each row. {_MEND}")
+    unknown = sorted(set(table["split"]) - set(_SPLITS))
+    if unknown:
+        raise ValueError(f"{path}: split {unknown[0]!r} is unknown; expected {', '.join(_SPLITS)}. {_MEND}")
+    labels = _check_labels(path, table["patch_id"], table["labels"])
+    return table.assign(split=table["split"].map(_SPLITS), labels=labels)
+
+
+def _check_labels(path: str, patch_ids: Iterable[str], rows: Iterable[Any]) -> list[tuple[str, ...]]:
+    """Returns each row's labels in the order of the classes; rows of equal labels share one tuple."""
+    seen: dict[tuple[str, ...], tuple[str, ...]] = {}
+    checked = []
+    for patch_id, row in zip(patch_ids, rows):
+        names = tuple(row) if isinstance(row, (np.ndarray, list)) else ()
+        if names not in seen:
+            try:
+                seen[names] = tuple(CLASSES_19[index] for index in label_indices(names, CLASSES_19))
+            except ValueError as error:
+                raise ValueError(f"{path}: patch {patch_id}: {error} {_MEND}") from error
+        if not names:
+            raise ValueError(f"{path}: patch {patch_id}: labels are {row!r}; expected a list of class names. {_MEND}")
+        checked.append(seen[names])
+    return checked
