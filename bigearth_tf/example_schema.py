@@ -49,7 +49,7 @@ def encode_example(
     feature["labels"].int64_list.value.extend(sorted(label_indices))
     for band in bands:
         array = pixels[band.name]
-        if array.shape != (band.size_px, band.size_px) or array.dtype.name != band.dtype:
+        if array.shape != (band.size_px, band.size_px) or not np.can_cast(array.dtype, band.dtype, "equiv"):
             raise ValueError(
                 f"Band {band.name} of {patch_id} is {array.dtype.name} {list(array.shape)}; "
                 f"expected {band.dtype} [{band.size_px}, {band.size_px}]."

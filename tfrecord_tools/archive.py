@@ -49,6 +49,14 @@ class File(NamedTuple):
             file.seek(self.offset)
             return file.read(self.size)
 
+    def read_start(self, limit: int) -> bytes:
+        """Returns the content, or its first `limit` bytes; never waits for a pipe."""
+        descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            return os.pread(descriptor, min(limit, self.size) if self.member else limit, self.offset)
+        finally:
+            os.close(descriptor)
+
 
 class Folder(NamedTuple):
     """A folder of a tree, or of a tar: then `ranges` are the bytes of the tar at `parent` that hold its members."""
@@ -68,26 +76,27 @@ class Folder(NamedTuple):
     def locate(self) -> FolderFiles:
         """Returns the folder's files by name; of a tar, their headers are read now."""
         if not self.ranges:
-            return FolderFiles(self, None)
+            return FolderFiles(self, str(self), None)
         members: dict[str, File] = {}
         with open(self.parent, "rb") as stream:
             for start, end in self.ranges:
                 for file, _, _ in _members(stream, self.parent, start, end):
                     if os.path.basename(os.path.dirname(file.member)) == self.name:
                         members[os.path.basename(file.member)] = file
-        return FolderFiles(self, members)
+        return FolderFiles(self, str(self), members)
 
 
 class FolderFiles(NamedTuple):
-    """The files of one folder."""
+    """The files of one folder; of a tar, `members` are those that it has."""
 
     folder: Folder
+    path: str
     members: dict[str, File] | None
 
     def file(self, name: str) -> File:
         """Returns the file of a name, whether it exists or not."""
-        missing = File(os.path.join(str(self.folder), name))
-        return missing if self.members is None else self.members.get(name, missing)
+        named = File(f"{self.path}{os.sep}{name}")
+        return named if self.members is None else self.members.get(name, named)
 
 
 def list_folders(root: str, pattern: re.Pattern[str]) -> dict[str, Folder]:

@@ -12,6 +12,7 @@ from osgeo import gdal, osr
 from bigearth_tf.bands import Band
 from tfrecord_tools.archive import File
 from tfrecord_tools.patch import PatchError
+from tfrecord_tools.plain_tiff import HEADER_BYTES, plain_pixels
 
 gdal.UseExceptions()
 
@@ -38,7 +39,24 @@ def read_bands(file: File, bands: Sequence[Band]) -> list[np.ndarray]:
     Raises:
         PatchError: As of `read_band`.
     """
-    names = ", ".join(band.name for band in bands)
+    plain = _read_plain(file, bands[0]) if len(bands) == 1 else None
+    pixels = _decode(file, bands) if plain is None else [plain]
+    if pixels[0].dtype.kind == "f" and not all(np.isfinite(band).all() for band in pixels):
+        raise PatchError(file, "holds numbers that are not finite", f"finite {bands[0].unit} in band {_names(bands)}")
+    return pixels
+
+
+def _read_plain(file: File, band: Band) -> np.ndarray | None:
+    try:
+        content = file.read_start(band.size_px**2 * np.dtype(band.dtype).itemsize + HEADER_BYTES)
+    except OSError:
+        return None  # GDAL says it better.
+    return plain_pixels(content, band.size_px, band.dtype)
+
+
+def _decode(file: File, bands: Sequence[Band]) -> list[np.ndarray]:
+    """Returns the pixels of any GeoTIFF that GDAL reads."""
+    names = _names(bands)
     size_px, expected_dtype = bands[0].size_px, bands[0].dtype
     if not file.exists():
         raise PatchError(file, "the file is missing", f"a GeoTIFF of band {names}")
@@ -58,9 +76,11 @@ def read_bands(file: File, bands: Sequence[Band]) -> list[np.ndarray]:
         raise PatchError(file, f"cannot be read ({error})", f"a whole GeoTIFF of band {names}") from error
     if pixels is None:
         raise PatchError(file, "cannot be read", f"a whole GeoTIFF of band {names}")
-    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
-        raise PatchError(file, "holds numbers that are not finite", f"finite {bands[0].unit} in band {names}")
     return [pixels] if len(bands) == 1 else list(pixels)
+
+
+def _names(bands: Sequence[Band]) -> str:
+    return ", ".join(band.name for band in bands)
 
 
 def read_georeference(path: str | os.PathLike) -> tuple[str, tuple[float, ...]]:

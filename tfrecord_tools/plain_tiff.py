@@ -1,0 +1,87 @@
+"""Where do the pixels of a plain TIFF lie? Read without GDAL, where nothing has to be decoded.
+
+All files of BigEarthNet are plain: one uncompressed little-endian band, whose strips follow each other. Opening such a
+file takes GDAL several times as long as reading its bytes. Whatever is not exactly plain, damage included, is left to
+GDAL, which has the last word.
+"""
+
+from __future__ import annotations
+
+import functools
+import struct
+
+import numpy as np
+
+# TIFF 6.0 (https://www.itu.int/itudoc/itu-t/com16/tiff-fx/docs/tiff6.pdf), sections 2, 8 and 19: numbers of tags.
+_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
+_STRIP_OFFSETS, _SAMPLES, _STRIP_ROWS, _STRIP_BYTES, _PLANAR, _SAMPLE_FORMAT = 273, 277, 278, 279, 284, 339
+_PLACE = {33550, 33922, 34735, 34736, 34737, 42113}  # GeoTIFF and GDAL's no-data value: none of them changes a pixel.
+_SHORT, _LONG = 3, 4
+_FORMATS = {"u": 1, "f": 3}
+_ENTRY = struct.Struct("<HHII")
+HEADER_BYTES = 1 << 16  # More than a plain file has besides its pixels.
+
+
+def plain_pixels(content: bytes, size_px: int, dtype: str) -> np.ndarray | None:
+    """Returns the pixels [size_px, size_px] of a plain TIFF of this size and type; None of any other content."""
+    try:
+        start = _find_pixels(content, size_px, dtype)
+        if start is None:
+            return None
+        return np.frombuffer(content, dtype, size_px * size_px, start).reshape(size_px, size_px)
+    except (struct.error, ValueError, KeyError):  # Something is missing, or lies beyond the end.
+        return None
+
+
+def _find_pixels(content: bytes, size_px: int, dtype: str) -> int | None:
+    if content[:4] != b"II*\0":
+        return None
+    (directory,) = struct.unpack_from("<I", content, 4)
+    (count,) = struct.unpack_from("<H", content, directory)
+    first = directory + 2
+    entries = {tag: value for tag, *value in _ENTRY.iter_unpack(content[first : first + count * _ENTRY.size])}
+    if len(entries) != count or entries.keys() - _allowed_tags():
+        return None
+    if any(entries.get(tag) != value for tag, value in _required_entries(size_px, dtype)):
+        return None
+    offsets, sizes = (_numbers(content, *entries[tag]) for tag in (_STRIP_OFFSETS, _STRIP_BYTES))
+    if sizes != _strip_sizes(size_px, dtype, *_numbers(content, *entries[_STRIP_ROWS])):
+        return None
+    if any(offset + size != following for offset, size, following in zip(offsets, sizes, offsets[1:])):
+        return None
+    return offsets[0] if len(offsets) == len(sizes) else None
+
+
+@functools.cache
+def _allowed_tags() -> frozenset[int]:
+    strips = {_PHOTOMETRIC, _STRIP_OFFSETS, _STRIP_ROWS, _STRIP_BYTES}
+    return frozenset(strips | _PLACE | {tag for tag, _ in _required_entries(0, "uint16")})
+
+
+@functools.cache
+def _required_entries(size_px: int, dtype: str) -> tuple[tuple[int, list[int]], ...]:
+    stored = np.dtype(dtype)
+    values = {
+        _WIDTH: size_px,
+        _HEIGHT: size_px,
+        _BITS: stored.itemsize * 8,
+        _COMPRESSION: 1,
+        _SAMPLES: 1,
+        _PLANAR: 1,
+        _SAMPLE_FORMAT: _FORMATS[stored.kind],
+    }
+    return tuple((tag, [_SHORT, 1, value]) for tag, value in values.items())
+
+
+def _numbers(content: bytes, kind: int, count: int, value: int) -> tuple[int, ...]:
+    """Returns the numbers of a directory entry: one lies in the entry itself, several where it points to."""
+    if kind not in (_SHORT, _LONG) or not count or (kind == _SHORT and count == 2):
+        raise ValueError("not a plain entry")
+    return (value,) if count == 1 else struct.unpack_from(f"<{count}{'H' if kind == _SHORT else 'I'}", content, value)
+
+
+@functools.cache
+def _strip_sizes(size_px: int, dtype: str, rows: int) -> tuple[int, ...]:
+    row_bytes = size_px * np.dtype(dtype).itemsize
+    starts = range(0, size_px, min(rows, size_px) or size_px)
+    return tuple((min(start + rows, size_px) - start) * row_bytes for start in starts)
