@@ -140,7 +140,8 @@ def read_manifest(folder: str | os.PathLike) -> Manifest:
     if not path.exists():
         raise FileNotFoundError(
             f"{path}: there is no manifest. Name a folder that `python -m tfrecord_tools.convert` has finished; "
-            "a conversion that was interrupted is finished by running it again."
+            "a conversion that was interrupted is finished by running it again. Published TFRecords get one from "
+            "`python -m tfrecord_tools.adopt`."
         )
     try:
         manifest = manifest_from_json(json.loads(path.read_text(encoding="utf-8")))

@@ -130,6 +130,15 @@ def _require_range(values: tf.Tensor, name: str, highest: int) -> tf.Tensor:
         return tf.identity(values)
 
 
+def read_patch_id(serialized: bytes, record_format: str) -> str:
+    """Returns the patch id of a record, and checks nothing else.
+
+    Raises:
+        ValueError: The bytes are no Example, or have no patch id.
+    """
+    return _read_text(read_example(serialized).features.feature, _SCHEMAS[record_format].patch_id)
+
+
 def decode_published_record(
     serialized: bytes, bands: Sequence[Band], record_format: str
 ) -> tuple[str, tuple[int, ...], dict[str, np.ndarray]]:

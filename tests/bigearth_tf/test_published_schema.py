@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from archives import constant_pixels, random_pixels
+from published import KINDS
 
-from bigearth_tf.bands import BANDS, S1, S2, S2_ALL, get_bands
+from bigearth_tf.bands import BANDS, S2_ALL, get_bands
 from bigearth_tf.example_schema import encode_example, parse_examples
 from bigearth_tf.labels import CLASSES_19
 from bigearth_tf.manifest import RECORD_FORMATS
@@ -20,12 +21,6 @@ from bigearth_tf.published_schema import (
 from bigearth_tf.record_formats import FORMATS
 
 LABELS = (2, 13)
-# Format, and the bands of its records.
-KINDS = {
-    "s2": ("published_s2", get_bands(S2_ALL)),
-    "mm": ("published_mm", get_bands(S2 + S1)),
-    "mm_with_60_m": ("published_mm", get_bands(S2_ALL + S1)),
-}
 
 
 @pytest.fixture(params=KINDS)

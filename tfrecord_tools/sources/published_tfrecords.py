@@ -1,0 +1,81 @@
+"""How are the published int64 TFRecords read as patches? Found in one pass, then each read where it lies.
+
+The folder holds `train_00.tfrecord` and so on: the split is that of the file, the classes are the 19. What the lists
+leave out of a split was left out when these records were written.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+from bigearth_tf.bands import Band
+from bigearth_tf.datasets.bigearthnet_v1 import SPEC
+from bigearth_tf.labels import CLASSES_19
+from bigearth_tf.published_schema import decode_published_record, read_patch_id
+from bigearth_tf.runtime import progress_bar
+from tfrecord_tools.archive import File
+from tfrecord_tools.patch import Patch, PatchError
+from tfrecord_tools.published_files import (
+    PublishedShard,
+    detect_format_of_files,
+    list_published_shards,
+    published_origin,
+    read_frames,
+)
+from tfrecord_tools.sources import PatchRef, Source, SourceInputs, require_inputs
+
+_MEND = "Copy this file again from where it came."
+
+
+def open_source(inputs: SourceInputs) -> Source:
+    """Returns the patches of the published shards in the folder `input`."""
+    require_inputs(inputs, "published_tfrecords", ("input",))
+    folder = str(inputs.input)
+    shards = list_published_shards(Path(folder))
+    record_format, bands = detect_format_of_files(shards)
+    return Source(
+        spec=SPEC,
+        bands=bands,
+        class_names=CLASSES_19,
+        label_kind="multi",
+        refs=_list_records(shards, record_format),
+        read=functools.partial(_read, bands=bands, record_format=record_format),
+        roots=(folder,),
+        origin=published_origin(record_format),
+        options={"nomenclature": "19", "record_format": record_format},
+    )
+
+
+def _list_records(shards: list[PublishedShard], record_format: str) -> list[PatchRef]:
+    """Returns the place of every record; this pass compares all checksums.
+
+    Raises:
+        ValueError: A shard is damaged, a record has no patch id, or a patch is there twice.
+    """
+    refs: dict[str, PatchRef] = {}
+    with progress_bar(sum(shard.path.stat().st_size for shard in shards), "list", "B", unit_scale=True) as progress:
+        for shard in shards:
+            for index, frame in enumerate(read_frames(shard.path)):
+                file = File(str(shard.path), frame.offset, len(frame.data), f"record {index}")
+                try:
+                    patch_id = read_patch_id(frame.data, record_format)
+                except ValueError as error:
+                    raise ValueError(f"{file}: {error}. {_MEND}") from error
+                if patch_id in refs:
+                    raise ValueError(f"{file}: patch {patch_id} is also {refs[patch_id].parts[0]}.")
+                refs[patch_id] = PatchRef(patch_id, shard.split, (file,))
+                progress.update(frame.num_bytes)
+    return list(refs.values())
+
+
+def _read(ref: PatchRef, bands: tuple[Band, ...], record_format: str) -> Patch:
+    file = ref.parts[0]
+    assert isinstance(file, File)
+    try:
+        patch_id, indices, pixels = decode_published_record(file.read_bytes(), bands, record_format)
+        if patch_id != ref.patch_id:
+            raise ValueError(f"is patch {patch_id} now")
+    except (ValueError, OSError) as error:
+        raise PatchError(file, str(error), f"patch {ref.patch_id} in the schema {record_format}", _MEND) from error
+    return Patch(patch_id, pixels, tuple(CLASSES_19[index] for index in indices))
