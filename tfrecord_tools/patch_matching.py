@@ -78,10 +78,10 @@ def match_patches(
         refs.append(PatchRef(names[0], split, parts, labels, attributes))
     if missing and not (partial_archive and refs):
         absent = next((root, name) for (root, found), name in zip(there, missing[0]) if name not in found)
+        mend = "Finish unpacking the archive, or pass --partial_archive to convert those that are there."
         raise FileNotFoundError(
             f"{len(missing)} of {len(refs) + len(missing)} listed patches are not there, the first is {missing[0][0]}: "
-            f"{absent[0]} has no folder {absent[1]}. Finish unpacking the archive, "
-            "or pass --partial_archive to convert those that are there."
+            f"{absent[0]} has no folder {absent[1]}. {mend if refs else 'Name the archive that these lists are of.'}"
         )
     left_out["not in the folder"] = len(missing)
     left_out[unlisted] = len(folders[0]) - known
