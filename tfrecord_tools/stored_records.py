@@ -13,6 +13,7 @@ import tensorflow as tf
 from bigearth_tf.bands import Band
 from bigearth_tf.example_schema import check_record
 from bigearth_tf.manifest import Manifest, Shard
+from bigearth_tf.published_schema import decode_published_record
 
 
 class StoredRecord(NamedTuple):
@@ -30,11 +31,6 @@ def read_records(folder: Path, manifest: Manifest, shard: Shard, limit: int | No
     Raises:
         ValueError: A record is damaged or of another schema, or there are not as many as the manifest says.
     """
-    if manifest.record_format != "bigearth_tf":
-        raise ValueError(
-            f"{folder}: holds records of the format {manifest.record_format}. Rewrite them with "
-            "`python -m tfrecord_tools.convert` first."
-        )
     path = folder / shard.name
     records = tf.data.TFRecordDataset(os.fspath(path), manifest.compression)
     count = 0
@@ -57,14 +53,10 @@ def sample_records(folder: Path, manifest: Manifest, split: str, count: int) -> 
     Each shard is shuffled already: its first records stand for it, and nothing else is read.
     """
     shards = manifest.split_shards(split)
-    count = min(count, manifest.num_records(split))
-    wanted = [0] * len(shards)
-    position = 0.0
-    while sum(wanted) < count:
-        index = int(position) % len(shards)
-        if wanted[index] < shards[index].num_records:
-            wanted[index] += 1
-        position += max(1.0, len(shards) / count)
+    ends = np.cumsum([shard.num_records for shard in shards])
+    count = min(count, int(ends[-1]))
+    places = np.searchsorted(ends, np.arange(count) * ends[-1] // max(1, count), side="right")
+    wanted = np.bincount(places, minlength=len(shards)).tolist()
     return [
         record
         for shard, limit in zip(shards, wanted)
@@ -74,6 +66,8 @@ def sample_records(folder: Path, manifest: Manifest, split: str, count: int) -> 
 
 
 def _decode(serialized: bytes, manifest: Manifest) -> StoredRecord:
+    if manifest.record_format != "bigearth_tf":
+        return StoredRecord(*decode_published_record(serialized, manifest.bands, manifest.record_format), {})
     patch_id, label_indices = check_record(serialized, manifest.bands, len(manifest.class_names), manifest.attributes)
     feature = tf.train.Example.FromString(serialized).features.feature
     return StoredRecord(

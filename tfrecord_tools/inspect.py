@@ -1,0 +1,64 @@
+"""Shows people what is in a data set: its manifest in words, class frequencies as bars, and sample patches.
+
+    python -m tfrecord_tools.inspect --data_dir=records --output_dir=inspection
+
+The text needs the manifest alone and is there at once; `classes.png` and `samples.png` follow, unless --noplots.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+from absl import flags
+
+from bigearth_tf.manifest import Manifest, read_manifest
+from bigearth_tf.runtime import run_command
+
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder with a manifest and its shards.", required=True)
+_OUTPUT_DIR = flags.DEFINE_string("output_dir", "inspection", "Folder for classes.png and samples.png.")
+_PLOTS = flags.DEFINE_bool("plots", True, "Write the images.")
+_SAMPLES = flags.DEFINE_integer("samples", 12, "Patches on the contact sheet; 0 for none.", lower_bound=0)
+_SPLIT = flags.DEFINE_string("split", None, "Split that the samples are of; default: train, or the first.")
+
+
+def main() -> None:
+    """Shows it, as the flags say."""
+    from tfrecord_tools.inspection import class_chart, describe
+
+    manifest = read_manifest(_DATA_DIR.value)
+    split = _SPLIT.value or ("train" if "train" in manifest.splits else next(iter(manifest.splits), "train"))
+    manifest.split_shards(split)
+    print(describe(manifest) + "\n")
+    print(class_chart(manifest, shutil.get_terminal_size().columns, ascii_only=not _knows_blocks()))
+    if _PLOTS.value:
+        _plot(manifest, split)
+
+
+def _knows_blocks() -> bool:
+    """Whether the terminal can show block characters."""
+    try:
+        "█▏".encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _plot(manifest: Manifest, split: str) -> None:
+    # TensorFlow and matplotlib are loaded here: the text must not wait for them.
+    from tfrecord_tools.plot_dataset import plot_class_frequencies, plot_samples
+    from tfrecord_tools.stored_records import sample_records
+
+    output_dir = Path(_OUTPUT_DIR.value)
+    output_dir.mkdir(parents=True, exist_ok=True)
+    plot_class_frequencies(output_dir / "classes.png", manifest)
+    print(f"\nwrote {output_dir / 'classes.png'}")
+    records = sample_records(Path(_DATA_DIR.value), manifest, split, _SAMPLES.value)
+    if records:
+        plot_samples(output_dir / "samples.png", manifest, split, records)
+        print(f"wrote {output_dir / 'samples.png'}")
+
+
+if __name__ == "__main__":
+    run_command(main)
