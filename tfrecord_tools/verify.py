@@ -1,13 +1,16 @@
 """Reads a converted data set again, whole, and says PASS or what is wrong with it.
 
     python -m tfrecord_tools.verify --data_dir=records
+    python -m tfrecord_tools.verify --data_dir=records --source=bigearthnet_v1 --s2=BigEarthNet-v1.0
 
 Every record's checksum and schema, label ranges, counts, unique patch ids, and every shard's size and SHA-256 are held
-against the manifest.
+against the manifest. With --source, and the same flags of the source that the conversion had, pixels are compared bit
+by bit with the files that they come from, and labels and attributes too; so are the lists of patches.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -15,21 +18,39 @@ from absl import flags
 
 from bigearth_tf.manifest import read_manifest
 from bigearth_tf.runtime import run_command
+from tfrecord_tools.source_flags import define_source_flags, read_source_inputs
+
+define_source_flags(None, "Compare with the patches of this source; default: do not.")
 
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder with a manifest and its shards.", required=True)
+_WORKERS = flags.DEFINE_integer("workers", os.cpu_count() or 1, "Processes that compare with a source.", lower_bound=1)
 
 
 def main() -> None:
     """Verifies, prints what was found, and exits with 1 where something is wrong."""
-    from tfrecord_tools.verification import verify  # TensorFlow is loaded here: --help must not wait for it.
+    # TensorFlow and what reads sources are loaded here: --help must not wait for them.
+    from tfrecord_tools.comparison import compare, require_same_source
+    from tfrecord_tools.sources import SourceInputs, open_source
+    from tfrecord_tools.verification import verify
 
     folder = Path(_DATA_DIR.value)
     manifest = read_manifest(folder)
+    inputs = read_source_inputs()
+    if inputs != SourceInputs() and not flags.FLAGS.source:
+        raise ValueError("Flags of a source are given, but not which: name it with --source to compare with it.")
+    source = open_source(flags.FLAGS.source, inputs) if flags.FLAGS.source else None
+    if source:
+        require_same_source(folder, manifest, source)
     problems = verify(folder, manifest)
+    if source and not problems:
+        problems = compare(folder, manifest, source, _WORKERS.value)
+    elif source:
+        print("not compared with the source: the records are damaged")
     for problem in problems:
         print(problem)
     total = sum(shard.num_records for shard in manifest.shards)
-    print(f"{'FAIL' if problems else 'PASS'}: {total} records in {len(manifest.shards)} shards of {folder}")
+    compared = ", compared with the source" if source else ""
+    print(f"{'FAIL' if problems else 'PASS'}: {total} records in {len(manifest.shards)} shards of {folder}{compared}")
     sys.exit(1 if problems else 0)
 
 
