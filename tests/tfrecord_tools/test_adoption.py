@@ -3,6 +3,8 @@
 import dataclasses
 import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -103,6 +105,16 @@ def test_adopting_again_reads_nothing(folder, monkeypatch):
     monkeypatch.setattr(adoption, "read_frames", None)
     monkeypatch.setattr(published_files, "read_frames", None)
     assert adopt(folder) == manifest
+
+
+def test_the_command_says_what_it_did(folder, repository):
+    command = [sys.executable, "-m", "tfrecord_tools.adopt", f"--data_dir={folder}"]
+    outputs = [subprocess.run(command, cwd=repository, capture_output=True, text=True) for _ in range(2)]
+    for output in outputs:
+        assert output.returncode == 0, output.stderr
+        assert "train: 5 records in 2 shards" in output.stdout
+    assert outputs[0].stdout.endswith(f"wrote {folder / MANIFEST_NAME}\n")
+    assert outputs[1].stdout.endswith("was there already; nothing was read again\n")
 
 
 def test_a_shard_that_came_later_is_not_passed_over(folder):
