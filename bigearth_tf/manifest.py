@@ -100,10 +100,16 @@ class Manifest:
         """Returns the stored rows of a band set or of band names.
 
         Raises:
-            ValueError: A band is not stored, or has no mean and standard deviation yet.
+            ValueError: A band is not stored, is the same everywhere, or has no mean and standard deviation yet.
         """
         bands = get_bands(names, {band.name: band for band in self.bands})
-        unknown = [band.name for band in bands if band.mean is None or not band.std]
+        constant = [band.name for band in bands if band.std == 0]
+        if constant:
+            raise ValueError(
+                f"Band {', '.join(constant)} of {self.dataset} is the same everywhere, its standard deviation is 0: "
+                "there is nothing to learn from it. Name the other bands."
+            )
+        unknown = [band.name for band in bands if band.mean is None or band.std is None]
         if unknown:
             raise ValueError(
                 f"Band {', '.join(unknown)} of {self.dataset} has no mean and standard deviation yet: "

@@ -117,6 +117,13 @@ def test_bands_without_statistics_cannot_be_standardised():
         manifest.select_bands("B02")
 
 
+def test_a_constant_band_cannot_be_standardised():
+    manifest = make_manifest(bands=(dataclasses.replace(BANDS["B02"], std=0.0), BANDS["B03"]))
+    with pytest.raises(ValueError, match="Band B02 of d is the same everywhere.*Name the other bands"):
+        manifest.select_bands("B02,B03")
+    assert manifest.select_bands("B03") == (BANDS["B03"],)
+
+
 def test_summary_is_for_people():
     text = make_manifest().summary()
     assert text.splitlines() == [
