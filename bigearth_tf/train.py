@@ -52,9 +52,8 @@ def train(config: TrainConfig, workdir: str | os.PathLike, replica: Replica) -> 
     for split in ("train", "val", "test"):
         manifest.split_shards(split)
     steps = steps_per_epoch(manifest, config.global_batch_size, replica)
-    if replica.is_chief:
-        claim(workdir, config, manifest, bands)
     if distributed.gather((workdir / RESULT_NAME).exists(), replica)[0]:
+        claim(workdir, config, manifest, bands)
         logging.info("%s is complete; name another --workdir for another run.", workdir)
         return json.loads((workdir / RESULT_NAME).read_text(encoding="utf-8"))
 
@@ -63,6 +62,9 @@ def train(config: TrainConfig, workdir: str | os.PathLike, replica: Replica) -> 
     model = create_model(config.model, bands=bands, num_classes=len(manifest.class_names), **overrides)
     optimizer = make_optimizer(config.optimizer, make_schedule(config.schedule, steps * config.epochs))
     optimizer.build(model.trainable_variables)
+    # Only now, when nothing of the config can be wrong any more, is the folder taken for it.
+    if replica.is_chief:
+        claim(workdir, config, manifest, bands)
     checkpoints = RunCheckpoints(workdir, model, optimizer)
     if replica.is_chief and checkpoints.resume():
         logging.info("%s: going on after epoch %d of %d.", workdir, int(checkpoints.epochs_done), config.epochs)

@@ -163,6 +163,9 @@ def test_what_cannot_work_is_refused_before_anything_is_written(data, tmp_path):
         ({"global_batch_size": 64}, "more than the 48 training records"),
         ({"best_metric": "accuracy"}, "best_metric='accuracy'.*macro_f1"),
         ({"epochs": 0}, "epochs"),
+        ({"model": "resnet"}, "Unknown model 'resnet'"),
+        ({"model_overrides": "depth=11"}, "6 N"),
+        ({"schedule": ScheduleConfig(warmup_steps=24)}, "warmup_steps=24 leaves nothing"),
     ):
         with pytest.raises(ValueError, match=message):
             train(make_config(data, **changes), tmp_path / "workdir", Replica())
