@@ -46,6 +46,7 @@ def main() -> None:
         num_tasks=num_tasks,
         allow_problems=_ALLOW_PROBLEMS.value,
     )
+    complete = (output_dir / MANIFEST_NAME).exists()
     manifest = convert(open_source(flags.FLAGS.source, read_source_inputs()), output_dir, options)
     if manifest is None:
         print(
@@ -54,7 +55,7 @@ def main() -> None:
         )
         return
     print(manifest.summary())
-    print(f"wrote {output_dir / MANIFEST_NAME}")
+    print(f"{'complete already: ' if complete else 'wrote '}{output_dir / MANIFEST_NAME}")
 
 
 def _task() -> tuple[int, int]:

@@ -46,12 +46,13 @@ def _bands(manifest: Manifest) -> str:
         )
         for band in manifest.bands
     ]
-    known = manifest.statistics
-    origin = (
-        f"worked out over the {known['num_records']} records of {known['split']}"
-        if known
-        else "those that came with the bands; `python -m tfrecord_tools.band_stats` works out this data set's own"
-    )
+    known, command = manifest.statistics, "`python -m tfrecord_tools.band_stats --write`"
+    if known:
+        origin = f"worked out over the {known['num_records']:,} records of {known['split']}"
+    elif any(band.mean is None or band.std is None for band in manifest.bands):
+        origin = f"not known yet; {command} works them out"
+    else:
+        origin = f"those that came with the bands; {command} works out this data set's own"
     table = _table(("band", "sensor", "size in px", "pixel", "type", "unit", "mean", "std"), rows, left=6)
     return f"{table}\nmean and std: {origin}"
 

@@ -46,7 +46,16 @@ def plot_class_frequencies(path: str | os.PathLike, manifest: Manifest) -> None:
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.set_xlabel(share_title(manifest), fontsize=8)
-    axes.legend(fontsize=8, frameon=False, loc="lower right")
+    axes.legend(
+        fontsize=8,
+        frameon=False,
+        ncols=len(splits),
+        columnspacing=1.2,
+        handlelength=1,
+        loc="lower right",
+        bbox_to_anchor=(1, 1),
+        borderaxespad=0.2,
+    )
     axes.set_title(f"{manifest.dataset}: classes", fontsize=10, loc="left")
     figure.savefig(path, dpi=_DPI)
     plt.close(figure)

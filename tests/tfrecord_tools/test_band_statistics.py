@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
+from archives import random_pixels, write_lists, write_pair
 from records import write_records
 
 from bigearth_tf.bands import BANDS, get_bands
@@ -20,7 +21,9 @@ from tfrecord_tools.band_statistics import (
     pixel_moments,
     with_statistics,
 )
+from tfrecord_tools.conversion import ConversionOptions, convert
 from tfrecord_tools.shards import file_sha256
+from tfrecord_tools.sources import SourceInputs, open_source
 
 BAND_NAMES = ("B01", "B04", "VV")
 
@@ -138,6 +141,27 @@ def test_written_ones_are_those_that_training_reads(folder, tmp_path):
     assert again.statistics == {"split": "train", "num_records": 7}
     for band in again.select_bands("VV,B04"):
         assert (band.mean, band.std) == (moments[band.name].mean, moments[band.name].std)
+
+
+def test_a_conversion_run_again_keeps_them(repository, tmp_path):
+    for index in range(3):
+        write_pair(tmp_path, index, ["Pastures"], lambda band: random_pixels(band, 3))
+    write_lists(tmp_path / "lists", {"train": [0], "val": [1], "test": [2]})
+    records = tmp_path / "records"
+    inputs = SourceInputs(s2=str(tmp_path / "s2"), lists_dir=str(tmp_path / "lists"))
+    manifest = convert(open_source("bigearthnet_v1", inputs), records, ConversionOptions())
+    assert manifest.statistics == {}
+    written = with_statistics(manifest, "train", compute_moments(records, manifest, "train"))
+    write_manifest(written, records)
+    before = (records / "manifest.json").read_bytes()
+    result = subprocess.run(
+        [sys.executable, "-m", "tfrecord_tools.convert", f"--s2={inputs.s2}", f"--lists_dir={inputs.lists_dir}",
+         f"--output_dir={records}"],
+        cwd=repository, capture_output=True, text=True,
+    )  # fmt: skip
+    assert "complete already" in result.stdout, result.stderr
+    assert (records / "manifest.json").read_bytes() == before
+    assert read_manifest(records).select_bands("B04")[0].mean == random_pixels(BANDS["B04"], 3).mean()
 
 
 def test_the_table_stands_beside_the_manifest():

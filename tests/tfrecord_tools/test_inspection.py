@@ -77,6 +77,8 @@ def test_the_text_says_what_the_manifest_says(manifest):
 
 def test_the_text_says_where_the_statistics_come_from(manifest):
     assert "those that came with the bands" in describe(manifest)
+    unknown = tuple(dataclasses.replace(band, mean=None) for band in manifest.bands)
+    assert "not known yet; `python" in describe(dataclasses.replace(manifest, bands=unknown))
     own = dataclasses.replace(manifest, statistics={"split": "train", "num_records": 11})
     assert "worked out over the 11 records of train" in describe(own)
 

@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from tfrecord_tools.conversion import ConversionOptions, convert
 from tfrecord_tools.geotiff import read_band, utm_wkt, write_band
 from tfrecord_tools.sources import SourceInputs, open_source
 
+REPOSITORY = Path(__file__).parents[2]
 SPLITS = {"train": [0, 1, 2, 3], "val": [4], "test": [5]}
 EXTRA = 6
 
@@ -158,12 +160,23 @@ def test_a_source_opened_in_another_way_is_refused(archive, changes, named):
         differences(archive, **changes)
 
 
-def test_the_command_compares_when_a_source_is_named(archive, copy, repository):
+def test_every_input_of_a_source_has_a_flag():
+    script = (
+        "from absl import flags; from tfrecord_tools.source_flags import define_source_flags, read_source_inputs\n"
+        "define_source_flags(None, 'x'); flags.FLAGS(['x', '--s2=a', '--exclude=snow,cloud', '--seed=3'])\n"
+        "print(read_source_inputs())"
+    )
+    result = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True)
+    expected = SourceInputs(s2="a", exclude=("snow", "cloud"), seed=3)
+    assert result.stdout.strip() == str(expected), result.stderr
+
+
+def test_the_command_compares_when_a_source_is_named(archive, copy):
     change_pixel(copy, 2, "B11", 7, 31, lambda value: value ^ 1)
 
     def run(root, *arguments):
         command = [sys.executable, "-m", "tfrecord_tools.verify", f"--data_dir={root / 'records'}", *arguments]
-        return subprocess.run(command, cwd=repository, capture_output=True, text=True)
+        return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
 
     def source(root):
         inputs = [f"--s2={root / 's2'}", f"--s1={root / 's1'}", f"--lists_dir={root / 'lists'}"]
