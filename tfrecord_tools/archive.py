@@ -158,7 +158,7 @@ def _tree_folders(root: str, pattern: re.Pattern[str], depth: int) -> Iterator[F
         for entry in entries:
             if pattern.fullmatch(entry.name):
                 yield Folder(root, entry.name)
-            elif depth and entry.is_dir():
+            elif depth and os.path.isdir(entry.path):  # Not entry.is_dir(): a link to itself is no folder, no error.
                 yield from _tree_folders(entry.path, pattern, depth - 1)
 
 

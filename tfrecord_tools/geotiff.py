@@ -71,12 +71,22 @@ def _decode(file: File, bands: Sequence[Band]) -> list[np.ndarray]:
                 f"holds {shape[0]} band(s) of {shape[2]} x {shape[1]} px, {dtype}",
                 f"band {names} as {len(bands)} band(s) of {size_px} x {size_px} px, {expected_dtype}",
             )
+        if not all(_blocks_stored(dataset.GetRasterBand(index + 1)) for index in range(len(bands))):
+            raise PatchError(file, "does not say where its pixels lie", f"a whole GeoTIFF of band {names}")
         pixels = dataset.ReadAsArray()
     except RuntimeError as error:
         raise PatchError(file, f"cannot be read ({error})", f"a whole GeoTIFF of band {names}") from error
     if pixels is None:
         raise PatchError(file, "cannot be read", f"a whole GeoTIFF of band {names}")
     return [pixels] if len(bands) == 1 else list(pixels)
+
+
+def _blocks_stored(band: gdal.Band) -> bool:
+    """Returns whether every block has a place in the file: GDAL makes up the others, of zeros or of the header."""
+    width, height = band.GetBlockSize()
+    columns, rows = -(-band.XSize // width), -(-band.YSize // height)
+    places = (band.GetMetadataItem(f"BLOCK_OFFSET_{x}_{y}", "TIFF") for y in range(rows) for x in range(columns))
+    return all(place not in (None, "0") for place in places)
 
 
 def _names(bands: Sequence[Band]) -> str:

@@ -75,10 +75,13 @@ def read_patch_lists(folder: Path) -> PatchLists:
 
 def _read_text(folder: Path, name: str) -> str:
     plain, packed = folder / f"{name}.csv", folder / f"{name}.csv.bz2"
-    if plain.exists():
-        return plain.read_text(encoding="utf-8")
-    if packed.exists():
-        return bz2.decompress(packed.read_bytes()).decode("utf-8")
+    try:
+        if plain.exists():
+            return plain.read_text(encoding="utf-8-sig")  # Some editors put a byte order mark first.
+        if packed.exists():
+            return bz2.decompress(packed.read_bytes()).decode("utf-8-sig")
+    except (UnicodeDecodeError, EOFError) as error:
+        raise ValueError(f"{plain}[.bz2]: cannot be read ({error}). Get this list again.") from error
     raise FileNotFoundError(
         f"{plain}[.bz2]: the list is missing. A folder of lists holds the files that "
         "tfrecord_tools/patch_lists.py describes."

@@ -49,7 +49,7 @@ def _find_pixels(content: bytes, size_px: int, dtype: str) -> int | None:
         return None
     if any(offset + size != following for offset, size, following in zip(offsets, sizes, offsets[1:])):
         return None
-    return offsets[0] if len(offsets) == len(sizes) else None
+    return offsets[0] if offsets[0] >= 8 and len(offsets) == len(sizes) else None
 
 
 @functools.cache
