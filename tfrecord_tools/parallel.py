@@ -1,4 +1,4 @@
-"""How is work on many shards shared among processes?"""
+"""How is work on many shards or patches shared among processes?"""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ def map_in_processes(
     workers: int,
     prepare: Callable[..., None] | None = None,
     arguments: tuple[Any, ...] = (),
+    chunk_size: int = 1,
 ) -> Iterator[_Result]:
     """Yields `function(item)` of every item in order, worked out by up to `workers` processes.
 
@@ -26,6 +27,7 @@ def map_in_processes(
         workers: With one, everything is done in this process.
         prepare: Called once in each process before its first item, with `arguments`: what is large is sent only once.
         arguments: Of `prepare`.
+        chunk_size: Items that a process takes at a time; more where one takes milliseconds.
 
     Raises:
         OSError: A process was killed.
@@ -40,10 +42,10 @@ def map_in_processes(
     context = multiprocessing.get_context("spawn")
     pool = concurrent.futures.ProcessPoolExecutor(workers, context, prepare, arguments)
     try:
-        yield from pool.map(function, items)
+        yield from pool.map(function, items, chunksize=chunk_size)
     except concurrent.futures.BrokenExecutor as error:
         raise OSError(
-            "A process was killed, perhaps for want of memory. Run the same command with fewer --workers."
+            "A process was killed, perhaps for want of memory. Run the same command again, with fewer --workers."
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)

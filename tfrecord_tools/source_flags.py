@@ -21,7 +21,7 @@ def define_source_flags(default: str | None, purpose: str) -> None:
     flags.DEFINE_string("maps", None, "Reference maps of BigEarthNet v2, to store them as a further band.")
     flags.DEFINE_string("input", None, "Files of any other source.")
     flags.DEFINE_string("lists_dir", None, "Folder of lists for BigEarthNet v1; default: the official ones.")
-    flags.DEFINE_string("metadata", None, "metadata.parquet of BigEarthNet v2.")
+    flags.DEFINE_string("metadata", None, "metadata.parquet of BigEarthNet v2; several tables with commas between.")
     flags.DEFINE_string(
         "nomenclature", None, "Classes of the labels, where a source has several; for BigEarthNet 19 or 43."
     )

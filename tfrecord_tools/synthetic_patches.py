@@ -7,14 +7,12 @@ number of processes. Labels can be learned from spectra and textures together, n
 from __future__ import annotations
 
 import bisect
-import concurrent.futures
 import contextlib
 import dataclasses
 import datetime
 import functools
 import itertools
 import json
-import multiprocessing
 import os
 import shutil
 from collections.abc import Callable
@@ -25,6 +23,7 @@ from bigearth_tf.bands import BANDS, PATCH_EXTENT_M, S1, S2_ALL
 from bigearth_tf.runtime import progress_bar
 from tfrecord_tools import geotiff
 from tfrecord_tools import land_cover_signatures as signatures
+from tfrecord_tools.parallel import map_in_processes
 from tfrecord_tools.patch import Patch
 
 S2_FOLDER, S1_FOLDER, LISTS_FOLDER = "BigEarthNet-v1.0", "BigEarthNet-S1-v1.0", "lists"
@@ -280,13 +279,5 @@ def _claim_folder(output_dir: str, settings: dict[str, int | bool]) -> None:
 
 def _write_patches(write: Callable[[int], None], indices: list[int], workers: int) -> None:
     with progress_bar(len(indices), "synthesize", "patch", disable=not indices) as progress:
-        if workers == 1 or len(indices) < 2:
-            for index in indices:
-                write(index)
-                progress.update()
-            return
-        # Spawned, because a caller may hold threads that do not survive a fork.
-        context = multiprocessing.get_context("spawn")
-        with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
-            for _ in pool.map(write, indices, chunksize=16):
-                progress.update()
+        for _ in map_in_processes(write, indices, workers, chunk_size=16):
+            progress.update()
