@@ -192,5 +192,9 @@ def _members(stream: BinaryIO, root: str, start: int = 0, end: int | None = None
                 blocks = -(-member.size // tarfile.BLOCKSIZE)
                 file = File(root, member.offset_data, member.size, member.name)
                 yield file, member.offset, member.offset_data + blocks * tarfile.BLOCKSIZE
+        stream.seek(tar.offset)
+        # tarfile takes a broken header, or a cut, for the end.
+        if end is None and stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+            raise tarfile.ReadError(f"no header and no end mark at byte {tar.offset}")
     except (tarfile.TarError, OSError) as error:
         raise ValueError(f"{root}: damaged tar ({error}). Copy or download it again.") from error
