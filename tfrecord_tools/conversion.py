@@ -202,7 +202,7 @@ def _lock(output_dir: Path, options: ConversionOptions) -> Iterator[None]:
             except BlockingIOError as error:
                 file.seek(0)
                 raise ValueError(
-                    f"{output_dir}: another process is converting into this folder ({file.read().strip()}). "
+                    f"{output_dir}: another process is converting into this folder ({file.read().strip() or 'a task of several'}). "
                     "Wait for it, or end it, and run the same command."
                 ) from error
             if exclusive:
