@@ -201,8 +201,9 @@ def _lock(output_dir: Path, options: ConversionOptions) -> Iterator[None]:
                 fcntl.flock(file, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 file.seek(0)
+                holder = file.read().strip() or "a task of several"
                 raise ValueError(
-                    f"{output_dir}: another process is converting into this folder ({file.read().strip() or 'a task of several'}). "
+                    f"{output_dir}: another process is converting into this folder ({holder}). "
                     "Wait for it, or end it, and run the same command."
                 ) from error
             if exclusive:
