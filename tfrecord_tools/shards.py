@@ -6,6 +6,7 @@ source, or interruptions, and each shard is a random sample of its split.
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
 import hashlib
 import json
@@ -141,7 +142,10 @@ def write_shard(plan: ShardPlan, output_dir: Path, source: ShardSource, compress
         raise OSError(
             f"{temporary}: cannot be written ({error.message}). Make room, and run the same command."
         ) from error
-    digest, num_bytes = _digest(temporary)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:  # The disk has work to do, and so has the core.
+        flushed = pool.submit(_flush, temporary)
+        digest, num_bytes = _digest(temporary)
+        flushed.result()
     count = len(plan.refs) - len(problems)
     shard = Shard(plan.name, plan.split, count, num_bytes, digest, tuple(class_counts))
     _note(output_dir, plan.name).unlink(missing_ok=True)
@@ -180,12 +184,16 @@ class ShardSource(NamedTuple):
     roots: tuple[str, ...]
 
 
+def _flush(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
 def _digest(path: Path) -> tuple[str, int]:
     sha256 = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(1 << 20):
             sha256.update(chunk)
-        os.fsync(file.fileno())
         return sha256.hexdigest(), file.tell()
 
 
