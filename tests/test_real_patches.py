@@ -1,17 +1,22 @@
 """Are real patches converted and read back bit by bit? Those of the installed package, and more where there are any."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tensorflow as tf
+from osgeo import gdal
 
 from bigearth_tf.bands import BANDS, get_bands
 from bigearth_tf.example_schema import encode_example, parse_examples
 from bigearth_tf.labels import CLASSES_19, label_indices, translate
 from tfrecord_tools.archive import File
+from tfrecord_tools.comparison import compare
 from tfrecord_tools.conversion import ConversionOptions, convert
 from tfrecord_tools.geotiff import read_band
 from tfrecord_tools.sources import SourceInputs, open_source
-from tfrecord_tools.sources.bigearthnet_v1 import find_patches, read_patch
+from tfrecord_tools.sources.bigearthnet_v1 import find_patches
 from tfrecord_tools.verification import verify
 
 
@@ -33,13 +38,24 @@ def read_all(folder, manifest):
     return found
 
 
-def assert_equals_the_source(records, patches):
+def gdal_pixels(path):
+    dataset = gdal.Open(str(path))
+    return dataset.ReadAsArray()
+
+
+def assert_equals_the_source(records, places):
+    """Holds records against what GDAL itself reads, and the json files."""
     for patch_id, (pixels, labels) in records.items():
-        patch = patches[patch_id]
-        assert labels == label_indices(translate(patch.labels, "19"), CLASSES_19)
+        names = json.loads((Path(str(places[patch_id][0])) / f"{patch_id}_labels_metadata.json").read_text())["labels"]
+        assert labels == label_indices(translate(names, "19"), CLASSES_19)
+        files = {
+            path.stem.rsplit("_", 1)[1]: path for place in places[patch_id] for path in Path(str(place)).glob("*.tif")
+        }
+        assert set(pixels) == set(files)
         for name, array in pixels.items():
-            assert array.dtype == patch.bands[name].dtype
-            np.testing.assert_array_equal(array, patch.bands[name])
+            expected = gdal_pixels(files[name])
+            assert array.dtype == expected.dtype
+            np.testing.assert_array_equal(array, expected)
 
 
 @pytest.mark.parametrize("sensors", [("s2",), ("s1",), ("s2", "s1")])
@@ -53,8 +69,9 @@ def test_the_real_v1_patches(v1, tmp_path, sensors):
     # Nine of each sensor and six pairs, one of them in seasonal snow.
     assert len(records) == (5 if len(sensors) == 2 else 8)
     assert manifest.exclusions["snow"] == 1
-    sources = [read_patch(*paths) for paths in find_patches(roots.get("s2"), roots.get("s1"))]
-    assert_equals_the_source(records, {patch.patch_id: patch for patch in sources})
+    places = {parts[0].name: parts for parts in find_patches(roots.get("s2"), roots.get("s1"))}
+    assert_equals_the_source(records, places)
+    assert compare(tmp_path / "out", manifest, source) == []
 
 
 def test_the_real_v2_samples_go_through_a_record_unchanged(shared_data):
@@ -62,6 +79,8 @@ def test_the_real_v2_samples_go_through_a_record_unchanged(shared_data):
     names = {path: path.stem.rsplit("_", 1)[1] for path in tifs}
     pixels = {name: read_band(File(str(path)), BANDS[name]) for path, name in names.items()}
     assert set(pixels) == set(BANDS)
+    for path, name in names.items():
+        np.testing.assert_array_equal(pixels[name], gdal_pixels(path))
     record = encode_example("v2", (), pixels, get_bands(BANDS))
     parsed = parse_examples(tf.constant([record]), get_bands(BANDS), 19)["bands"]
     for name, array in pixels.items():

@@ -13,6 +13,7 @@ from bigearth_tf.bands import Band
 from bigearth_tf.labels import label_indices
 from bigearth_tf.manifest import Manifest, Shard
 from bigearth_tf.runtime import progress_bar
+from tfrecord_tools.geotiff import use_plain_reader
 from tfrecord_tools.parallel import map_in_processes
 from tfrecord_tools.patch import Patch, PatchError
 from tfrecord_tools.sources import PatchRef, Source
@@ -43,13 +44,16 @@ def compare(folder: Path, manifest: Manifest, source: Source, workers: int = 1) 
     compare_shard = functools.partial(_compare_shard, folder, manifest)
     differences: list[str] = []
     found: set[str] = set()
-    with progress_bar(sum(shard.num_records for shard in shards), "compare", "record") as progress:
-        results = map_in_processes(compare_shard, shards, workers, _remember, (expected,))
-        for shard, (lines, patch_ids) in zip(shards, results):
-            differences += lines
-            found.update(patch_ids)
-            progress.update(shard.num_records)
-            progress.set_postfix(differences=len(differences), refresh=False)
+    try:
+        with progress_bar(sum(shard.num_records for shard in shards), "compare", "record") as progress:
+            results = map_in_processes(compare_shard, shards, workers, _remember, (expected,))
+            for shard, (lines, patch_ids) in zip(shards, results):
+                differences += lines
+                found.update(patch_ids)
+                progress.update(shard.num_records)
+                progress.set_postfix(differences=len(differences), refresh=False)
+    finally:
+        use_plain_reader(True)
     tolerated = {problem.get("patch_id") for problem in manifest.problems}
     absent = [ref for patch_id, ref in expected.refs.items() if patch_id not in found and patch_id not in tolerated]
     return differences + [
@@ -59,6 +63,7 @@ def compare(folder: Path, manifest: Manifest, source: Source, workers: int = 1) 
 
 def _remember(expected: _Expected) -> None:
     _in_this_process[:] = [expected]
+    use_plain_reader(False)  # A comparison must not share a mistake with the conversion.
 
 
 def require_same_source(folder: Path, manifest: Manifest, source: Source) -> None:

@@ -6,7 +6,6 @@ Tasks on several nodes share a conversion without a word: each plans all shards 
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextlib
 import csv
 import dataclasses
@@ -14,7 +13,6 @@ import fcntl
 import functools
 import io
 import json
-import multiprocessing
 import os
 import shutil
 import socket
@@ -32,6 +30,7 @@ from bigearth_tf.manifest import (
     write_text_atomically,
 )
 from bigearth_tf.runtime import package_versions, progress_bar
+from tfrecord_tools.parallel import map_in_processes
 from tfrecord_tools.shards import (
     WORK_DIR,
     Problem,
@@ -217,24 +216,7 @@ def _write_all(plans: Sequence[ShardPlan], write: Callable[[ShardPlan], Written]
     """Writes the shards of this task; a broken patch does not stop the others, a broken disk does."""
     problems = 0
     with progress_bar(sum(len(plan.refs) for plan in plans), "convert", "patch") as progress:
-        for written in map(write, plans) if workers == 1 else _in_processes(plans, write, workers):
+        for written in map_in_processes(write, plans, workers):
             problems += len(written.problems)
             progress.set_postfix(problems=problems, refresh=False)
             progress.update(written.shard.num_records + len(written.problems))
-
-
-def _in_processes(plans: Sequence[ShardPlan], write: Callable[[ShardPlan], Written], workers: int) -> Iterator[Written]:
-    """Yields what became of shards, as they are ready. Spawned: a caller may hold threads that no fork survives."""
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(max(1, min(workers, len(plans))), mp_context=context) as pool:
-        futures = [pool.submit(write, plan) for plan in plans]
-        try:
-            for future in concurrent.futures.as_completed(futures):
-                yield future.result()
-        except concurrent.futures.BrokenExecutor as error:
-            raise OSError(
-                "A process that writes shards was killed, perhaps for want of memory. Run the same command to go on, "
-                "with fewer --workers if it happens again."
-            ) from error
-        finally:
-            pool.shutdown(cancel_futures=True)

@@ -18,6 +18,13 @@ gdal.UseExceptions()
 
 _DTYPES = {gdal.GDT_UInt16: "uint16", gdal.GDT_Float32: "float32"}
 _GDAL_TYPES = {name: code for code, name in _DTYPES.items()}
+_plain_reader = True
+
+
+def use_plain_reader(enabled: bool) -> None:
+    """Says whether this process may read plain files without GDAL; a check of the converter must not."""
+    global _plain_reader  # noqa: PLW0603
+    _plain_reader = enabled
 
 
 def read_band(file: File, band: Band) -> np.ndarray:
@@ -39,7 +46,7 @@ def read_bands(file: File, bands: Sequence[Band]) -> list[np.ndarray]:
     Raises:
         PatchError: As of `read_band`.
     """
-    plain = _read_plain(file, bands[0]) if len(bands) == 1 else None
+    plain = _read_plain(file, bands[0]) if _plain_reader and len(bands) == 1 else None
     pixels = _decode(file, bands) if plain is None else [plain]
     if pixels[0].dtype.kind == "f" and not all(np.isfinite(band).all() for band in pixels):
         raise PatchError(file, "holds numbers that are not finite", f"finite {bands[0].unit} in band {_names(bands)}")

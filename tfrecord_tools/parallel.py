@@ -45,7 +45,8 @@ def map_in_processes(
         yield from pool.map(function, items, chunksize=chunk_size)
     except concurrent.futures.BrokenExecutor as error:
         raise OSError(
-            "A process was killed, perhaps for want of memory. Run the same command again, with fewer --workers."
+            "A process was killed, perhaps for want of memory. Run the same command to go on, with fewer --workers if "
+            "it happens again."
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)

@@ -13,6 +13,7 @@ from archives import S1_NAMES, S2_NAMES, random_pixels, write_lists, write_pair
 
 from bigearth_tf.bands import BANDS
 from bigearth_tf.manifest import read_manifest
+from tfrecord_tools import geotiff
 from tfrecord_tools.archive import File
 from tfrecord_tools.comparison import compare
 from tfrecord_tools.conversion import ConversionOptions, convert
@@ -83,6 +84,18 @@ def test_the_last_bit_of_a_float_is_found(copy):
     (line,) = differences(copy, workers=2)
     assert f"patch {S2_NAMES[4]} band VH: 1 pixels differ, the first in row 119, column 119" in line
     assert "val-00000" in line
+
+
+def test_a_mistake_of_the_plain_reader_is_found(copy, monkeypatch):
+    def mistaken(_, size_px, dtype):
+        return np.zeros((size_px, size_px), dtype)
+
+    monkeypatch.setattr(geotiff, "plain_pixels", mistaken)
+    shutil.rmtree(copy / "records")
+    convert(open_pairs(copy), copy / "records", ConversionOptions(num_shards=2))
+    lines = differences(copy)
+    assert len(lines) == 6 * len(BANDS)
+    assert "band B02: 14" in "".join(lines)
 
 
 def test_swapped_bands_are_found(copy):
