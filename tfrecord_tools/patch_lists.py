@@ -3,7 +3,8 @@
 A folder of lists holds, each as `.csv` or `.csv.bz2`, the files that the package bigearthnet-common 2.8.0 carries
 (https://pypi.org/project/bigearthnet-common, Apache-2.0): one patch name a line in `train`, `val`, `test`,
 `patches_with_seasonal_snow`, `patches_with_cloud_and_shadow` and `patches_with_no_19_class_targets`, and
-`s1_s2_name_country_season` with a header. That package is read as data: its code does not import today.
+`s1_s2_name_country_season` with a header. It may hold `origin.txt` besides, on patches that no satellite made. That
+package is read as data: its code does not import today.
 """
 
 from __future__ import annotations
@@ -25,17 +26,23 @@ EXCLUSION_LISTS = {
 }
 _MATES = "s1_s2_name_country_season"
 _MATES_COLUMNS = ["s1_name", "s2_name", "country", "season"]
+# Says what made the patches, if it was not a satellite; goes into the manifest as the source.
+ORIGIN_NAME = "origin.txt"
 
 
 @dataclasses.dataclass(frozen=True)
 class PatchLists:
-    """Names are those of the Sentinel-2 patches; all but `excluded` (reason -> names) are keyed by them."""
+    """Names are those of the Sentinel-2 patches; `excluded` maps a reason to names, the others are keyed by them.
+
+    `origin` says what made the patches, if it was not a satellite.
+    """
 
     split_of: dict[str, str]
     excluded: dict[str, frozenset[str]]
     s1_of: dict[str, str]
     country_of: dict[str, str]
     season_of: dict[str, str]
+    origin: str = ""
 
 
 def official_lists_folder() -> Path:
@@ -58,7 +65,7 @@ def read_patch_lists(folder: Path) -> PatchLists:
 
     Raises:
         FileNotFoundError: A list is missing.
-        ValueError: A patch is on two split lists, or the table of mates has other columns.
+        ValueError: A patch is on two split lists, or a line of the table of mates has other columns.
     """
     split_of: dict[str, str] = {}
     for split in SPLITS:
@@ -66,11 +73,16 @@ def read_patch_lists(folder: Path) -> PatchLists:
             if split_of.setdefault(name, split) != split:
                 raise ValueError(f"{folder}: patch {name} is on the lists of both {split_of[name]} and {split}.")
     excluded = {reason: frozenset(_read_text(folder, name).split()) for reason, name in EXCLUSION_LISTS.items()}
-    rows = list(csv.reader(io.StringIO(_read_text(folder, _MATES))))
+    rows = [row for row in csv.reader(io.StringIO(_read_text(folder, _MATES))) if row]
     if not rows or rows[0] != _MATES_COLUMNS:
         raise ValueError(f"{folder}/{_MATES}: first line {rows[:1]}; expected {','.join(_MATES_COLUMNS)}.")
+    short = next((row for row in rows if len(row) != len(_MATES_COLUMNS)), None)
+    if short is not None:
+        raise ValueError(f"{folder}/{_MATES}: a line {','.join(short)!r}; expected {','.join(_MATES_COLUMNS)}.")
+    origin = folder / ORIGIN_NAME
+    note = origin.read_text(encoding="utf-8").strip() if origin.exists() else ""
     s1_of, country_of, season_of = ({row[1]: sys.intern(row[column]) for row in rows[1:]} for column in (0, 2, 3))
-    return PatchLists(split_of, excluded, s1_of, country_of, season_of)
+    return PatchLists(split_of, excluded, s1_of, country_of, season_of, note)
 
 
 def _read_text(folder: Path, name: str) -> str:

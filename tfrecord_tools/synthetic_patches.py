@@ -25,6 +25,7 @@ from tfrecord_tools import geotiff
 from tfrecord_tools import land_cover_signatures as signatures
 from tfrecord_tools.parallel import map_in_processes
 from tfrecord_tools.patch import Patch
+from tfrecord_tools.patch_lists import ORIGIN_NAME
 
 S2_FOLDER, S1_FOLDER, LISTS_FOLDER = "BigEarthNet-v1.0", "BigEarthNet-S1-v1.0", "lists"
 SETTINGS_FILE = "synthesize.json"
@@ -227,6 +228,8 @@ def write_lists(output_dir: str, seed: int, num_patches: int) -> None:
             name, line_end = GROUPS[draw_group(seed, index, place.season)]
             files[name].write(place.s2_name + line_end)
             pairs.write(f"{place.s1_name},{place.s2_name},{place.country},{place.season}\n")
+    with open(os.path.join(part, ORIGIN_NAME), "w", encoding="utf-8") as file:
+        file.write(f"synthetic patches of tfrecord_tools.synthesize, seed {seed}, number {num_patches}\n")
     os.replace(part, target)
 
 
@@ -248,7 +251,7 @@ def synthesize_archive(output_dir: str, num_patches: int, seed: int, *, with_s1:
         if not all(_is_whole(*item) for item in _folders(output_dir, place_patch(seed, index), with_s1).items())
     ]
     _write_patches(functools.partial(write_patch, output_dir, seed, with_s1), missing, workers)
-    lists = [PAIRS_FILE] + [name for name, _ in GROUPS.values()]
+    lists = [PAIRS_FILE, ORIGIN_NAME] + [name for name, _ in GROUPS.values()]
     if not all(os.path.exists(os.path.join(output_dir, LISTS_FOLDER, name)) for name in lists):
         write_lists(output_dir, seed, num_patches)
     return len(missing)

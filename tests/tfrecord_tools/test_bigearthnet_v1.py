@@ -211,6 +211,21 @@ def test_lists_that_contradict_each_other_or_lack_a_file_are_refused(tmp_path):
         read_patch_lists(lists)
 
 
+def test_a_short_line_among_the_mates_is_refused(tmp_path):
+    lists = write_lists(tmp_path / "lists", {"train": [0]})
+    with (lists / "s1_s2_name_country_season.csv").open("a") as file:
+        file.write("S1A,S2A\n")
+    with pytest.raises(ValueError, match="a line 'S1A,S2A'; expected s1_name,s2_name,country,season"):
+        read_patch_lists(lists)
+
+
+def test_lists_may_say_what_made_the_patches(tmp_path):
+    lists = write_lists(tmp_path / "lists", {"train": [0]})
+    assert read_patch_lists(lists).origin == ""
+    (lists / "origin.txt").write_text("a simulator\n")
+    assert read_patch_lists(lists).origin == "a simulator"
+
+
 def test_official_lists_have_the_published_sizes():
     lists = read_patch_lists(official_lists_folder())
     splits = list(lists.split_of.values())

@@ -53,7 +53,7 @@ def open_source(inputs: SourceInputs) -> Source:
         refs=refs,
         read=functools.partial(_read_listed, nomenclature=nomenclature),
         roots=roots,
-        origin=_origin(roots[0]) or SPEC.source,
+        origin=lists.origin or SPEC.source,
         exclusions=exclusions,
         attributes=("country", "season"),
         options={"nomenclature": nomenclature, "exclude": sorted(exclude)},
@@ -63,12 +63,6 @@ def open_source(inputs: SourceInputs) -> Source:
 def _read_listed(ref: PatchRef, nomenclature: str) -> Patch:
     patch = read_patch(*ref.parts)  # type: ignore[arg-type]  # This source lists folders only.
     return dataclasses.replace(patch, labels=translate(patch.labels, nomenclature), attributes=dict(ref.attributes))
-
-
-def _origin(root: str) -> str | None:
-    """Returns what made the patches, if it was not a satellite: the note that `tfrecord_tools.synthesize` leaves."""
-    note = Path(root).parent / "synthesize.json"
-    return f"synthetic patches of tfrecord_tools.synthesize, {note.read_text()}" if note.exists() else None
 
 
 def list_patches(
