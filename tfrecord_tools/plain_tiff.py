@@ -39,17 +39,30 @@ def _find_pixels(content: bytes, size_px: int, dtype: str) -> int | None:
     (directory,) = struct.unpack_from("<I", content, 4)
     (count,) = struct.unpack_from("<H", content, directory)
     first = directory + 2
-    entries = {tag: value for tag, *value in _ENTRY.iter_unpack(content[first : first + count * _ENTRY.size])}
+    entries = _strip_entries(content[first : first + count * _ENTRY.size], count, size_px, dtype)
+    if entries is None:
+        return None
+    offsets, sizes = _numbers(content, *entries[0]), _numbers(content, *entries[1])
+    if sizes != _strip_sizes(size_px, dtype, entries[2]):
+        return None
+    if any(offset + size != following for offset, size, following in zip(offsets, sizes, offsets[1:])):
+        return None
+    return offsets[0] if len(offsets) == len(sizes) else None
+
+
+# The files of a band have one directory, but for what it points to: it is read once.
+@functools.lru_cache(maxsize=256)
+def _strip_entries(
+    directory: bytes, count: int, size_px: int, dtype: str
+) -> tuple[tuple[int, int, int], tuple[int, int, int], int] | None:
+    """Returns the entries of the strips' offsets and sizes and their rows; None of what is not plain."""
+    entries = {tag: tuple(value) for tag, *value in _ENTRY.iter_unpack(directory)}
     if len(entries) != count or entries.keys() - _allowed_tags():
         return None
     if any(entries.get(tag) != value for tag, value in _required_entries(size_px, dtype)):
         return None
-    offsets, sizes = (_numbers(content, *entries[tag]) for tag in (_STRIP_OFFSETS, _STRIP_BYTES))
-    if sizes != _strip_sizes(size_px, dtype, *_numbers(content, *entries[_STRIP_ROWS])):
-        return None
-    if any(offset + size != following for offset, size, following in zip(offsets, sizes, offsets[1:])):
-        return None
-    return offsets[0] if offsets[0] >= 8 and len(offsets) == len(sizes) else None
+    (rows,) = _numbers(b"", *entries[_STRIP_ROWS])
+    return entries[_STRIP_OFFSETS], entries[_STRIP_BYTES], rows
 
 
 @functools.cache
@@ -59,7 +72,7 @@ def _allowed_tags() -> frozenset[int]:
 
 
 @functools.cache
-def _required_entries(size_px: int, dtype: str) -> tuple[tuple[int, list[int]], ...]:
+def _required_entries(size_px: int, dtype: str) -> tuple[tuple[int, tuple[int, int, int]], ...]:
     stored = np.dtype(dtype)
     values = {
         _WIDTH: size_px,
@@ -70,7 +83,7 @@ def _required_entries(size_px: int, dtype: str) -> tuple[tuple[int, list[int]], 
         _PLANAR: 1,
         _SAMPLE_FORMAT: _FORMATS[stored.kind],
     }
-    return tuple((tag, [_SHORT, 1, value]) for tag, value in values.items())
+    return tuple((tag, (_SHORT, 1, value)) for tag, value in values.items())
 
 
 def _numbers(content: bytes, kind: int, count: int, value: int) -> tuple[int, ...]:
