@@ -19,6 +19,7 @@ _PLACE = {33550, 33922, 34735, 34736, 34737, 42113}  # GeoTIFF and GDAL's no-dat
 _SHORT, _LONG = 3, 4
 _FORMATS = {"u": 1, "f": 3}
 _ENTRY = struct.Struct("<HHII")
+_HEAD_BYTES = 8  # Of every TIFF: no pixel lies among them.
 HEADER_BYTES = 1 << 16  # More than a plain file has besides its pixels.
 
 
@@ -47,7 +48,7 @@ def _find_pixels(content: bytes, size_px: int, dtype: str) -> int | None:
         return None
     if any(offset + size != following for offset, size, following in zip(offsets, sizes, offsets[1:])):
         return None
-    return offsets[0] if len(offsets) == len(sizes) else None
+    return offsets[0] if offsets[0] >= _HEAD_BYTES and len(offsets) == len(sizes) else None
 
 
 # The files of a band have one directory, but for what it points to: it is read once.
