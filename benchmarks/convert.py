@@ -9,7 +9,7 @@ Makes synthetic Sentinel-2 patches, then measures in turn, the same patches each
   two, which shows what a second core of this machine is worth.
 - convert: the real conversion into a new folder, with 1 and with 2 workers: labels, decoding, checks, records, SHA-256,
   flushing to the disk, manifest.
-- int64 records: patches decoded by the same code, then written in the published schema, an Int64List a band.
+- int64 records: patches read by GDAL with the same checks, then written in the published schema, an Int64List a band.
 
 A worker loads TensorFlow once, for seconds, whatever the number of patches. Rates therefore count from the first patch
 that each worker reads to the last shard under its final name; the whole command's rate is told beside it. With few
@@ -162,6 +162,7 @@ def _write_int64(source: Source, folder: Path) -> tuple[float, float]:
 
     from bigearth_tf.labels import label_indices
     from bigearth_tf.published_schema import encode_published_example
+    from tfrecord_tools.geotiff import use_plain_reader
 
     refs = source.refs[::_INT64_SHARE]
 
@@ -172,7 +173,11 @@ def _write_int64(source: Source, folder: Path) -> tuple[float, float]:
                 indices = label_indices(patch.labels, source.class_names)
                 writer.write(encode_published_example(ref.patch_id, indices, patch.bands, source.bands))
 
-    return _rate(len(refs), write)
+    use_plain_reader(False)
+    try:
+        return _rate(len(refs), write)
+    finally:
+        use_plain_reader(True)
 
 
 if __name__ == "__main__":
