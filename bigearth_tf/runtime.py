@@ -53,7 +53,9 @@ def _parse_flags(argv: list[str]) -> list[str]:
 
 def progress_bar(total: int, title: str, unit: str, **options: Any) -> tqdm.tqdm:
     """Returns a bar to `update`; in a log file, where it cannot redraw itself, it speaks every half minute only."""
-    interval = 0.1 if sys.stderr.isatty() else 30.0
+    interval = 0.1
+    if not sys.stderr.isatty():
+        interval, options["leave"] = 30.0, True  # What is left ends its line; what is wiped away would not.
     return tqdm.tqdm(total=total, desc=title, unit=unit, mininterval=interval, dynamic_ncols=True, **options)
 
 
