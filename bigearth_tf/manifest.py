@@ -164,6 +164,15 @@ def read_manifest(folder: str | os.PathLike) -> Manifest:
     return manifest
 
 
+def shard_from_json(row: dict[str, Any]) -> Shard:
+    """Returns the shard that a row of a file's content stands for.
+
+    Raises:
+        TypeError, KeyError: It is not of this version's form.
+    """
+    return Shard(**{**row, "class_counts": tuple(row["class_counts"])})
+
+
 def manifest_from_json(content: dict[str, Any]) -> Manifest:
     """Returns the manifest that a file's content stands for.
 
@@ -171,7 +180,7 @@ def manifest_from_json(content: dict[str, Any]) -> Manifest:
         ValueError, TypeError, KeyError: It is not of this version's form.
     """
     rows = content.pop("shards")
-    shards = tuple(Shard(**{**row, "class_counts": tuple(row["class_counts"])}) for row in rows)
+    shards = tuple(shard_from_json(row) for row in rows)
     bands = tuple(Band(**row) for row in content.pop("bands"))
     sequences = {key: tuple(content.pop(key)) for key in ("class_names", "attributes", "problems")}
     manifest = Manifest(shards=shards, bands=bands, **sequences, **content)  # type: ignore[arg-type]

@@ -17,6 +17,7 @@ import numpy as np
 from bigearth_tf.bands import Band
 from bigearth_tf.manifest import Manifest, Shard
 from bigearth_tf.runtime import progress_bar
+from tfrecord_tools.inspection import text_table
 from tfrecord_tools.parallel import map_in_processes
 
 _MAX_EXACT_BYTES = 2  # Of an integer: squares of wider ones could overflow the sum of a patch's 64 bits.
@@ -124,20 +125,14 @@ def with_statistics(manifest: Manifest, split: str, moments: dict[str, Moments])
 def describe_moments(bands: tuple[Band, ...], moments: dict[str, Moments]) -> str:
     """Returns a table for people: a row a band, its statistics beside those of its row, and how far they differ."""
     titles = ("band", "mean", "manifest", "difference", "std", "manifest", "difference", "min", "max", "zeros")
-    rows = [titles]
+    rows = []
     for band in bands:
         found = moments[band.name]
         cells = [band.name]
         for value, held in ((found.mean, band.mean), (found.std, band.std)):
             cells += [f"{value:.4f}", "-", "-"] if held is None else _beside(value, held)
-        rows.append((*cells, f"{found.low:g}", f"{found.high:g}", f"{found.zeros / found.count:.2%}"))  # type: ignore[arg-type]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(titles))]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if column else cell.ljust(width) for column, (cell, width) in enumerate(zip(row, widths))
-        )
-        for row in rows
-    )
+        rows.append((*cells, f"{found.low:g}", f"{found.high:g}", f"{found.zeros / found.count:.2%}"))
+    return text_table(titles, rows, left=1)
 
 
 def _beside(value: float, held: float) -> list[str]:

@@ -26,7 +26,7 @@ def describe(manifest: Manifest) -> str:
     width = max(len(name) for name, _ in facts)
     parts = ["\n".join(f"{name:<{width}}  {text}" for name, text in facts), _bands(manifest), _splits(manifest)]
     if manifest.exclusions:
-        parts.append(_table(("left out", "patches"), manifest.exclusions.items(), left=1))
+        parts.append(text_table(("left out", "patches"), manifest.exclusions.items(), left=1))
     lines = [f"{problem.get('file', '')}: {problem.get('problem', '')}" for problem in manifest.problems]
     parts.append("\n".join([f"broken patches that were tolerated: {len(lines) or 'none'}", *lines]))
     return "\n\n".join(parts)
@@ -53,7 +53,7 @@ def _bands(manifest: Manifest) -> str:
         origin = f"not known yet; {command} works them out"
     else:
         origin = f"those that came with the bands; {command} works out this data set's own"
-    table = _table(("band", "sensor", "size in px", "pixel", "type", "unit", "mean", "std"), rows, left=6)
+    table = text_table(("band", "sensor", "size in px", "pixel", "type", "unit", "mean", "std"), rows, left=6)
     return f"{table}\nmean and std: {origin}"
 
 
@@ -73,7 +73,7 @@ def _splits(manifest: Manifest) -> str:
                 _size(sum(shard.num_bytes for shard in shards)),
             )
         )
-    return _table(("split", "records", "shards", "a shard: min", "median", "max", "size"), rows, left=1)
+    return text_table(("split", "records", "shards", "a shard: min", "median", "max", "size"), rows, left=1)
 
 
 def _size(num_bytes: int) -> str:
@@ -85,7 +85,7 @@ def _size(num_bytes: int) -> str:
     return f"{size:.3g} {unit}" if size < 1000 else f"{size:,.0f} {unit}"
 
 
-def _table(titles: Sequence[str], rows: Iterable[Sequence[object]], left: int) -> str:
+def text_table(titles: Sequence[str], rows: Iterable[Sequence[object]], left: int) -> str:
     """Returns rows under titles, the first `left` columns flush left, the others flush right."""
     lines = [tuple(map(str, row)) for row in (titles, *rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(titles))]

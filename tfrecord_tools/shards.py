@@ -20,7 +20,7 @@ import numpy as np
 
 from bigearth_tf.bands import Band
 from bigearth_tf.labels import label_indices
-from bigearth_tf.manifest import Shard, write_text_atomically
+from bigearth_tf.manifest import Shard, shard_from_json, write_text_atomically
 from tfrecord_tools.patch import Patch, PatchError
 from tfrecord_tools.sources import PatchRef
 
@@ -101,8 +101,7 @@ def read_written(output_dir: Path, name: str) -> Written | None:
     if not note.exists() or not path.exists():
         return None
     content = json.loads(note.read_text(encoding="utf-8"))
-    row = content["shard"]
-    shard = Shard(**{**row, "class_counts": tuple(row["class_counts"])})
+    shard = shard_from_json(content["shard"])
     if path.stat().st_size != shard.num_bytes:
         return None
     return Written(shard, tuple(Problem(*problem) for problem in content["problems"]))

@@ -21,7 +21,7 @@ from tfrecord_tools.archive import Folder, FolderFiles
 from tfrecord_tools.geotiff import read_band
 from tfrecord_tools.patch import Patch, PatchError
 from tfrecord_tools.patch_lists import EXCLUSION_LISTS, PatchLists, official_lists_folder, read_patch_lists
-from tfrecord_tools.patch_matching import ListedPatch, find_folders, match_patches
+from tfrecord_tools.patch_matching import ListedPatch, find_folders, match_patches, read_exclusions
 from tfrecord_tools.sources import PatchRef, Source, SourceInputs, require_inputs
 
 _NAMES = {
@@ -35,12 +35,7 @@ _EXAMPLES = {"S2": "S2A_MSIL2A_20170613T101031_87_48", "S1": "S1A_IW_GRDH_1SDV_2
 def open_source(inputs: SourceInputs) -> Source:
     """Returns the patches of `s2`, `s1`, or, of both, the pairs, by the official lists or those of `lists_dir`."""
     require_inputs(inputs, SPEC.name, (), ("s2", "s1", "lists_dir", "nomenclature", "exclude", "partial_archive"))
-    if not inputs.s2 and not inputs.s1:
-        raise ValueError("Name the patches with --s2, --s1, or both: folders or uncompressed tars.")
-    exclude = tuple(EXCLUSION_LISTS) if inputs.exclude is None else inputs.exclude
-    unknown = sorted(set(exclude) - set(EXCLUSION_LISTS))
-    if unknown:
-        raise ValueError(f"--exclude={','.join(unknown)}: unknown; allowed are {', '.join(EXCLUSION_LISTS)}.")
+    exclude = read_exclusions(inputs, tuple(EXCLUSION_LISTS))
     nomenclature = inputs.nomenclature or "19"
     lists = read_patch_lists(Path(inputs.lists_dir) if inputs.lists_dir else official_lists_folder())
     refs, exclusions = list_patches(inputs.s2, inputs.s1, lists, exclude, inputs.partial_archive)

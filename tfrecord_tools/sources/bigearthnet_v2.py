@@ -29,7 +29,7 @@ from bigearth_tf.labels import CLASSES_19, label_indices
 from tfrecord_tools.archive import File, Folder, FolderFiles
 from tfrecord_tools.geotiff import read_band
 from tfrecord_tools.patch import Patch
-from tfrecord_tools.patch_matching import ListedPatch, find_folders, match_patches
+from tfrecord_tools.patch_matching import ListedPatch, find_folders, match_patches, read_exclusions
 from tfrecord_tools.sources import PatchRef, Source, SourceInputs, require_inputs
 
 if TYPE_CHECKING:
@@ -66,12 +66,7 @@ _MEND = "Name the metadata.parquet of https://doi.org/10.5281/zenodo.10891137 wi
 def open_source(inputs: SourceInputs) -> Source:
     """Returns the patches of `s2`, `s1`, or, of both, the pairs, by `metadata`; with `maps` each has its map, too."""
     require_inputs(inputs, SPEC.name, ("metadata",), ("s2", "s1", "maps", "exclude", "partial_archive"))
-    if not inputs.s2 and not inputs.s1:
-        raise ValueError("Name the patches with --s2, --s1, or both: folders or uncompressed tars.")
-    exclude = tuple(_FLAGS) if inputs.exclude is None else inputs.exclude
-    unknown = sorted(set(exclude) - set(_FLAGS))
-    if unknown:
-        raise ValueError(f"--exclude={','.join(unknown)}: unknown; allowed are {', '.join(_FLAGS)}.")
+    exclude = read_exclusions(inputs, tuple(_FLAGS))
     given = {"S2": inputs.s2, "S1": inputs.s1, REFERENCE_MAP.sensor: inputs.maps}
     roots = {sensor: root for sensor, root in given.items() if root}
     tables = (inputs.metadata or "").split(",")
