@@ -12,6 +12,10 @@ import keras
 
 from bigearth_tf.bands import Band
 
+# How a band comes to another size. All do it by bicubic interpolation, except that "antialiased" makes a pixel that
+# holds a whole number of finer ones their mean. NOTE: "bicubic" aliases where it shrinks, as the published code does.
+RESAMPLING = ("antialiased", "bicubic")
+
 
 def band_inputs(bands: Sequence[Band]) -> dict[str, Any]:
     """Returns one Keras input per band: name -> [B, size_px, size_px] in storage type and unit."""
@@ -23,23 +27,22 @@ def channel_order(bands: Sequence[Band]) -> tuple[str, ...]:
     return tuple(band.name for group in _by_size(bands).values() for band in group)
 
 
-def band_stack(inputs: dict[str, Any], bands: Sequence[Band], size_px: int) -> Any:
+def band_stack(inputs: dict[str, Any], bands: Sequence[Band], size_px: int, resampling: str = "antialiased") -> Any:
     """Returns float32 [B, size_px, size_px, C] of zero mean and unit variance, channels as in `channel_order`.
 
-    Always float32: a half-precision number has 11 bits, a stored one 16. Coarser bands are resampled by bicubic
-    interpolation, finer ones of an integer multiple of `size_px` by the mean over each target pixel, which does not
-    alias; others by bicubic interpolation too.
+    Always float32: a half-precision number has 11 bits, a stored one 16.
 
     Args:
         inputs: Band name -> tensor [B, band.size_px, band.size_px].
         bands: Rows of the bands, with their mean and standard deviation.
         size_px: Side of the result.
+        resampling: A key of `RESAMPLING`.
     """
     groups = []
     for native, group in _by_size(bands).items():
         channels = [_standardise(inputs[band.name], band) for band in group]
         stacked = keras.layers.Concatenate(name=f"stack_{native}px")(channels) if len(channels) > 1 else channels[0]
-        groups.append(_resample(stacked, native, size_px))
+        groups.append(_resample(stacked, native, size_px, resampling))
     return keras.layers.Concatenate(name="band_stack")(groups) if len(groups) > 1 else groups[0]
 
 
@@ -59,10 +62,10 @@ def _standardise(pixels: Any, band: Band) -> Any:
     return keras.layers.Reshape((band.size_px, band.size_px, 1), dtype="float32")(rescaling(pixels))
 
 
-def _resample(image: Any, native_px: int, size_px: int) -> Any:
+def _resample(image: Any, native_px: int, size_px: int, resampling: str) -> Any:
     if native_px == size_px:
         return image
     name = f"resample_{native_px}px"
-    if native_px % size_px == 0:
+    if resampling == "antialiased" and native_px % size_px == 0:
         return keras.layers.AveragePooling2D(native_px // size_px, dtype="float32", name=name)(image)
     return keras.layers.Resizing(size_px, size_px, interpolation="bicubic", dtype="float32", name=name)(image)

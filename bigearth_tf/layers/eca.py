@@ -17,13 +17,19 @@ def kernel_size(num_channels: int, gamma: float = 2.0, offset: float = 1.0) -> i
     return size if size % 2 else size + 1
 
 
-def eca(features: Any, name: str) -> Any:
-    """Returns features [B, H, W, C] with each channel scaled by its gate in 0 ... 1."""
+def eca(features: Any, name: str, *, use_bias: bool = False) -> Any:
+    """Returns features [B, H, W, C] with each channel scaled by its gate in 0 ... 1.
+
+    Args:
+        features: [B, H, W, C].
+        name: Prefix of the layers' names.
+        use_bias: One bias for all channels, which the paper does not have and the published code does.
+    """
     num_channels = features.shape[-1]
     gate = keras.layers.GlobalAveragePooling2D(name=f"{name}_mean")(features)
     gate = keras.layers.Reshape((num_channels, 1), name=f"{name}_sequence")(gate)
     gate = keras.layers.Conv1D(
-        1, kernel_size(num_channels), padding="same", use_bias=False, activation="sigmoid", name=f"{name}_conv"
+        1, kernel_size(num_channels), padding="same", use_bias=use_bias, activation="sigmoid", name=f"{name}_conv"
     )(gate)
     gate = keras.layers.Reshape((1, 1, num_channels), name=f"{name}_gate")(gate)
     return keras.layers.Multiply(name=name)([features, gate])

@@ -1,113 +1,162 @@
 """What is a WideResNet of the zoo? Three stages of pre-activation residual blocks, with attention on their branches.
 
 Sources: Zagoruyko and Komodakis, https://arxiv.org/abs/1605.07146; the benchmark's light form of depth 10 and width 2
-at 60 px with Efficient Channel Attention, https://arxiv.org/abs/2111.09451.
+at 60 px with Efficient Channel Attention, and its scaling B0 ... B7, https://arxiv.org/abs/2111.09451.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 
 from bigearth_tf.bands import Band
-from bigearth_tf.layers.band_stack import band_inputs, band_stack
-from bigearth_tf.layers.eca import eca
+from bigearth_tf.layers.attention import ATTENTION, PUBLISHED_ATTENTION
+from bigearth_tf.layers.band_stack import RESAMPLING, band_stack
+from bigearth_tf.layers.ghost_conv import CONVOLUTIONS, convolution
+from bigearth_tf.layers.norm import NORMS, norm
+from bigearth_tf.models._checks import check_choices, check_ranges
+from bigearth_tf.models._scaling import PUBLISHED_SCALINGS, Scaling
 
-_STAGE_WIDTHS = (16, 32, 64)
-_STRIDES = (1, 2, 2)
-
-ATTENTION: dict[str, Callable[[Any, str], Any]] = {
-    "none": lambda features, name: features,
-    "eca": eca,
-}
+STEM_CHANNELS = 16
+# Channels of a stage at width 1, and the stride of its first block.
+STAGES = ((16, 1), (32, 2), (64, 2))
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     """A WideResNet of `depth` = 6 N + 4 layers, N blocks a stage, `width` times the channels of a thin one.
 
-    `resolution_px` is the side of the image that the bands are resampled to. `dropout` is the rate within blocks that
-    keep their shape. `attention` is a key of `ATTENTION`, on the residual branch before the sum.
+    `resolution_px` is the side of the image that the bands are resampled to. `attention` is a key of `ATTENTION`, on
+    the residual branch before the sum; `ghost` a key of `CONVOLUTIONS`. `dropout` is the rate between the two
+    convolutions of a block.
+
+    The published form differs in the fields below `dropout`, and in the attention and ghost forms of that name:
+    `resampling` is a key of `RESAMPLING`, `norm` one of `NORMS`. `dropout_in_first_blocks` False leaves the first
+    block of each stage without dropout. `pool_whole_map` False pools a map cut to a multiple of 8 px, so that
+    at 60 px the last 7 of 15 rows and columns are not seen.
     """
 
     depth: int = 10
     width: float = 2.0
     resolution_px: int = 60
     attention: str = "none"
+    ghost: str = "none"
     dropout: float = 0.1
+    resampling: str = "antialiased"
+    norm: str = "standard"
+    dropout_in_first_blocks: bool = True
+    pool_whole_map: bool = True
 
     def __post_init__(self) -> None:
         """Checks what a caller may have overridden."""
+        check_choices(self, attention=ATTENTION, ghost=CONVOLUTIONS, resampling=RESAMPLING, norm=NORMS)
+        check_ranges(self, width=self.width > 0, resolution_px=self.resolution_px >= 8, dropout=0 <= self.dropout < 1)
         if self.depth < 10 or (self.depth - 4) % 6:
             raise ValueError(f"depth={self.depth}: a WideResNet has 6 N + 4 layers: 10, 16, 22, ...")
-        if self.attention not in ATTENTION:
-            raise ValueError(f"attention={self.attention!r}: unknown; allowed: {', '.join(ATTENTION)}.")
-        if self.width <= 0 or self.resolution_px < 8 or not 0 <= self.dropout < 1:
-            raise ValueError(f"width > 0, resolution_px >= 8 and 0 <= dropout < 1 are needed, not {self}.")
+        if not self.pool_whole_map and self.resolution_px < 32:
+            raise ValueError(f"pool_whole_map=False needs resolution_px >= 32, not {self.resolution_px}.")
 
+    @property
+    def blocks_per_stage(self) -> int:
+        """N."""
+        return (self.depth - 4) // 6
+
+
+def scaled(config: Config, scaling: Scaling) -> Config:
+    """Returns the light WideResNet of a config grown by a scaling; depth becomes the nearest that exists."""
+    blocks = max(1, round((10 * scaling.depth - 4) / 6))
+    return dataclasses.replace(
+        config, depth=6 * blocks + 4, width=2 * scaling.width, resolution_px=scaling.resolution_px
+    )
+
+
+def published_form(config: Config) -> Config:
+    """Returns the form in which the published code builds a config, its defects included."""
+    return dataclasses.replace(
+        config,
+        attention=PUBLISHED_ATTENTION[config.attention],
+        ghost="none" if config.ghost == "none" else "published",
+        resampling="bicubic",
+        norm="published",
+        dropout_in_first_blocks=False,
+        pool_whole_map=False,
+    )
+
+
+def _published_scaled(scaling: Scaling) -> Config:
+    """Returns the published B-model; NOTE: its code multiplies by the depth factor twice and rounds down twice."""
+    blocks = int((10 * scaling.depth - 4) // 6 * scaling.depth)
+    config = scaled(Config(attention="eca"), scaling)
+    return published_form(dataclasses.replace(config, depth=6 * blocks + 4))
+
+
+_ATTENTION_OF_NAME = {"": "none", "_se": "se", "_cbam": "cbam", "_coordinate": "coordinate"}
+_GHOST_OF_NAME = {"": "none", "_ghost": "depthwise"}
 
 VARIANTS: dict[str, Config] = {
-    "wide_resnet": Config(),
-    "wide_resnet_eca_b0": Config(attention="eca"),
+    **{
+        f"wide_resnet{attention}{ghost}": Config(attention=_ATTENTION_OF_NAME[attention], ghost=_GHOST_OF_NAME[ghost])
+        for attention in _ATTENTION_OF_NAME
+        for ghost in _GHOST_OF_NAME
+    },
+    "wide_resnet_eca_ghost": Config(attention="eca", ghost="depthwise"),
+    **{
+        f"wide_resnet_eca_b{index}": scaled(Config(attention="eca"), scaling)
+        for index, scaling in enumerate(PUBLISHED_SCALINGS)
+    },
+}
+
+PUBLISHED: dict[str, Config] = {
+    # Ghost without attention was not published.
+    **{name: published_form(config) for name, config in VARIANTS.items() if name != "wide_resnet_ghost"},
+    **{f"wide_resnet_eca_b{index}": _published_scaled(scaling) for index, scaling in enumerate(PUBLISHED_SCALINGS)},
 }
 
 
-def build(config: Config, *, name: str, bands: Sequence[Band], num_classes: int) -> keras.Model:
-    """Returns the model of a config: raw bands -> logits float32 [B, num_classes].
-
-    NOTE: two deviations from the published code. Batch norm keeps nine tenths of its statistics at each step (Keras
-    momentum 0.9, PyTorch 0.1), where that code passes PyTorch's 0.1 to Keras and so keeps one tenth. The whole last
-    map is pooled, where that code first crops it to a multiple of 8 px.
-    """
-    inputs = band_inputs(bands)
-    x = band_stack(inputs, bands, config.resolution_px)
-    x = _conv(x, 16, 3, 1, "stem_conv")
-    x = _norm_relu(x, "stem")
-    for stage, (base, stride) in enumerate(zip(_STAGE_WIDTHS, _STRIDES), start=1):
-        channels = _round_to_4(base * config.width)
+def encode(config: Config, inputs: dict[str, Any], bands: Sequence[Band]) -> Any:
+    """Returns the features [B, 64 x width] of raw bands."""
+    x = band_stack(inputs, bands, config.resolution_px, config.resampling)
+    x = _norm_relu(convolution(x, STEM_CHANNELS, 3, 1, "stem_conv"), config, "stem")
+    for stage, (base, stride) in enumerate(STAGES, start=1):
+        channels = round_to_4(base * config.width)
         x = _widen(x, channels, stride, config, f"stage{stage}_block1")
-        for block in range(2, (config.depth - 4) // 6 + 1):
-            x = _norm_relu(x, f"stage{stage}_block{block}_in")
-            x = _keep(x, channels, config, f"stage{stage}_block{block}")
-        x = _norm_relu(x, f"stage{stage}_out")
-    x = keras.layers.GlobalAveragePooling2D(name="features")(x)
-    logits = keras.layers.Dense(num_classes, dtype="float32", name="logits")(x)
-    return keras.Model(inputs, logits, name=name)
+        for block in range(2, config.blocks_per_stage + 1):
+            name = f"stage{stage}_block{block}"
+            branch = _norm_relu(x, config, f"{name}_in")
+            branch = _residual_branch(branch, channels, 1, config, name, config.dropout)
+            x = keras.layers.Add(name=f"{name}_sum")([branch, x])
+        x = _norm_relu(x, config, f"stage{stage}_out")
+    if not config.pool_whole_map:
+        x = keras.layers.AveragePooling2D(8, name="crop_and_pool")(x)
+    return keras.layers.GlobalAveragePooling2D(name="features")(x)
 
 
 def _widen(x: Any, channels: int, stride: int, config: Config, name: str) -> Any:
     """Returns a block that changes the shape; its shortcut is a 1 x 1 convolution."""
-    branch = _conv(x, channels, 3, stride, f"{name}_conv1")
-    branch = _norm_relu(branch, f"{name}_mid")
-    branch = _conv(branch, channels, 3, 1, f"{name}_conv2")
-    branch = ATTENTION[config.attention](branch, f"{name}_attention")
-    return keras.layers.Add(name=f"{name}_sum")([branch, _conv(x, channels, 1, stride, f"{name}_shortcut")])
+    dropout = config.dropout if config.dropout_in_first_blocks else 0.0
+    branch = _residual_branch(x, channels, stride, config, name, dropout)
+    shortcut = CONVOLUTIONS[config.ghost](x, channels, 1, stride, f"{name}_shortcut")
+    return keras.layers.Add(name=f"{name}_sum")([branch, shortcut])
 
 
-def _keep(x: Any, channels: int, config: Config, name: str) -> Any:
-    """Returns a block that keeps the shape."""
-    branch = _conv(x, channels, 3, 1, f"{name}_conv1")
-    branch = _norm_relu(branch, f"{name}_mid")
-    branch = keras.layers.Dropout(config.dropout, name=f"{name}_dropout")(branch)
-    branch = _conv(branch, channels, 3, 1, f"{name}_conv2")
-    branch = ATTENTION[config.attention](branch, f"{name}_attention")
-    return keras.layers.Add(name=f"{name}_sum")([branch, x])
+def _residual_branch(x: Any, channels: int, stride: int, config: Config, name: str, dropout: float) -> Any:
+    """Returns convolution, norm, convolution, attention."""
+    conv = CONVOLUTIONS[config.ghost]
+    branch = conv(x, channels, 3, stride, f"{name}_conv1")
+    branch = _norm_relu(branch, config, f"{name}_mid")
+    if dropout:
+        branch = keras.layers.Dropout(dropout, name=f"{name}_dropout")(branch)
+    branch = conv(branch, channels, 3, 1, f"{name}_conv2")
+    return ATTENTION[config.attention](branch, f"{name}_attention")
 
 
-def _conv(x: Any, channels: int, kernel: int, stride: int, name: str) -> Any:
-    return keras.layers.Conv2D(
-        channels, kernel, stride, padding="same", use_bias=False, kernel_initializer="he_normal", name=name
-    )(x)
+def _norm_relu(x: Any, config: Config, name: str) -> Any:
+    return keras.layers.Activation("relu", name=f"{name}_relu")(norm(x, config.norm, f"{name}_norm"))
 
 
-def _norm_relu(x: Any, name: str) -> Any:
-    x = keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_norm")(x)
-    return keras.layers.Activation("relu", name=f"{name}_relu")(x)
-
-
-def _round_to_4(channels: float) -> int:
+def round_to_4(channels: float) -> int:
     """Returns the nearest multiple of 4, at least 4."""
     return max(4, int(channels + 2) // 4 * 4)

@@ -109,8 +109,8 @@ def test_unknown_names_and_overrides_are_told_with_the_nearest():
         create_model("wide_resnet", num_classes=3, witdh=3)
     with pytest.raises(ValueError, match="6 N"):
         create_model("wide_resnet", num_classes=3, depth=11)
-    with pytest.raises(ValueError, match="attention='se'.*none, eca"):
-        create_model("wide_resnet", num_classes=3, attention="se")
+    with pytest.raises(ValueError, match="attention='sa'.*none, se, cbam"):
+        create_model("wide_resnet", num_classes=3, attention="sa")
 
 
 def test_list_models_takes_a_pattern():

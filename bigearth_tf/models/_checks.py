@@ -1,0 +1,21 @@
+"""Do the fields of a model's config fit? What the families check alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+
+def check_choices(config: Any, **allowed: Iterable[str]) -> None:
+    """Raises ValueError where a field is none of the words allowed for it."""
+    for field, words in allowed.items():
+        value = getattr(config, field)
+        if value not in words:
+            raise ValueError(f"{field}={value!r}: unknown; allowed: {', '.join(words)}.")
+
+
+def check_ranges(config: Any, **ok: bool) -> None:
+    """Raises ValueError that names the fields that are out of their range, and their values."""
+    wrong = [f"{field}={getattr(config, field)!r}" for field, fits in ok.items() if not fits]
+    if wrong:
+        raise ValueError(f"Out of range: {', '.join(wrong)} in {config}.")
