@@ -19,7 +19,7 @@ ATTENTION: dict[str, Callable[[Any, str], Any]] = {
     "coordinate": coordinate_attention,
     "eca": eca,
     "se_published": functools.partial(squeeze_excite, activation="swish"),
-    "coordinate_published": functools.partial(coordinate_attention, norm_kind="published"),
+    "coordinate_published": functools.partial(coordinate_attention, squeeze_bias=True, norm_kind="published"),
     "eca_published": functools.partial(eca, use_bias=True),
 }
 

@@ -16,12 +16,13 @@ REDUCTION = 32
 FEWEST_CHANNELS = 8
 
 
-def coordinate_attention(features: Any, name: str, *, norm_kind: str = "standard") -> Any:
+def coordinate_attention(features: Any, name: str, *, squeeze_bias: bool = False, norm_kind: str = "standard") -> Any:
     """Returns features [B, H, W, C] scaled by row gates and column gates, each in 0 ... 1.
 
     Args:
         features: [B, H, W, C].
         name: Prefix of the layers' names.
+        squeeze_bias: A bias before the batch norm, which takes it out again: dead, but in the published code.
         norm_kind: Batch norm between the two convolutions, a key of `NORMS`.
     """
     height, width, num_channels = features.shape[1:]
@@ -29,9 +30,8 @@ def coordinate_attention(features: Any, name: str, *, norm_kind: str = "standard
     columns = keras.layers.AveragePooling2D((height, 1), name=f"{name}_column_means")(features)
     columns = keras.layers.Permute((2, 1, 3), name=f"{name}_columns_down")(columns)
     both = keras.layers.Concatenate(axis=1, name=f"{name}_both")([rows, columns])
-    both = keras.layers.Conv2D(
-        max(FEWEST_CHANNELS, num_channels // REDUCTION), 1, name=f"{name}_squeeze"
-    )(both)  # fmt: skip
+    squeezed = max(FEWEST_CHANNELS, num_channels // REDUCTION)
+    both = keras.layers.Conv2D(squeezed, 1, use_bias=squeeze_bias, name=f"{name}_squeeze")(both)
     both = _hard_swish(norm(both, norm_kind, f"{name}_norm"), name)
     rows = keras.layers.Cropping2D(((0, width), (0, 0)), name=f"{name}_rows")(both)
     columns = keras.layers.Cropping2D(((height, 0), (0, 0)), name=f"{name}_columns")(both)

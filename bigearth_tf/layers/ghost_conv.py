@@ -14,19 +14,26 @@ import keras
 from bigearth_tf.layers.norm import norm
 
 
-def convolution(features: Any, channels: int, kernel: int, stride: int, name: str) -> Any:
-    """Returns an ordinary convolution [B, H / stride, W / stride, channels] without bias."""
+def convolution(features: Any, channels: int, kernel: int, stride: int, name: str, *, use_bias: bool = False) -> Any:
+    """Returns an ordinary convolution [B, H / stride, W / stride, channels]."""
     return keras.layers.Conv2D(
-        channels, kernel, stride, padding="same", use_bias=False, kernel_initializer="he_normal", name=name
+        channels, kernel, stride, padding="same", use_bias=use_bias, kernel_initializer="he_normal", name=name
+    )(features)
+
+
+def depthwise_convolution(features: Any, kernel: int, stride: int, name: str, *, use_bias: bool = False) -> Any:
+    """Returns a convolution of each channel by itself, [B, H / stride, W / stride, C]."""
+    # He's normal for what it is: one output channel reads kernel^2 values, which Keras counts as its fan out.
+    initializer = keras.initializers.VarianceScaling(2.0, mode="fan_out", distribution="truncated_normal")
+    return keras.layers.DepthwiseConv2D(
+        kernel, stride, padding="same", use_bias=use_bias, depthwise_initializer=initializer, name=name
     )(features)
 
 
 def ghost_convolution(features: Any, channels: int, kernel: int, stride: int, name: str) -> Any:
     """Returns what `convolution` does, in shape, for about half of its parameters; `channels` is even."""
     primary = convolution(features, channels // 2, kernel, stride, f"{name}_primary")
-    cheap = keras.layers.DepthwiseConv2D(
-        3, padding="same", use_bias=False, depthwise_initializer="he_normal", name=f"{name}_cheap"
-    )(primary)
+    cheap = depthwise_convolution(primary, 3, 1, f"{name}_cheap")
     return keras.layers.Concatenate(name=name)([primary, cheap])
 
 
