@@ -24,3 +24,16 @@ def shared_data():
     if not folder.is_dir():
         pytest.skip("no real data beside the checkout")
     return folder
+
+
+def pytest_addoption(parser):
+    parser.addoption("--full", action="store_true", help="also run what takes long: every member of the zoo")
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--full"):
+        return
+    full = [item for item in items if item.get_closest_marker("full")]
+    if full:
+        config.hook.pytest_deselected(items=full)
+        items[:] = [item for item in items if not item.get_closest_marker("full")]
