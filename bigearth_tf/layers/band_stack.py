@@ -38,12 +38,23 @@ def band_stack(inputs: dict[str, Any], bands: Sequence[Band], size_px: int, resa
         size_px: Side of the result.
         resampling: A key of `RESAMPLING`.
     """
-    groups = []
-    for native, group in _by_size(bands).items():
-        channels = [_standardise(inputs[band.name], band) for band in group]
-        stacked = keras.layers.Concatenate(name=f"stack_{native}px")(channels) if len(channels) > 1 else channels[0]
-        groups.append(_resample(stacked, native, size_px, resampling))
+    groups = [
+        _resample(image, native_px, size_px, resampling) for native_px, image in band_groups(inputs, bands).items()
+    ]
     return keras.layers.Concatenate(name="band_stack")(groups) if len(groups) > 1 else groups[0]
+
+
+def band_groups(inputs: dict[str, Any], bands: Sequence[Band]) -> dict[int, Any]:
+    """Returns native size -> float32 [B, size_px, size_px, C] of zero mean and unit variance, not resampled.
+
+    Sizes and channels are in the order of `channel_order`; arguments are those of `band_stack`.
+    """
+    groups = {}
+    for native_px, group in _by_size(bands).items():
+        channels = [_standardise(inputs[band.name], band) for band in group]
+        stack = keras.layers.Concatenate(name=f"stack_{native_px}px")
+        groups[native_px] = stack(channels) if len(channels) > 1 else channels[0]
+    return groups
 
 
 def _by_size(bands: Sequence[Band]) -> dict[int, list[Band]]:

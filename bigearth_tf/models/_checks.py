@@ -19,3 +19,11 @@ def check_ranges(config: Any, **ok: bool) -> None:
     wrong = [f"{field}={getattr(config, field)!r}" for field, fits in ok.items() if not fits]
     if wrong:
         raise ValueError(f"Out of range: {', '.join(wrong)} in {config}.")
+
+
+def check_patches(config: Any) -> None:
+    """Raises ValueError where patches of `patch_size` do not tile an image of `resolution_px`."""
+    patch_size, resolution_px = config.patch_size, config.resolution_px
+    if patch_size < 1 or resolution_px < patch_size or resolution_px % patch_size:
+        divisors = ", ".join(str(side) for side in range(2, resolution_px + 1) if resolution_px % side == 0)
+        raise ValueError(f"patch_size={patch_size} does not tile {resolution_px} px; allowed: {divisors}.")
