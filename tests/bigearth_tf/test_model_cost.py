@@ -68,7 +68,7 @@ def test_multiply_adds_at_224_px_are_the_published_ones(build, multiply_adds):
 
 
 def test_resnet50_puts_out_as_many_activations_as_published():
-    # Radosavovic et al., https://arxiv.org/abs/2003.13678, table 4: 4.1 B and 11.1 M. That network has its strides in
+    # Radosavovic et al., https://arxiv.org/abs/2003.13678, comparison with ResNe(X)t: 11.1 M. Theirs has its strides in
     # the 3 x 3 convolutions; Keras's in the 1 x 1 before them, whose maps are smaller.
     cost = cost_of(keras.applications.ResNet50(weights=None))
     earlier_strides = sum(3 * size * size * channels for size, channels in ((28, 128), (14, 256), (7, 512)))

@@ -1,0 +1,172 @@
+"""What does a model cost? Its parameters, and for one patch the FLOPs and the activations of its products.
+
+FLOPs are 2 x the multiply-adds of convolutions, dense layers, attention and dot products, padding included. Not
+counted, as is usual: biases, activation functions, norms, pooling, resampling, sums and element-wise products.
+NOTE: so a product that a model makes of element-wise layers is not seen, as that of queries and position lambdas is.
+Activations are the numbers that the counted products put out (Radosavovic et al., https://arxiv.org/abs/2003.13678,
+section 2, say so of convolutions).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """Numbers of a whole model; `flops` and `activations` are for one patch. Costs of parts add up."""
+
+    parameters: int = 0
+    trainable_parameters: int = 0
+    flops: int = 0
+    activations: int = 0
+
+    def __add__(self, other: Cost) -> Cost:
+        """Returns the cost of both."""
+        return Cost(*(mine + theirs for mine, theirs in zip(dataclasses.astuple(self), dataclasses.astuple(other))))
+
+
+def cost_of(model: keras.Model) -> Cost:
+    """Returns the cost of a functional or sequential model, nested ones included; a layer called twice costs twice.
+
+    Raises:
+        ValueError: A layer's cost is unknown, or depends on a size that the model leaves open.
+    """
+    products = [product for layer, inputs, output in _calls(model) for product in _products(layer, inputs, output)]
+    return Cost(
+        parameters=_count(model.weights),
+        trainable_parameters=_count(model.trainable_weights),
+        flops=sum(2 * numbers * terms for numbers, terms in products),
+        activations=sum(numbers for numbers, _ in products),
+    )
+
+
+Shape = tuple[int, ...]
+# How many numbers are put out, and of how many products each is the sum.
+Product = tuple[int, int]
+
+
+def _calls(model: keras.Model) -> Iterator[tuple[Any, list[Shape], Shape]]:
+    """Yields every call of a layer within a model: the layer, the shapes of its inputs and of its output per patch."""
+    model = getattr(model, "_functional", None) or model  # What a sequential model of Keras 3 holds.
+    if not hasattr(model, "_nodes_by_depth"):
+        raise ValueError(f"{model.name}: only functional and built sequential models tell which layers they call.")
+    for depth in sorted(model._nodes_by_depth, reverse=True):
+        for node in model._nodes_by_depth[depth]:
+            layer = node.layer if hasattr(node, "layer") else node.operation
+            if node.is_input:
+                continue
+            if isinstance(layer, keras.Model):
+                yield from _calls(layer)
+                continue
+            inputs = node.keras_inputs if hasattr(node, "keras_inputs") else node.input_tensors
+            outputs = node.outputs if isinstance(node.outputs, (list, tuple)) else [node.outputs]
+            yield layer, [tuple(tensor.shape[1:]) for tensor in inputs], tuple(outputs[0].shape[1:])
+
+
+def _products(layer: Any, inputs: list[Shape], output: Shape) -> list[Product]:
+    """Returns what one call of a layer multiplies and adds up.
+
+    Raises:
+        ValueError: It is not known.
+    """
+    rule = _RULES.get(type(layer))
+    if rule is None:
+        if _is_free(layer):
+            return []
+        raise ValueError(
+            f"Layer {layer.name} ({type(layer).__name__}): its cost is unknown. Add it to _RULES of model_cost.py, or "
+            "to _FREE there if it has no products to sum."
+        )
+    if None in output or any(None in shape for shape in inputs):
+        raise ValueError(f"Layer {layer.name}: its shapes {inputs} -> {output} are open; build it for one size.")
+    return rule(layer, inputs, output)
+
+
+def _convolution(layer: Any, inputs: list[Shape], output: Shape) -> list[Product]:
+    # A kernel [*window, channels / groups, filters].
+    return [(math.prod(output), math.prod(layer.kernel.shape[:-1]))]
+
+
+def _depthwise(layer: Any, inputs: list[Shape], output: Shape) -> list[Product]:
+    return [(math.prod(output), math.prod(layer.kernel_size))]
+
+
+def _dense(layer: Any, inputs: list[Shape], output: Shape) -> list[Product]:
+    return [(math.prod(output), inputs[0][-1])]
+
+
+def _einsum_dense(layer: Any, inputs: list[Shape], output: Shape) -> list[Product]:
+    """Every axis of the kernel that is not in the output is summed over."""
+    operands, result = layer.equation.replace(" ", "").split("->")
+    image, kernel = operands.split(",")
+    if set(image) - set(kernel) - set(result):
+        raise ValueError(f"Layer {layer.name}: {layer.equation} sums its input over an axis that no weight has.")
+    sizes = dict(zip(kernel, layer.kernel.shape))
+    return [(math.prod(output), math.prod(size for axis, size in sizes.items() if axis not in result))]
+
+
+def _attention(layer: Any, inputs: list[Shape], output: Shape) -> list[Product]:
+    """Projections of queries, keys and values, scores, weighted values, and the projection of the result."""
+    config = layer.get_config()
+    if any(len(shape) != 2 for shape in (*inputs, output)):
+        raise ValueError(f"Layer {layer.name}: attention is known for inputs [B, tokens, channels], not {inputs}.")
+    (queries, channels), (keys, value_channels) = inputs[:2]
+    key_channels = inputs[2][1] if len(inputs) > 2 else value_channels
+    heads, key_dim, value_dim = config["num_heads"], config["key_dim"], config["value_dim"] or config["key_dim"]
+    return [
+        (queries * heads * key_dim, channels),
+        (keys * heads * key_dim, key_channels),
+        (keys * heads * value_dim, value_channels),
+        (heads * queries * keys, key_dim),
+        (heads * queries * value_dim, keys),
+        (queries * output[-1], heads * value_dim),
+    ]
+
+
+def _dot(layer: Any, inputs: list[Shape], output: Shape) -> list[Product]:
+    axis = layer.axes if isinstance(layer.axes, int) else layer.axes[0]
+    first = inputs[0]
+    return [(math.prod(output), first[axis - 1] if axis > 0 else first[axis])]
+
+
+_RULES: dict[type, Callable[[Any, list[Shape], Shape], list[Product]]] = {
+    keras.layers.Conv1D: _convolution,
+    keras.layers.Conv2D: _convolution,
+    keras.layers.Conv3D: _convolution,
+    keras.layers.DepthwiseConv1D: _depthwise,
+    keras.layers.DepthwiseConv2D: _depthwise,
+    keras.layers.Dense: _dense,
+    keras.layers.EinsumDense: _einsum_dense,
+    keras.layers.MultiHeadAttention: _attention,
+    keras.layers.Dot: _dot,
+}
+
+# Layers with weights that multiply each number once, or none.
+_FREE = (
+    keras.layers.BatchNormalization,
+    keras.layers.LayerNormalization,
+    keras.layers.GroupNormalization,
+    keras.layers.Normalization,
+    keras.layers.PReLU,
+    keras.layers.Embedding,
+)
+# Layers without weights that may hide products.
+_UNKNOWN = (keras.layers.Attention, keras.layers.AdditiveAttention, keras.layers.Lambda)
+
+
+def _is_free(layer: Any) -> bool:
+    """Returns whether a layer without a rule has nothing to count: a known one, or one of Keras without weights."""
+    if isinstance(layer, _FREE):
+        return True
+    of_keras = type(layer).__module__.split(".")[0] == "keras" and isinstance(layer, keras.layers.Layer)
+    return of_keras and not layer.weights and not isinstance(layer, _UNKNOWN) and "OpLambda" not in type(layer).__name__
+
+
+def _count(weights: list[Any]) -> int:
+    return sum(math.prod(weight.shape) for weight in weights)
