@@ -54,6 +54,12 @@ class RunCheckpoints:
         return is_best
 
 
+def save_best(workdir: str | os.PathLike, model: Any) -> None:
+    """Writes a model's weights as the best ones of a run, for weights that were not trained in it."""
+    manager = tf.train.CheckpointManager(tf.train.Checkpoint(model=model), _folder(workdir, "best"), max_to_keep=1)
+    manager.save(checkpoint_number=0)
+
+
 def restore_best(workdir: str | os.PathLike, model: Any) -> None:
     """Sets a model's weights to the best ones of a run.
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,12 @@ from absl import logging
 from bigearth_tf.bands import Band
 from bigearth_tf.metrics import THRESHOLD
 from bigearth_tf.run_folder import FinishedRun, load_finished_run
+from bigearth_tf.whole_folder import written_beside
 
 CARD_NAME = "model_card.json"
+# What the result of a run holds of its scores, and of where its weights come from. An imported model has no scores.
+_SCORES = ("val", "test", "test_classes", "always_most_frequent_labels")
+_ORIGIN = ("best_epoch", "train_seconds", "imported_from")
 
 
 def export_run(workdir: str | os.PathLike, output_dir: str | os.PathLike) -> Path:
@@ -37,17 +40,11 @@ def export_run(workdir: str | os.PathLike, output_dir: str | os.PathLike) -> Pat
     if output_dir.exists() and not (output_dir / CARD_NAME).exists():
         raise ValueError(f"{output_dir}: holds something other than an export. Name another --output_dir.")
     run = load_finished_run(workdir)
-    temporary, replaced = (output_dir.with_name(f".{output_dir.name}.{end}") for end in ("tmp", "old"))
-    for leftover in (temporary, replaced):  # Of an export that was killed.
-        shutil.rmtree(leftover, ignore_errors=True)
-    save_model(run.model, run.bands, run.class_names, temporary)
     card = model_card(run)
-    (temporary / CARD_NAME).write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    (temporary / "README.md").write_text(_card_for_people(card), encoding="utf-8")
-    if output_dir.exists():
-        output_dir.rename(replaced)
-    temporary.rename(output_dir)
-    shutil.rmtree(replaced, ignore_errors=True)
+    with written_beside(output_dir) as temporary:
+        save_model(run.model, run.bands, run.class_names, temporary)
+        (temporary / CARD_NAME).write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        (temporary / "README.md").write_text(_card_for_people(card), encoding="utf-8")
     return output_dir
 
 
@@ -73,7 +70,7 @@ def save_model(model: Any, bands: Sequence[Band], class_names: Sequence[str], fo
 
 
 def model_card(run: FinishedRun) -> dict[str, Any]:
-    """Returns what a user must know of an exported model: inputs, classes, scores, data, config, versions."""
+    """Returns what a user must know of an exported model: inputs, classes, scores or origin, data, config, versions."""
     dataset = dict(run.settings["dataset"])
     return {
         "model": run.result["model"],
@@ -86,9 +83,8 @@ def model_card(run: FinishedRun) -> dict[str, Any]:
         "class_names": dataset.pop("class_names"),
         "threshold": THRESHOLD,
         "dataset": dataset,
-        "scores": {key: run.result[key] for key in ("val", "test", "test_classes", "always_most_frequent_labels")},
-        "best_epoch": run.result["best_epoch"],
-        "train_seconds": run.result["train_seconds"],
+        "scores": {key: run.result[key] for key in _SCORES if key in run.result},
+        **{key: run.result[key] for key in _ORIGIN if key in run.result},
         "config": run.settings["config"],
         "versions": run.settings["versions"],
         "git_commit": run.settings["git_commit"],
@@ -97,26 +93,16 @@ def model_card(run: FinishedRun) -> dict[str, Any]:
 
 def _card_for_people(card: dict[str, Any]) -> str:
     """Returns the card as Markdown: what goes in, what comes out, how good it is."""
-    test, constant = card["scores"]["test"], card["scores"]["always_most_frequent_labels"]["test"]
     inputs = "\n".join(
         f"| `{name}` | {row['sensor']} | [N, {row['size_px']}, {row['size_px']}] | {row['dtype']} | {row['unit']} |"
         for name, row in card["inputs"].items()
-    )
-    classes = "\n".join(
-        f"| {index} | {name} | {card['scores']['test_classes'][name]['f1']:.3f} "
-        f"| {card['scores']['test_classes'][name]['support']:.0f} |"
-        for index, name in enumerate(card["class_names"])
     )
     return f"""# {card["model"]}
 
 {card["num_parameters"]:,} parameters, trained on {card["dataset"]["source"]}
 (licence of the data: {card["dataset"]["licence"]}). `{CARD_NAME}` beside this file says the same to programs, and more.
 
-| test split | this model | always the most frequent labels |
-|---|---|---|
-| micro F1 | {test["micro_f1"]:.3f} | {constant["micro_f1"]:.3f} |
-| macro F1 | {test["macro_f1"]:.3f} | {constant["macro_f1"]:.3f} |
-
+{_scores_for_people(card) if card["scores"] else _origin_for_people(card["imported_from"])}
 Input: one array a band, as stored; standardising and resampling happen inside.
 
 | band | sensor | shape | type | unit |
@@ -125,13 +111,42 @@ Input: one array a band, as stored; standardising and resampling happen inside.
 
 Output: `probabilities` [N, {len(card["class_names"])}] and `class_names`. A label is given from {card["threshold"]} on.
 
-| index | class | test F1 | patches in test |
-|---|---|---|---|
-{classes}
-
+{_classes_for_people(card)}
 ```python
 import tensorflow as tf
 model = tf.saved_model.load("this folder").signatures["serving_default"]
 answer = model({", ".join(f"{name}=..." for name in card["inputs"])})
 ```
 """
+
+
+def _scores_for_people(card: dict[str, Any]) -> str:
+    test, constant = card["scores"]["test"], card["scores"]["always_most_frequent_labels"]["test"]
+    return f"""| test split | this model | always the most frequent labels |
+|---|---|---|
+| micro F1 | {test["micro_f1"]:.3f} | {constant["micro_f1"]:.3f} |
+| macro F1 | {test["macro_f1"]:.3f} | {constant["macro_f1"]:.3f} |
+"""
+
+
+def _origin_for_people(origin: dict[str, Any]) -> str:
+    """Returns where weights come from that were not trained here."""
+    named = f"{origin['published_name']} of " if origin["published_name"] else "a model of "
+    remarks = "".join(f"\n- {remark}" for remark in origin["remarks"])
+    return f"""It was not trained here: its weights are those of `{origin["file"]}`, {named}the benchmark
+{origin["paper"]} ({origin["repository"]}).
+Its scores are not known here: the checkpoint holds none, and none was measured.
+{remarks}
+"""
+
+
+def _classes_for_people(card: dict[str, Any]) -> str:
+    scores = card["scores"].get("test_classes")
+    if not scores:
+        rows = [f"| {index} | {name} |" for index, name in enumerate(card["class_names"])]
+        return "\n".join(["| index | class |", "|---|---|", *rows, ""])
+    rows = [
+        f"| {index} | {name} | {scores[name]['f1']:.3f} | {scores[name]['support']:.0f} |"
+        for index, name in enumerate(card["class_names"])
+    ]
+    return "\n".join(["| index | class | test F1 | patches in test |", "|---|---|---|---|", *rows, ""])
