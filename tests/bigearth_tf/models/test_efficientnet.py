@@ -160,8 +160,10 @@ def test_attention_stands_behind_the_swish_and_in_the_published_form_between_rel
     norm, attended, swished = outputs_of(encoder, *(f"{name}_{end}" for end in ends))
     clipped = np.clip(norm, 0, 6)
     assert (norm > 6).any()
-    gates = attended[clipped > 0] / clipped[clipped > 0]
+    # One gate for a channel, whether its pixels are cut off at 6 or not.
+    gates = attended.sum((1, 2)) / clipped.sum((1, 2))
     assert 0 < gates.min() < gates.max() < 1
+    np.testing.assert_allclose(attended, clipped * gates[:, np.newaxis, np.newaxis], rtol=1e-3, atol=1e-6)
     np.testing.assert_allclose(swished, attended / (1 + np.exp(-attended)), rtol=1e-4, atol=1e-6)
 
 
