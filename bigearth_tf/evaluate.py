@@ -1,41 +1,52 @@
-"""What does a model say of each record of a split? One table of all ranks, and its scores."""
+"""What does a model say of each record of a split? One table of all ranks, equal whatever their number."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Optional
 
 import numpy as np
 import tensorflow as tf
 
+from bigearth_tf.bands import Band, get_bands
 from bigearth_tf.distributed import Replica, gather
+from bigearth_tf.evaluation import EVALUATION_NAME
+from bigearth_tf.input_pipeline import make_eval_dataset
+from bigearth_tf.manifest import Manifest, read_manifest
+from bigearth_tf.predictions import Predictions
+from bigearth_tf.run_folder import load_finished_run
+
+_BATCH_SIZE = 256
+# What must agree for pixels to mean the same; mean and standard deviation are the model's own.
+_BAND_FIELDS = ("sensor", "resolution_m", "size_px", "dtype", "unit")
+_PROBABILITIES = {"multi": tf.sigmoid, "single": tf.nn.softmax}
+
+PredictStep = Callable[[dict[str, tf.Tensor]], tf.Tensor]
 
 
-@dataclasses.dataclass(frozen=True)
-class Predictions:
-    """A row a record, sorted by patch id: `patch_ids` [N], `labels` [N, K] multi-hot, `probabilities` [N, K]."""
+def make_predict_step(model: Any, label_kind: str = "multi") -> PredictStep:
+    """Returns a compiled function: raw bands {name: [B, h, w]} -> probabilities float32 [B, K].
 
-    patch_ids: np.ndarray
-    labels: np.ndarray
-    probabilities: np.ndarray
-
-
-def make_predict_step(model: Any) -> Callable[[dict[str, tf.Tensor]], tf.Tensor]:
-    """Returns a compiled function: raw bands {name: [B, h, w]} -> probabilities float32 [B, K]."""
+    Args:
+        model: Bands -> logits [B, K].
+        label_kind: "multi": a probability a class; "single": they add up to 1.
+    """
+    to_probabilities = _PROBABILITIES[label_kind]
 
     @tf.function
     def predict_step(bands: dict[str, tf.Tensor]) -> tf.Tensor:
-        return tf.sigmoid(model(bands, training=False))
+        return to_probabilities(model(bands, training=False))
 
     return predict_step
 
 
 def predict_dataset(
-    predict_step: Callable[[dict[str, tf.Tensor]], tf.Tensor],
-    dataset: tf.data.Dataset,
-    replica: Replica,
-    num_records: int,
+    predict_step: PredictStep, dataset: tf.data.Dataset, replica: Replica, num_records: int
 ) -> Predictions:
     """Returns every rank's rows on every rank, each record once.
 
@@ -54,8 +65,9 @@ def predict_dataset(
         columns["patch_ids"].append(batch["patch_id"].numpy()[real].astype(str))
         columns["labels"].append(batch["labels"].numpy()[real])
         columns["probabilities"].append(predict_step(batch["bands"]).numpy()[real])
-    parts = [part for part in gather(columns, replica) if part["patch_ids"]]
-    table = {name: np.concatenate([rows for part in parts for rows in part[name]]) for name in columns}
+    mine = {name: np.concatenate(rows) for name, rows in columns.items() if rows}
+    parts = [part for part in gather(mine, replica) if part]  # A rank may have had no batch.
+    table = {name: np.concatenate([part[name] for part in parts]) for name in columns}
     order = np.argsort(table["patch_ids"], kind="stable")
     predictions = Predictions(**{name: rows[order] for name, rows in table.items()})
     found = len(np.unique(predictions.patch_ids))
@@ -65,3 +77,122 @@ def predict_dataset(
             "Check the data set with `python -m tfrecord_tools.verify`."
         )
     return predictions
+
+
+@dataclasses.dataclass(frozen=True)
+class RunPredictions:
+    """What the best model of a run says of a split, and of the split `val` where thresholds are tuned on it.
+
+    `about` says which model and which records, for people and to tell evaluations apart.
+    """
+
+    about: dict[str, Any]
+    class_names: tuple[str, ...]
+    label_kind: str
+    table: Predictions
+    validation: Optional[Predictions]
+
+
+def predict_run(
+    workdir: str | os.PathLike, data_dir: str | os.PathLike, split: str, replica: Replica
+) -> RunPredictions:
+    """Returns the tables of a run's best checkpoint on a data set, which need not be the one it was trained on.
+
+    Batches have one size whatever the number of ranks, so that the same kernels compute every record.
+
+    Raises:
+        FileNotFoundError: The run has not ended, or the data set has no manifest.
+        ValueError: The data set has no such split, or other classes or bands than the model.
+    """
+    manifest = read_manifest(data_dir)
+    manifest.split_shards(split)
+    run = load_finished_run(workdir)
+    dataset = run.settings["dataset"]
+    check_fit(run.class_names, run.bands, dataset["label_kind"], manifest, os.fspath(data_dir))
+    predict_step = make_predict_step(run.model, manifest.label_kind)
+
+    def predict(name: str) -> Predictions:
+        num_records = manifest.num_records(name)
+        batch_size = min(_BATCH_SIZE, num_records)
+        batches = make_eval_dataset(data_dir, manifest, name, run.bands, batch_size=batch_size, replica=replica)
+        return predict_dataset(predict_step, batches, replica, num_records)
+
+    thresholds = _why_not_tuned(manifest, split) or "Thresholds are tuned on the split val of the same data set."
+    about = {
+        "model": run.settings["config"]["model"],
+        "best_epoch": run.result.get("best_epoch"),
+        "trained_on": {key: dataset[key] for key in ("name", "source", "num_records")},
+        "dataset": manifest.dataset,
+        "source": manifest.source,
+        "split": split,
+        "shards_sha256": shards_digest(manifest, split),
+        "thresholds": thresholds,
+    }
+    validation = None if _why_not_tuned(manifest, split) else predict("val")
+    return RunPredictions(about, run.class_names, manifest.label_kind, predict(split), validation)
+
+
+def _why_not_tuned(manifest: Manifest, split: str) -> str:
+    if manifest.label_kind == "single":
+        return "The likeliest class is predicted: there are no thresholds."
+    if split == "val":
+        return "Thresholds are not tuned: the records to tune on would be those that are scored."
+    return "" if "val" in manifest.splits else "Thresholds are not tuned: the data set has no split val."
+
+
+def shards_digest(manifest: Manifest, split: str) -> str:
+    """Returns a digest of the content of a split."""
+    rows = [[shard.name, shard.sha256] for shard in manifest.split_shards(split)]
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+
+
+def output_folder(
+    workdir: str | os.PathLike, data_dir: str | os.PathLike, split: str, output: Optional[str] = None
+) -> Path:
+    """Returns the folder that an evaluation goes to: `output`, or `<workdir>/evaluation/<split>`.
+
+    Raises:
+        FileNotFoundError: The data set has no manifest.
+        ValueError: The folder holds the evaluation of other records.
+    """
+    folder = Path(output) if output else Path(workdir) / "evaluation" / split
+    path = folder / EVALUATION_NAME
+    if path.exists():
+        held = json.loads(path.read_text(encoding="utf-8")).get("about", {})
+        if held.get("shards_sha256") != shards_digest(read_manifest(data_dir), split):
+            raise ValueError(
+                f"{path}: is the evaluation of other records, of {held.get('dataset')}, {held.get('split')}. "
+                "Name another --output."
+            )
+    return folder
+
+
+def check_fit(
+    class_names: Sequence[str], bands: Sequence[Band], label_kind: str, manifest: Manifest, data_dir: str
+) -> None:
+    """Checks that the records of a data set are what a model of these classes and bands takes.
+
+    Raises:
+        ValueError: They are not; the message names the difference.
+    """
+    if manifest.label_kind != label_kind:
+        raise ValueError(f"{data_dir}: has {manifest.label_kind}-label data, the model was trained on {label_kind}.")
+    if tuple(manifest.class_names) != tuple(class_names):
+        raise ValueError(f"{data_dir}: its classes are not the model's. " + _difference(manifest, class_names))
+    rows = {band.name: band for band in manifest.bands}
+    for band in bands:
+        (stored,) = get_bands([band.name], rows)
+        for field in _BAND_FIELDS:
+            here, there = getattr(stored, field), getattr(band, field)
+            if here != there:
+                raise ValueError(f"{data_dir}: band {band.name} has {field} {here!r}, the model takes {there!r}.")
+
+
+def _difference(manifest: Manifest, class_names: Sequence[str]) -> str:
+    missing = [name for name in class_names if name not in manifest.class_names]
+    unknown = [name for name in manifest.class_names if name not in class_names]
+    if missing or unknown:
+        return f"Only the model has {missing or 'none'}, only the data have {unknown or 'none'}."
+    pairs = enumerate(zip(class_names, manifest.class_names))
+    index, there, here = next((index, there, here) for index, (there, here) in pairs if there != here)
+    return f"Their order differs: class {index} is {there!r} to the model, {here!r} in the data."

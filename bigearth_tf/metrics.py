@@ -1,66 +1,189 @@
 """How good is a table of probabilities? Every score, from the whole table at once, by scikit-learn.
 
 A score of parts cannot be averaged into the score of the whole: ratios do not add. So ranks gather their rows first.
+
+What has no value: a ratio of 0 by 0 counts as 0 (a class that is neither present nor predicted has F1 0, and counts so
+in macro averages). A class of which no record is present has no average precision, one of which none or all are
+present has no AUROC; both are None, and left out of the macro average.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Optional, Union
 
 import numpy as np
 from sklearn import metrics
 
 THRESHOLD = 0.5
-_AVERAGES = ("micro", "macro", "weighted", "samples")
-# Scores of which more is better: those that may choose the best checkpoint.
-SELECTION_SCORES = (
-    *(f"{average}_{score}" for average in _AVERAGES for score in ("precision", "recall", "f1", "f2", "jaccard")),
-    "micro_average_precision",
-    "macro_average_precision",
-    "subset_accuracy",
-)
+RATIOS = ("precision", "recall", "f1", "f2", "jaccard")
+# In single-label data, where each record gets one class, every micro ratio is the accuracy.
+AVERAGES = {"multi": ("micro", "macro", "weighted", "samples"), "single": ("macro", "weighted")}
+Score = Optional[float]
 
 
-def compute_scores(labels: np.ndarray, probabilities: np.ndarray, threshold: float = THRESHOLD) -> dict[str, float]:
-    """Returns precision, recall, F1, F2 and Jaccard by average, average precision, Hamming loss, subset accuracy.
-
-    Keys are `<average>_<score>`, such as "macro_f1". A ratio of 0 by 0 counts as 0. Average precision is over the
-    classes that occur in `labels`: it has no value for the others.
+def selection_scores(label_kind: str) -> tuple[str, ...]:
+    """Returns the scores of which more is better: those that may choose the best checkpoint.
 
     Args:
-        labels: Multi-hot [N, K].
-        probabilities: [N, K] in 0 ... 1; a class is predicted from `threshold` on.
-        threshold: In 0 ... 1.
+        label_kind: "multi" or "single".
     """
-    truth, predicted = labels.astype(bool), probabilities >= threshold
+    ratios = (f"{average}_{ratio}" for average in AVERAGES[label_kind] for ratio in RATIOS)
+    exact = "subset_accuracy" if label_kind == "multi" else "accuracy"
+    return (*ratios, "micro_average_precision", "macro_average_precision", exact)
+
+
+SELECTION_SCORES = selection_scores("multi")
+
+
+def decide(
+    probabilities: np.ndarray, threshold: Union[float, np.ndarray] = THRESHOLD, label_kind: str = "multi"
+) -> np.ndarray:
+    """Returns the classes that a table predicts, bool [N, K].
+
+    Args:
+        probabilities: [N, K] in 0 ... 1.
+        threshold: One for all classes or [K]; a class is predicted from it on. It does not matter to single-label data.
+        label_kind: "multi"; or "single", where the likeliest class is predicted, the first of several as likely.
+    """
+    if label_kind == "multi":
+        return probabilities >= threshold
+    return np.arange(probabilities.shape[1]) == np.argmax(probabilities, axis=1)[:, np.newaxis]
+
+
+def compute_scores(
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    threshold: Union[float, np.ndarray] = THRESHOLD,
+    label_kind: str = "multi",
+) -> dict[str, float]:
+    """Returns the scores that are cheap enough for every epoch: those of `selection_scores`, and the Hamming loss.
+
+    They are precision, recall, F1, F2 and Jaccard by average, such as "macro_f1"; average precision; and the share of
+    records with every class right. Average precision is 0 where no record has a label.
+
+    Args:
+        labels: Multi-hot or one-hot [N, K].
+        probabilities: [N, K] in 0 ... 1.
+        threshold: As of `decide`.
+        label_kind: "multi" or "single"; the Hamming loss is for "multi" alone.
+    """
+    truth, predicted = labels.astype(bool), decide(probabilities, threshold, label_kind)
     scores: dict[str, float] = {}
-    for average in _AVERAGES:
+    for average in AVERAGES[label_kind]:
         options = {"average": average, "zero_division": 0}
         precision, recall, f1, _ = metrics.precision_recall_fscore_support(truth, predicted, **options)
-        scores[f"{average}_precision"] = float(precision)
-        scores[f"{average}_recall"] = float(recall)
-        scores[f"{average}_f1"] = float(f1)
-        scores[f"{average}_f2"] = float(metrics.fbeta_score(truth, predicted, beta=2, **options))
-        scores[f"{average}_jaccard"] = float(metrics.jaccard_score(truth, predicted, **options))
-    occurring = truth.any(axis=0)
-    for average in ("micro", "macro"):
-        scores[f"{average}_average_precision"] = float(
-            metrics.average_precision_score(truth[:, occurring], probabilities[:, occurring], average=average)
-        )
-    scores["hamming_loss"] = float(metrics.hamming_loss(truth, predicted))
-    scores["subset_accuracy"] = float(metrics.accuracy_score(truth, predicted))
+        f2 = metrics.fbeta_score(truth, predicted, beta=2, **options)
+        jaccard = metrics.jaccard_score(truth, predicted, **options)
+        values = map(float, (precision, recall, f1, f2, jaccard))
+        scores.update(zip((f"{average}_{ratio}" for ratio in RATIOS), values))
+    scores["micro_average_precision"] = (
+        float(metrics.average_precision_score(truth.ravel(), probabilities.ravel())) if truth.any() else 0.0
+    )
+    scores["macro_average_precision"] = mean_of_defined(class_average_precision(truth, probabilities)) or 0.0
+    if label_kind == "multi":
+        scores["hamming_loss"] = float(metrics.hamming_loss(truth, predicted))
+    scores["subset_accuracy" if label_kind == "multi" else "accuracy"] = float(metrics.accuracy_score(truth, predicted))
     return scores
 
 
+def compute_ranking_scores(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, Score]:
+    """Returns the scores that look at the order of probabilities alone; some take seconds for 10^5 records.
+
+    Average precision and AUROC, micro and macro; and, over the classes of each record, `ranking_loss` (the share of
+    pairs of a present and an absent class in the wrong order; 0 for a record without such pairs), `coverage_error`
+    (how many of the likeliest classes it takes to have all present ones; 0 where none is present) and
+    `label_ranking_average_precision` (1 where none is present).
+    """
+    truth = labels.astype(bool)
+    both = truth.any() and not truth.all()
+    rankable = probabilities.shape[1] > 1
+    flat = truth.ravel(), probabilities.ravel()
+    return {
+        "micro_average_precision": float(metrics.average_precision_score(*flat)) if truth.any() else None,
+        "macro_average_precision": mean_of_defined(class_average_precision(truth, probabilities)),
+        "micro_auroc": float(metrics.roc_auc_score(*flat)) if both else None,
+        "macro_auroc": mean_of_defined(class_auroc(truth, probabilities)),
+        "ranking_loss": float(metrics.label_ranking_loss(truth, probabilities)) if rankable else None,
+        "coverage_error": float(metrics.coverage_error(truth, probabilities)) if rankable else None,
+        "label_ranking_average_precision": (
+            float(metrics.label_ranking_average_precision_score(truth, probabilities)) if rankable else None
+        ),
+    }
+
+
+def class_average_precision(truth: np.ndarray, probabilities: np.ndarray) -> list[Score]:
+    """Returns the average precision of each class, None for one that no record has."""
+    return [
+        float(metrics.average_precision_score(present, column)) if present.any() else None
+        for present, column in zip(truth.astype(bool).T, probabilities.T)
+    ]
+
+
+def class_auroc(truth: np.ndarray, probabilities: np.ndarray) -> list[Score]:
+    """Returns the area under the receiver operating characteristic of each class, None where none or all have it."""
+    return [
+        float(metrics.roc_auc_score(present, column)) if present.any() and not present.all() else None
+        for present, column in zip(truth.astype(bool).T, probabilities.T)
+    ]
+
+
+def mean_of_defined(values: Sequence[Score]) -> Score:
+    """Returns the mean of those that are not None; None where all are."""
+    defined = [value for value in values if value is not None]
+    return float(np.mean(defined)) if defined else None
+
+
 def compute_class_scores(
-    labels: np.ndarray, probabilities: np.ndarray, class_names: Sequence[str], threshold: float = THRESHOLD
-) -> dict[str, dict[str, float]]:
-    """Returns precision, recall, F1 and support of each class, by name, in class order."""
-    columns = metrics.precision_recall_fscore_support(
-        labels.astype(bool), probabilities >= threshold, average=None, zero_division=0
-    )
-    keys = ("precision", "recall", "f1", "support")
-    return {name: dict(zip(keys, map(float, row))) for name, *row in zip(class_names, *columns)}
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    class_names: Sequence[str],
+    threshold: Union[float, np.ndarray] = THRESHOLD,
+    label_kind: str = "multi",
+) -> dict[str, dict[str, Score]]:
+    """Returns each class's precision, recall, F1, F2, Jaccard, support, average precision and AUROC, in class order.
+
+    Multi-label data have the threshold beside them.
+    """
+    truth, predicted = labels.astype(bool), decide(probabilities, threshold, label_kind)
+    options = {"average": None, "zero_division": 0}
+    precision, recall, f1, support = metrics.precision_recall_fscore_support(truth, predicted, **options)
+    columns = {
+        "precision": precision,
+        "recall": recall,
+        "f1": f1,
+        "f2": metrics.fbeta_score(truth, predicted, beta=2, **options),
+        "jaccard": metrics.jaccard_score(truth, predicted, **options),
+        "support": support,
+    }
+    if label_kind == "multi":
+        columns["threshold"] = np.broadcast_to(threshold, len(class_names))
+    ranking = {"average_precision": class_average_precision(truth, probabilities)}
+    ranking["auroc"] = class_auroc(truth, probabilities)
+    return {
+        name: {
+            **{key: float(column[index]) for key, column in columns.items()},
+            **{key: values[index] for key, values in ranking.items()},
+        }
+        for index, name in enumerate(class_names)
+    }
+
+
+def confusion_matrix(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Returns how often each class was taken for each, int [K, K]: a row a true class, a column a predicted one.
+
+    Args:
+        labels: One-hot [N, K].
+        probabilities: [N, K].
+    """
+    truth, predicted = np.argmax(labels, axis=1), np.argmax(probabilities, axis=1)
+    return metrics.confusion_matrix(truth, predicted, labels=np.arange(labels.shape[1]))
+
+
+def precision_recall_curve(present: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns precision and recall at every threshold, from recall 1 down to 0, of one class that some record has."""
+    precision, recall, _ = metrics.precision_recall_curve(present.astype(bool), probabilities)
+    return precision, recall
 
 
 def most_frequent_labels(class_counts: Sequence[int], num_records: int) -> tuple[int, ...]:

@@ -17,7 +17,12 @@ TOOLS_MAY_IMPORT |= {"published_schema", "record_formats"}
 IMPORTERS = {
     "osgeo": {"tfrecord_tools/geotiff.py"},
     "horovod": {"bigearth_tf/distributed.py"},
-    "matplotlib": {"experiments/plot_predictions.py", "tfrecord_tools/plot_dataset.py"},
+    "matplotlib": {
+        "experiments/plot_evaluation.py",
+        "experiments/plot_predictions.py",
+        "tfrecord_tools/plot_dataset.py",
+    },
+    "pyarrow": {"bigearth_tf/predictions.py"},
     "sklearn": {"bigearth_tf/metrics.py"},
     "bigearthnet_common": set(),
 }

@@ -1,0 +1,72 @@
+"""Evaluates the best checkpoint of a finished run on a split, and writes a report.
+
+    python -m experiments.evaluate --workdir=runs/demo/train --data_dir=runs/demo/records/synthetic
+    horovodrun -np 2 python -m experiments.evaluate --workdir=... --data_dir=...
+
+The data set need not be the one of the training, but its classes and bands must be the model's. Written are
+predictions.parquet, evaluation.json, evaluation.md and pictures; they do not depend on the number of ranks.
+"""
+
+from __future__ import annotations
+
+from absl import flags
+
+from bigearth_tf.runtime import run_command
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a run of experiments.train that has ended.", required=True)
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of shards and manifest to evaluate on.", required=True)
+_SPLIT = flags.DEFINE_string("split", "test", "Split to evaluate on; thresholds are tuned on val beside it.")
+_OUTPUT = flags.DEFINE_string("output", None, "Folder to write into; <workdir>/evaluation/<split> by default.")
+_DRAWS = flags.DEFINE_integer("draws", 1000, "Draws of the bootstrap for F-scores and other ratios.", lower_bound=1)
+_RANKING_DRAWS = flags.DEFINE_integer(
+    "ranking_draws", 200, "Draws for average precision and AUROC, which take longer.", lower_bound=1
+)
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of the bootstrap.")
+
+
+def main() -> None:
+    """Evaluates, as the flags say."""
+    # TensorFlow, scikit-learn and matplotlib are loaded here: --help must not wait for them.
+    from bigearth_tf import distributed
+    from bigearth_tf.evaluate import output_folder, predict_run
+
+    replica = distributed.start()
+    output = output_folder(_WORKDIR.value, _DATA_DIR.value, _SPLIT.value, _OUTPUT.value)
+    predicted = predict_run(_WORKDIR.value, _DATA_DIR.value, _SPLIT.value, replica)
+    if not replica.is_chief:
+        return
+    from bigearth_tf.evaluation import evaluate_table, write_evaluation
+    from bigearth_tf.evaluation_text import evaluation_text
+    from bigearth_tf.manifest import write_text_atomically
+    from bigearth_tf.predictions import write_predictions
+    from experiments.plot_evaluation import plot_evaluation
+
+    evaluation = {
+        "about": predicted.about,
+        **evaluate_table(
+            predicted.table,
+            predicted.class_names,
+            predicted.label_kind,
+            validation=predicted.validation,
+            draws=_DRAWS.value,
+            ranking_draws=_RANKING_DRAWS.value,
+            seed=_SEED.value,
+        ),
+    }
+    output.mkdir(parents=True, exist_ok=True)
+    write_predictions(predicted.table, predicted.class_names, output / "predictions.parquet", predicted.label_kind)
+    pictures = plot_evaluation(output, predicted.table, evaluation)
+    write_text_atomically(output / "evaluation.md", evaluation_text(evaluation, pictures))
+    write_evaluation(evaluation, output)
+    for kind, decision in evaluation["decisions"].items():
+        scores = ", ".join(
+            f"{name} {decision['scores'][key]['value']:.3f}"
+            for name, key in (("micro F1", "micro_f1"), ("accuracy", "accuracy"), ("macro F1", "macro_f1"))
+            if key in decision["scores"]
+        )
+        print(f"{_SPLIT.value}, {kind} thresholds: {scores}")
+    print(f"wrote {output}: evaluation.md, evaluation.json, predictions.parquet, {', '.join(pictures)}")
+
+
+if __name__ == "__main__":
+    run_command(main)
