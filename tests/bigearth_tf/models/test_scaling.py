@@ -1,0 +1,163 @@
+"""Does compound scaling give the numbers of the paper, keep its constraint, and say what a variant will cost?"""
+
+import math
+
+import keras
+import pytest
+
+from bigearth_tf.model_cost import cost_of
+from bigearth_tf.models import create_model, list_models, model_config, published_overrides
+from bigearth_tf.models import mlp_mixer as another_family
+from bigearth_tf.models._estimate import estimate
+from bigearth_tf.models._scaling import PUBLISHED_SCALINGS, Scaling, coefficient_grid, compound_scaling
+from bigearth_tf.models.wide_resnet import Config, scaled
+
+# The coefficients that the grid search of EfficientNet found: https://arxiv.org/abs/1905.11946, section 4.
+EFFICIENTNET = (1.2, 1.1, 1.15)
+
+
+def test_the_published_example():
+    scaling = compound_scaling(*EFFICIENTNET, phi=1)
+    assert (scaling.depth, scaling.width, scaling.resolution) == EFFICIENTNET
+    assert scaling.growth == pytest.approx(1.92027)
+    fourth = compound_scaling(*EFFICIENTNET, phi=4)
+    assert (fourth.depth, fourth.width) == pytest.approx((2.0736, 1.4641))
+    assert fourth.growth == pytest.approx(1.92027**4)
+
+
+def test_phi_0_is_the_base():
+    assert compound_scaling(*EFFICIENTNET, phi=0) == Scaling() == PUBLISHED_SCALINGS[0]
+    assert Scaling().growth == 1
+    assert Scaling().resolution_px == 60
+
+
+def test_phi_need_not_be_whole():
+    assert compound_scaling(2.0, 1.0, 1.0, phi=0.5) == Scaling(math.sqrt(2), 1.0, 1.0)
+
+
+def test_resolution_is_rounded_up_to_tens():
+    sides = [compound_scaling(*EFFICIENTNET, phi=phi).resolution_px for phi in range(8)]
+    assert sides == [60, 70, 80, 100, 110, 130, 140, 160]
+    assert [Scaling(resolution=factor).resolution_px for factor in (1.1, 1.4, 1.5, 0.5, 0.1)] == [70, 90, 90, 30, 10]
+
+
+def test_rounding_errors_do_not_add_ten_pixels():
+    scaling = compound_scaling(1.0, 1.0, math.sqrt(2), phi=2)
+    assert scaling.resolution > 2
+    assert scaling.resolution_px == 120
+
+
+@pytest.mark.parametrize(("coefficients", "message"), [
+    ((1.0, 1.0, 1.0), r"alpha x beta\^2 x gamma\^2 = 1\.000 for alpha=1\.0, .* within 10% of 2"),
+    ((1.4, 1.8, 1.4), r"= 8\.891 for alpha=1\.4, beta=1\.8, gamma=1\.4"),
+    ((2.3, 1.0, 1.0), r"= 2\.300"),
+    ((0.9, 1.2, 1.2), r"alpha=0\.9, beta=1\.2, gamma=1\.2 must be at least 1"),
+])  # fmt: skip
+def test_coefficients_outside_the_constraint_are_told(coefficients, message):
+    with pytest.raises(ValueError, match=message):
+        compound_scaling(*coefficients, phi=1)
+
+
+def test_the_tolerance_is_a_share_of_2():
+    assert compound_scaling(2.2, 1.0, 1.0, phi=1).depth == 2.2
+    assert compound_scaling(2.3, 1.0, 1.0, phi=1, tolerance=0.15).depth == 2.3
+    with pytest.raises(ValueError, match="within 4% of 2"):
+        compound_scaling(*EFFICIENTNET, phi=1, tolerance=0.035)
+
+
+def test_a_grid_holds_exactly_what_keeps_the_constraint():
+    # By hand, in halves: 1.5^2 = 2.25 is 12.5 % off; 2 alone is exact; 1.5 is 25 % off.
+    assert coefficient_grid(0.5, tolerance=0.1) == [(2.0, 1.0, 1.0)]
+    assert coefficient_grid(0.5, tolerance=0.125) == [(2.0, 1.0, 1.0), (1.0, 1.0, 1.5), (1.0, 1.5, 1.0)]
+    assert coefficient_grid(0.5, tolerance=0.0) == [(2.0, 1.0, 1.0)]
+    assert coefficient_grid(0.3, tolerance=0.05) == [(1.9, 1.0, 1.0)]
+
+
+def test_the_grid_of_efficientnet_holds_its_result():
+    grid = coefficient_grid(0.05)
+    assert EFFICIENTNET in grid
+    growths = [alpha * beta**2 * gamma**2 for alpha, beta, gamma in grid]
+    assert [abs(growth - 2) for growth in growths] == pytest.approx(sorted(abs(growth - 2) for growth in growths))
+    for coefficients in grid:
+        compound_scaling(*coefficients, phi=1)
+    assert {alpha for alpha, beta, gamma in grid if beta == gamma == 1} == {
+        1.8,
+        1.85,
+        1.9,
+        1.95,
+        2,
+        2.05,
+        2.1,
+        2.15,
+        2.2,
+    }
+
+
+def test_neither_negative_phi_nor_factors_of_0():
+    with pytest.raises(ValueError, match="phi=-1 at least 0"):
+        compound_scaling(*EFFICIENTNET, phi=-1)
+    with pytest.raises(ValueError, match="positive"):
+        Scaling(width=0.0)
+
+
+def test_the_published_set_has_the_one_setting_that_is_known():
+    # Committed in the published code: 90 px and 984,313 trainable parameters for WideResNet-ECA.
+    assert PUBLISHED_SCALINGS[4] == Scaling(1.4, 1.8, 1.4)
+    assert PUBLISHED_SCALINGS[4].resolution_px == 90
+    published = estimate(model_config("wide_resnet_eca_b4", **published_overrides("wide_resnet_eca_b4")), 10, 19)
+    assert published.trainable_parameters == 984_313
+    # "An order of magnitude" below ResNet50.
+    assert published.parameters < 23.6e6 / 10
+
+
+def test_the_published_set_only_grows():
+    assert len(PUBLISHED_SCALINGS) == 8
+    for small, large in zip(PUBLISHED_SCALINGS, PUBLISHED_SCALINGS[1:]):
+        assert small.growth < large.growth
+        assert small.depth <= large.depth
+        assert small.width <= large.width
+        assert small.resolution <= large.resolution
+
+
+def test_another_set_makes_other_variants():
+    config = scaled(Config(attention="eca"), compound_scaling(1.3, 1.1, 1.15, phi=3))
+    assert (config.depth, config.width, config.resolution_px) == (22, pytest.approx(2.662), 100)
+    assert config.attention == "eca"
+
+
+OWN_EFFICIENTNETS = [name for kind in ("se", "cbam", "coordinate", "eca") for name in list_models(f"*net_{kind}*")
+                     if name.startswith("efficientnet_")]  # fmt: skip
+# A run without --full builds what is small: the WideResNets, and one EfficientNet of each attention.
+QUICK = set(list_models("wide_resnet*")) - {f"wide_resnet_eca_b{index}" for index in (5, 6, 7)}
+QUICK |= {"efficientnet_se", "efficientnet_cbam_ghost", "efficientnet_coordinate", "efficientnet_eca_b0"}
+ESTIMATED = [(name, form) for name in (*list_models("wide_resnet*"), *OWN_EFFICIENTNETS) for form in
+             ("default", "published") if (name, form) != ("wide_resnet_ghost", "published")]  # fmt: skip
+
+
+def test_all_scaled_and_attentive_variants_are_estimated():
+    assert len(ESTIMATED) == 2 * 17 - 1 + 2 * 15
+
+
+@pytest.mark.parametrize(("name", "form"), [
+    pytest.param(name, form, marks=() if name in QUICK and (form == "default" or "wide" in name) else pytest.mark.full)
+    for name, form in ESTIMATED
+])  # fmt: skip
+def test_the_estimate_is_what_the_built_model_costs(name, form):
+    overrides = published_overrides(name) if form == "published" else {}
+    model = create_model(name, num_classes=19, **overrides)
+    assert estimate(model_config(name, **overrides), num_bands=10, num_classes=19) == cost_of(model)
+    keras.backend.clear_session()
+
+
+@pytest.mark.parametrize("overrides", [
+    {"depth": 22, "width": 1.3, "resolution_px": 45, "attention": "cbam"},
+    {"depth": 16, "width": 3.0, "resolution_px": 33, "attention": "coordinate", "ghost": "published"},
+])  # fmt: skip
+def test_the_estimate_follows_overrides_bands_and_classes(overrides):
+    model = create_model("wide_resnet", bands="RGB", num_classes=5, **overrides)
+    assert estimate(model_config("wide_resnet", **overrides), num_bands=3, num_classes=5) == cost_of(model)
+
+
+def test_other_families_are_not_estimated():
+    with pytest.raises(ValueError, match="Only WideResNets"):
+        estimate(another_family.Config(), 10, 19)
