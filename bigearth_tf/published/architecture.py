@@ -35,7 +35,7 @@ _KERAS = {
 class Architecture:
     """A model of the zoo in the published form: `config` is the family's, `overrides` what differs from its variant.
 
-    `is_published` tells that it is the form of that published name, and not one of that family which is close to it.
+    `is_published` tells that its shapes are those of that published name, and not only close to them.
     """
 
     name: str
@@ -102,12 +102,7 @@ def _at_resolution(architecture: Architecture, leaves_trace: bool, resolution_px
     overrides = {**architecture.overrides, "resolution_px": resolution_px}
     if models.model_config(architecture.name).resolution_px == resolution_px:
         del overrides["resolution_px"]
-    return dataclasses.replace(
-        architecture,
-        config=config,
-        overrides=overrides,
-        is_published=config == models.published_config(architecture.name),
-    )
+    return dataclasses.replace(architecture, config=config, overrides=overrides)
 
 
 def _zoo_model(config: Any, family: Any, num_channels: int, same: Callable[[Any, Any], bool]) -> Architecture:

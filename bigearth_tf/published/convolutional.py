@@ -6,13 +6,13 @@ Both are flat. What decides: the stem's kernel, the number and widths of the con
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from bigearth_tf.layers.squeeze_excite import REDUCTION
 from bigearth_tf.models import efficientnet, wide_resnet
-from bigearth_tf.published.shapes import factor_of, need, roundest_between, stem_channels
+from bigearth_tf.published.shapes import need, roundest, stem_channels
 from bigearth_tf.published.weights import Layer
 
 # Depth and width of the unscaled networks. WideResNets of before October 2021 had depth 16: no depth factor of the
@@ -53,7 +53,7 @@ def read_wide_resnet(layers: Sequence[Layer]) -> tuple[wide_resnet.Config, int]:
     need(channels[-1] == head.kernel[0], f"{channels[-1]} channels of the last stage, {head.kernel[0]} features")
     config = wide_resnet.Config(
         depth=6 * (len(three) // (2 * stages)) + 4,
-        width=factor_of(zip((base for base, _ in wide_resnet.STAGES), channels), 4),
+        width=_width([base for base, _ in wide_resnet.STAGES], channels, wide_resnet.round_to_4),
         attention=_attention(body, sum(layer.kernel[:2] == (1, 1) and "bias" in layer.shapes for layer in body)),
         ghost="depthwise" if is_ghost else "none",
     )
@@ -83,13 +83,18 @@ def read_efficientnet(layers: Sequence[Layer]) -> tuple[efficientnet.Config, int
     depthwise = [layer.shapes["depthwise_kernel"] for layer in body if "depthwise_kernel" in layer.shapes]
     need(depthwise, "no depthwise kernel")
     pointwise = [layer for layer in body if layer.kernel[:2] == (1, 1)]
-    # Each block has an expansion and a projection, and there is one at the top; Coordinate Attention adds three.
-    of_attention = len(pointwise) - 2 * len(depthwise) - 1
-    width = factor_of([(efficientnet.STEM_CHANNELS, stem.kernel[3]), (efficientnet.TOP_CHANNELS, head.kernel[0])], 8)
+    # Each block has an expansion and a projection, Coordinate Attention three between these; one more is at the top.
+    per_block, left = divmod(len(pointwise) - 1, len(depthwise))
+    need(per_block in (2, 5) and not left, f"{len(pointwise)} kernels of 1 x 1 for {len(depthwise)} depthwise ones")
+    inputs = [layer.kernel[2] for layer in pointwise[::per_block]]
+    stages = [channels for channels, _ in itertools.groupby(inputs[1:])]
+    bases = [efficientnet.STEM_CHANNELS, *(row[1] for row in efficientnet.STAGES), efficientnet.TOP_CHANNELS]
+    need(len(stages) == len(efficientnet.STAGES), f"stages of {stages} channels, not {len(efficientnet.STAGES)} stages")
+    width = _width(bases, [stem.kernel[3], *stages, head.kernel[0]], efficientnet.round_to_8)
     config = efficientnet.Config(
         depth=_depth(width, [(kernel[0], kernel[2]) for kernel in depthwise]),
         width=width,
-        attention=_attention(body, of_attention),
+        attention=_attention(body, per_block - 2),
         ghost="none" if "bias" in pointwise[0].shapes else "depthwise",
     )
     return efficientnet.published_form(config), num_channels
@@ -106,13 +111,27 @@ def same_efficientnet(one: efficientnet.Config, other: efficientnet.Config) -> b
     return alike == one and layers(one) == layers(other)
 
 
+def _width(bases: Sequence[int], channels: Sequence[int], rounding: Callable[[float], int]) -> float:
+    """Returns the roundest factor by which bases become channels; the last, largest ones bound it closest."""
+    rows = list(zip(bases, channels))
+    return roundest(
+        (channels[-1] - 8) / bases[-1],
+        (channels[-1] + 8) / bases[-1],
+        lambda width: all(rounding(base * width) == found for base, found in rows),
+        f"width makes {list(channels)} channels of {list(bases)}",
+    )
+
+
 def _depth(width: float, depthwise: list[tuple[int, int]]) -> float:
     """Returns the roundest factor on depth that makes these depthwise kernels, (side, channels) each."""
-    fitting = [twelfths for twelfths in range(1, 121) if _depthwise(twelfths / 12, width) == depthwise]
-    need(fitting, f"no factor on depth makes {len(depthwise)} depthwise kernels of these sides and channels")
-    # Stages of 1 to 4 blocks gain one at multiples of 1/4, 1/3 and 1/2 alone, and have it above these.
-    above, last = (fitting[0] - 1) / 12, fitting[-1] / 12
-    return roundest_between(math.nextafter(above, math.inf), math.nextafter(last, math.inf))
+    stages = efficientnet.STAGES
+    blocks = sum(row[2] for row in stages)
+    return roundest(
+        (len(depthwise) - len(stages)) / blocks,  # Each stage rounds up to a whole block.
+        len(depthwise) / blocks,
+        lambda depth: _depthwise(depth, width) == depthwise,
+        f"depth makes {len(depthwise)} depthwise kernels of these sides and channels",
+    )
 
 
 def _depthwise(depth: float, width: float) -> list[tuple[int, int]]:

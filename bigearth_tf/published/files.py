@@ -121,7 +121,7 @@ def _told_of(prefix: Path, where: str = "") -> Iterator[None]:
     """Turns TensorFlow's errors into one that names the file."""
     try:
         yield
-    except (tf.errors.OpError, RuntimeError) as error:
+    except (tf.errors.OpError, RuntimeError, IndexError) as error:  # IndexError: a file that ends early.
         raise ValueError(
             f"{prefix}: the checkpoint is damaged, cut short or incomplete{where}. Fetch it again. "
             f"TensorFlow says: {str(error).strip().splitlines()[0]}"

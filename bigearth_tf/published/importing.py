@@ -69,7 +69,9 @@ def load_published(
         load_weights(model, layers, prefix)
         hashes = data_sha256(prefix)
         checkpoint = prefix.name
-    told = contradiction(path.stem if path.suffix else path.name, architecture)
+    remarks = [contradiction(path.stem if path.suffix else path.name, architecture)]
+    if resolution_px is not None:
+        remarks.append(f"resolution_px={resolution_px} was given; the file keeps no trace of it.")
     origin = {
         "file": path.name,
         "checkpoint": checkpoint,
@@ -78,7 +80,7 @@ def load_published(
         "paper": PAPER,
         "repository": REPOSITORY,
         "recognised": architecture.describe(),
-        "remarks": [told] if told else [],
+        "remarks": [remark for remark in remarks if remark],
     }
     return Published(architecture, model, origin)
 

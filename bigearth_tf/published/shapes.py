@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable
 
 _TEN = ("B04", "B03", "B02", "B08", "B05", "B06", "B07", "B8A", "B11", "B12")
 # Channels of the stem -> the bands in the order of the code that wrote the files; before June 2021, with those of 60 m.
@@ -28,25 +28,15 @@ def stem_channels(channels: int) -> int:
     return channels
 
 
-def roundest_between(low: float, high: float) -> float:
-    """Returns the number of fewest decimals in low <= x < high, the least of these."""
-    for decimals in range(12):
-        near = math.floor(low * 10**decimals)
-        for number in (near / 10**decimals, (near + 1) / 10**decimals):
-            if low <= number < high:
-                return number
-    raise MismatchError(f"no factor lies in {low} ... {high}")
+def roundest(low: float, high: float, fits: Callable[[float], bool], what: str) -> float:
+    """Returns the number of fewest decimals in low ... high that fits, the least of these.
 
-
-def factor_of(rows: Iterable[tuple[float, int]], multiple: int) -> float:
-    """Returns the roundest factor by which bases become channels, rounded to the nearest of a multiple.
-
-    Args:
-        rows: Base and channels, of each layer that tells.
-        multiple: What channels are rounded to; they are at least that.
+    Raises:
+        MismatchError: None of up to four decimals does; `what` says what was looked for.
     """
-    bounds = [
-        (0.0 if channels == multiple else (channels - multiple / 2) / base, (channels + multiple / 2) / base)
-        for base, channels in rows
-    ]
-    return roundest_between(max(low for low, _ in bounds), min(high for _, high in bounds))
+    for decimals in range(5):
+        scale = 10**decimals
+        for number in range(math.floor(low * scale), math.ceil(high * scale) + 1):
+            if number > 0 and fits(number / scale):
+                return number / scale
+    raise MismatchError(f"no factor on {what}")
