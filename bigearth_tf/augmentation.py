@@ -1,26 +1,111 @@
-"""How is a patch varied in training? By the eight symmetries of the square, alike on all its bands.
+"""How is a batch varied in training? By the eight symmetries of the square, and by mixing pairs of records.
 
-Land cover seen from above has no up: a flipped or rotated patch is as likely as the patch.
+Land cover seen from above has no up: a flipped or rotated patch is as likely as the patch. What is drawn is drawn for
+every row of the global batch, and a rank takes its rows of it: a row is varied alike however many ranks there are.
+All of it compiles under XLA, which draws the same numbers.
 """
 
 from __future__ import annotations
 
+import functools
+
+import numpy as np
 import tensorflow as tf
+from scipy import stats
+
+# Equally likely values that a share of a mixture takes: enough for a batch never to see them.
+_NUM_SHARES = 4096
+# Folded into the seed of a step, so that one step's draws have nothing to do with each other.
+_SYMMETRY, _MIXUP = 1, 2
 
 
-def random_symmetry(bands: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
+def random_symmetry(
+    bands: dict[str, tf.Tensor], seed: tf.Tensor, *, first_row: int, global_batch_size: int
+) -> dict[str, tf.Tensor]:
     """Returns bands {name: [B, h, h]}, each record transposed or not, flipped up-down or not, left-right or not.
 
     Args:
-        bands: Band name -> pixels, of any type and of any square size.
-        seed: int32 [2]; the same seed draws the same symmetries.
+        bands: Band name -> pixels [B, h, h], of any type and of any square size.
+        seed: int32 [2], not negative, another one each step; the same seed draws the same symmetries.
+        first_row: Where this rank's B rows begin in the global batch.
+        global_batch_size: Rows of all ranks.
     """
-    num_records = tf.shape(next(iter(bands.values())))[0]
-    choices = tf.random.stateless_uniform([3, num_records, 1, 1], seed, 0, 2, tf.int32) == 1
-    transpose, flip_rows, flip_columns = tf.unstack(choices)
+    choices = _draw(3, 2, seed, _SYMMETRY, bands, first_row, global_batch_size) == 1
+    transpose, flip_rows, flip_columns = tf.unstack(choices[:, :, tf.newaxis, tf.newaxis])
     varied = {}
     for name, pixels in bands.items():
         pixels = tf.where(transpose, tf.transpose(pixels, [0, 2, 1]), pixels)
         pixels = tf.where(flip_rows, pixels[:, ::-1], pixels)
         varied[name] = tf.where(flip_columns, pixels[:, :, ::-1], pixels)
     return varied
+
+
+def mixup(
+    bands: dict[str, tf.Tensor],
+    labels: tf.Tensor,
+    seed: tf.Tensor,
+    alpha: float,
+    *,
+    first_row: int,
+    global_batch_size: int,
+) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+    """Returns bands and labels of records mixed with their neighbours (https://arxiv.org/abs/1710.09412).
+
+    Row i of the global batch keeps a share of itself, drawn from Beta(alpha, alpha) for each row, and takes the rest
+    from row i XOR 1. NOTE: the paper pairs each record with any of the batch, with one share; shuffled, a neighbour is
+    any, and a pair that stays on its rank makes the result independent of the number of ranks.
+
+    Pixels keep their storage type, since the model's inputs have it; rounding to integers costs at most half a digital
+    number.
+
+    Args:
+        bands: Band name -> pixels [B, h, h], B even.
+        labels: [B, K] in 0 ... 1.
+        seed: int32 [2], not negative, another one each step; it may be that of `random_symmetry`.
+        alpha: > 0; the larger, the more of both.
+        first_row: Where this rank's B rows begin in the global batch; even.
+        global_batch_size: Rows of all ranks.
+
+    Raises:
+        ValueError: A pair would be split: the rows of a rank are not an even number.
+    """
+    num_rows = labels.shape[0]
+    if num_rows is None or num_rows % 2 or first_row % 2:
+        raise ValueError(
+            f"data.mixup_alpha={alpha} mixes pairs of records, so each rank needs an even number, not {num_rows} "
+            f"(global_batch_size={global_batch_size}). Choose a global_batch_size that is a multiple of twice the "
+            "number of ranks, or data.mixup_alpha=0."
+        )
+    drawn = _draw(1, _NUM_SHARES, seed, _MIXUP, bands, first_row, global_batch_size)[0]
+    shares = tf.gather(_shares(alpha), drawn)
+    mixed = {name: _mix(pixels, shares[:, tf.newaxis, tf.newaxis]) for name, pixels in bands.items()}
+    return mixed, _mix(labels, shares[:, tf.newaxis])
+
+
+def _draw(
+    num_draws: int, end: int, seed: tf.Tensor, purpose: int, bands: dict[str, tf.Tensor], first_row: int, num_rows: int
+) -> tf.Tensor:
+    """Returns int32 [num_draws, B] in 0 ... end - 1: this rank's part of what is drawn for the global batch."""
+    # Without the sign: XLA and TensorFlow extend negative seeds to 64 bits in two ways, and so draw different numbers.
+    folded = tf.bitwise.bitwise_and(tf.random.fold_in(seed, purpose), tf.int32.max)
+    drawn = tf.random.stateless_uniform([num_draws, num_rows], folded, 0, end, tf.int32)
+    own_rows = tf.shape(next(iter(bands.values())))[0]
+    return tf.slice(drawn, [0, first_row], tf.stack([num_draws, own_rows]))
+
+
+@functools.lru_cache(maxsize=1)
+def _shares(alpha: float) -> np.ndarray:
+    """Returns the middles of equally likely parts of Beta(alpha, alpha), float32 [_NUM_SHARES].
+
+    A table rather than TensorFlow's gamma distribution, which XLA does not compile.
+    """
+    middles = (np.arange(_NUM_SHARES) + 0.5) / _NUM_SHARES
+    return stats.beta.ppf(middles, alpha, alpha).astype(np.float32)
+
+
+def _mix(rows: tf.Tensor, shares: tf.Tensor) -> tf.Tensor:
+    values = tf.cast(rows, tf.float32)
+    pairs = tf.reshape(values, [-1, 2, *values.shape[1:]])
+    others = tf.reshape(pairs[:, ::-1], tf.shape(values))
+    mixed = shares * values + (1.0 - shares) * others
+    return tf.cast(tf.round(mixed) if rows.dtype.is_integer else mixed, rows.dtype)
