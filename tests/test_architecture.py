@@ -24,6 +24,7 @@ IMPORTERS = {
     },
     "pyarrow": {"bigearth_tf/predictions.py"},
     "sklearn": {"bigearth_tf/metrics.py"},
+    "tensorflow_addons": {"bigearth_tf/optimizers.py"},
     "bigearthnet_common": set(),
 }
 FLAG_READERS = ("tfrecord_tools", "experiments")
