@@ -9,6 +9,14 @@ import keras
 from bigearth_tf.config import ScheduleConfig
 
 SCHEDULES = ("constant", "step", "cosine")
+# Factor of the peak by the global batch and the config. Linear: https://arxiv.org/abs/1706.02677, section 2.1. Square
+# root: https://arxiv.org/abs/1404.5997, and https://arxiv.org/abs/1904.00962 for LAMB.
+_SCALINGS = {
+    "none": lambda batch, config: 1.0,
+    "linear": lambda batch, config: batch / config.reference_batch_size,
+    "sqrt": lambda batch, config: (batch / config.reference_batch_size) ** 0.5,
+    "explicit": lambda batch, config: config.scale,
+}
 
 
 class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
@@ -30,23 +38,35 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
         return {"warmup_steps": self.warmup_steps, "after": self.after}
 
 
-def make_schedule(config: ScheduleConfig, total_steps: int) -> Any:
-    """Returns step -> learning rate over a run of `total_steps` optimiser steps.
+def make_schedule(config: ScheduleConfig, total_steps: int, global_batch_size: int) -> Any:
+    """Returns step -> learning rate over a run of `total_steps` optimiser steps of `global_batch_size` records.
+
+    The number of ranks has no say in it: more ranks with the same global batch take the same steps.
 
     Raises:
-        ValueError: The name is unknown, or the warm-up is longer than the run.
+        ValueError: A name is unknown, a scale is set that is not read, or the warm-up is longer than the run.
     """
     steps = total_steps - config.warmup_steps
     if steps < 1:
         raise ValueError(f"schedule.warmup_steps={config.warmup_steps} leaves nothing of a run of {total_steps} steps.")
+    peak = config.peak * _scale(config, global_batch_size)
     rates = keras.optimizers.schedules
     if config.name == "constant":
-        after = rates.PiecewiseConstantDecay([steps], [config.peak, config.peak])
+        after = rates.PiecewiseConstantDecay([steps], [peak, peak])
     elif config.name == "step":
-        drops = [int(0.8 * steps), int(0.9 * steps)]
-        after = rates.PiecewiseConstantDecay(drops, [config.peak, 0.1 * config.peak, 0.01 * config.peak])
+        # Keras keeps a value up to and including its boundary; after 80 % of the steps, the next one is lower.
+        drops = [-(-tenths * steps // 10) - 1 for tenths in (8, 9)]
+        after = rates.PiecewiseConstantDecay(drops, [peak, 0.1 * peak, 0.01 * peak])
     elif config.name == "cosine":
-        after = rates.CosineDecay(config.peak, steps)
+        after = rates.CosineDecay(peak, steps)
     else:
         raise ValueError(f"schedule.name={config.name!r}: unknown; allowed: {', '.join(SCHEDULES)}.")
     return WarmUp(config.warmup_steps, after) if config.warmup_steps else after
+
+
+def _scale(config: ScheduleConfig, global_batch_size: int) -> float:
+    if config.scaling not in _SCALINGS:
+        raise ValueError(f"schedule.scaling={config.scaling!r}: unknown; allowed: {', '.join(_SCALINGS)}.")
+    if config.scale != 1.0 and config.scaling != "explicit":
+        raise ValueError(f"schedule.scale={config.scale} is read only with schedule.scaling=explicit.")
+    return _SCALINGS[config.scaling](global_batch_size, config)
