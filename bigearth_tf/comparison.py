@@ -123,7 +123,7 @@ def check_comparable(first: StoredPredictions, second: StoredPredictions) -> Non
     if first.class_names != second.class_names:
         only = [sorted(set(a.class_names) - set(b.class_names)) for a, b in ((first, second), (second, first))]
         if any(only):
-            raise ValueError(f"Other classes: only the first has {only[0]}, only the second {only[1]}.")
+            raise ValueError(f"Other classes: only the first has {only[0]}, only the second has {only[1]}.")
         raise ValueError("The classes are the same but in another order.")
     ids = [set(stored.table.patch_ids.tolist()) for stored in (first, second)]
     if ids[0] != ids[1]:

@@ -1,0 +1,49 @@
+"""Is an evaluation the same to the last bit on one, two and three real Horovod processes?"""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from finished_runs import write_finished_run
+from records import write_records
+
+REPOSITORY = Path(__file__).parents[2]
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("horovod") is None, reason="Horovod is not installed")
+
+EVALUATE = """
+import sys
+from pathlib import Path
+from bigearth_tf import distributed, evaluate
+from bigearth_tf.evaluation import evaluate_table, write_evaluation
+from bigearth_tf.predictions import write_predictions
+replica = distributed.start()
+evaluate._BATCH_SIZE = 4
+found = evaluate.predict_run(sys.argv[1], sys.argv[2], "test", replica)
+assert len(found.table.patch_ids) == 11 and len(found.validation.patch_ids) == 2, "every rank has every row"
+if replica.is_chief:
+    output = Path(sys.argv[3]) / str(replica.world_size)
+    output.mkdir()
+    write_predictions(found.table, found.class_names, output / "predictions.parquet")
+    scores = evaluate_table(found.table, found.class_names, validation=found.validation, draws=20, ranking_draws=5)
+    write_evaluation({"about": found.about, **scores}, output)
+"""
+
+
+def test_one_two_and_three_ranks_write_the_same_bytes(tmp_path):
+    # 11 records in 2 shards: no number of ranks divides them; of the 2 of val a third rank has none.
+    manifest = write_records(tmp_path / "records", {"train": 4, "val": 2, "test": 11})
+    write_finished_run(tmp_path / "run", manifest)
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "CUDA_VISIBLE_DEVICES": ""}
+    script = [sys.executable, "-c", EVALUATE, tmp_path / "run", tmp_path / "records", tmp_path]
+    launchers = {ranks: [Path(sys.executable).with_name("horovodrun"), "-np", str(ranks), "--gloo"] for ranks in (2, 3)}
+    for launcher in ([], *launchers.values()):
+        result = subprocess.run(
+            [*map(str, (*launcher, *script))], env=environment, capture_output=True, text=True, timeout=240
+        )
+        assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    for name in ("predictions.parquet", "evaluation.json"):
+        one, two, three = ((tmp_path / ranks / name).read_bytes() for ranks in "123")
+        assert one == two == three, name

@@ -1,0 +1,31 @@
+"""Makes the work folder of a run that has ended, without training: for the tests of whatever comes after."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import keras
+
+from bigearth_tf.checkpoint import save_best
+from bigearth_tf.config import DataConfig, TrainConfig, parse_overrides
+from bigearth_tf.manifest import Manifest
+from bigearth_tf.models import create_model
+from bigearth_tf.run_folder import claim
+
+
+def write_finished_run(workdir: Path, manifest: Manifest, seed: int = 0, bands: str = "RGB") -> keras.Model:
+    """Writes the folder of a small model with random weights, and returns the model."""
+    config = TrainConfig(
+        model="wide_resnet_eca_b0",
+        model_overrides="resolution_px=15, width=0.5",
+        data=DataConfig(data_dir="anywhere", bands=bands),
+    )
+    rows = manifest.select_bands(bands)
+    claim(workdir, config, manifest, rows)
+    keras.utils.set_random_seed(seed)
+    overrides = parse_overrides(config.model_overrides)
+    model = create_model(config.model, bands=rows, num_classes=len(manifest.class_names), **overrides)
+    save_best(workdir, model)
+    (workdir / "result.json").write_text(json.dumps({"model": config.model, "best_epoch": 1}))
+    return model
