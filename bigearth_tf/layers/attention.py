@@ -19,6 +19,8 @@ ATTENTION: dict[str, Callable[[Any, str], Any]] = {
     "coordinate": coordinate_attention,
     "eca": eca,
     "se_published": functools.partial(squeeze_excite, activation="swish"),
+    # Of the published EfficientNets of June to October 2021.
+    "se_half_published": functools.partial(squeeze_excite, activation="swish", reduction=2),
     "coordinate_published": functools.partial(coordinate_attention, squeeze_bias=True, norm_kind="published"),
     "eca_published": functools.partial(eca, use_bias=True),
 }

@@ -12,18 +12,19 @@ import keras
 REDUCTION = 16
 
 
-def squeeze_excite(features: Any, name: str, *, activation: str = "relu") -> Any:
+def squeeze_excite(features: Any, name: str, *, activation: str = "relu", reduction: int = REDUCTION) -> Any:
     """Returns features [B, H, W, C] with each channel scaled by its gate in 0 ... 1.
 
     Args:
         features: [B, H, W, C].
         name: Prefix of the layers' names.
         activation: Between the two layers; the paper's is relu, the published code's swish.
+        reduction: How many times fewer channels there are between them.
     """
     num_channels = features.shape[-1]
     gate = keras.layers.GlobalAveragePooling2D(name=f"{name}_mean")(features)
     gate = keras.layers.Dense(
-        max(1, num_channels // REDUCTION),
+        max(1, num_channels // reduction),
         activation=activation,
         kernel_initializer="he_normal",
         name=f"{name}_squeeze",

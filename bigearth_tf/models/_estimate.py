@@ -134,6 +134,7 @@ _ATTENTION: dict[str, Callable[[int, int], Cost]] = {
     "coordinate": _coordinate,
     "eca": _eca,
     "se_published": _squeeze_excite,
+    "se_half_published": lambda side, channels: _squeeze_excite(side, channels, reduction=2),
     "coordinate_published": lambda side, channels: _coordinate(side, channels, squeeze_bias=True),
     "eca_published": lambda side, channels: _eca(side, channels, bias=True),
 }

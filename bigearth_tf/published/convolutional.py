@@ -151,10 +151,7 @@ def _attention(body: Sequence[Layer], pointwise: int) -> str:
         return "none"
     name = "cbam" if any(layer.kernel == (7, 7, 2, 1) for layer in body) else "se"
     (num_channels, squeezed) = dense[0]
-    need(
-        squeezed == max(1, num_channels // REDUCTION),
-        f"the layers of {name} squeeze {num_channels} channels to {squeezed}. The later published code has a "
-        f"{REDUCTION}th, and so has this zoo; its EfficientNets of before October 2021 had a half, which the zoo "
-        "cannot build",
-    )
+    if name == "se" and squeezed == num_channels // 2:
+        return "se_half_published"
+    need(squeezed == max(1, num_channels // REDUCTION), f"{name} squeezes {num_channels} channels to {squeezed}")
     return name

@@ -5,9 +5,10 @@ import dataclasses
 import tarfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from bigearth_tf.models import published_config
+from bigearth_tf.models import create_model, published_config
 from bigearth_tf.published.architecture import contradiction, recognise
 from bigearth_tf.published.weights import layers_of_keys
 from bigearth_tf.published_names import PUBLISHED_NAMES
@@ -75,7 +76,7 @@ def test_a_net_of_dense_layers_is_no_densenet(key_lists):
         recognise(layers_of(key_lists, "dense"))
 
 
-def test_the_old_squeeze_is_named(key_lists):
+def test_the_squeeze_of_older_efficientnets_is_told(key_lists):
     keys = {}
     for key, shape in key_lists["EfficientNet-SE"].items():
         if len(shape) == 2 and shape[1] == shape[0] // 16:
@@ -83,8 +84,10 @@ def test_the_old_squeeze_is_named(key_lists):
         elif len(shape) == 2 and shape[0] == shape[1] // 16:
             shape = [shape[1] // 2, shape[1]]
         keys[key] = shape
-    with pytest.raises(ValueError, match="EfficientNet with attention: the layers of se squeeze 32 channels to 16"):
-        recognise(layers_of_keys(keys, "old"))
+    architecture = recognise(layers_of_keys(keys, "old"))
+    assert (architecture.name, architecture.overrides["attention"]) == ("efficientnet_se", "se_half_published")
+    model = create_model(architecture.name, num_classes=19, **architecture.overrides)
+    assert sum(int(np.prod(weight.shape)) for weight in model.trainable_weights) == 10954211
 
 
 def test_what_nothing_has_is_told_for_each_family(key_lists):
