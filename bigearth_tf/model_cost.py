@@ -158,14 +158,23 @@ _FREE = (
 )
 # Layers without weights that may hide products.
 _UNKNOWN = (keras.layers.Attention, keras.layers.AdditiveAttention, keras.layers.Lambda)
+# Element-wise, and not public: one of ConvNeXt's own, and operators between tensors of some of keras.applications.
+_FREE_NAMES = ("layerscale", "add", "multiply")
 
 
 def _is_free(layer: Any) -> bool:
     """Returns whether a layer without a rule has nothing to count: a known one, or one of Keras without weights."""
     if isinstance(layer, _FREE):
         return True
-    of_keras = type(layer).__module__.split(".")[0] == "keras" and isinstance(layer, keras.layers.Layer)
-    return of_keras and not layer.weights and not isinstance(layer, _UNKNOWN) and "OpLambda" not in type(layer).__name__
+    if type(layer).__module__.split(".")[0] != "keras":
+        return False
+    name = type(layer).__name__
+    is_operator = name == "TFOpLambda" or not isinstance(layer, keras.layers.Layer)  # Of Keras 2, of Keras 3.
+    if name == "TFOpLambda":
+        name = layer.get_config()["function"].split(".")[-1]
+    if is_operator or layer.weights:
+        return name.lower() in _FREE_NAMES
+    return not isinstance(layer, _UNKNOWN)
 
 
 def _count(weights: list[Any]) -> int:

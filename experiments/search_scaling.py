@@ -179,9 +179,9 @@ def _line(candidate: Candidate, base: Candidate) -> str:
 
 def main() -> None:
     """Prints the candidates; trains and ranks them where there is data to train on."""
-    config, workdir = _CONFIG.value, _WORKDIR.value
+    config, workdir = _CONFIG.value, Path(_WORKDIR.value or "")
     training = bool(_DATA_DIR.value) and not _DRY_RUN.value
-    if training and not workdir:
+    if training and not _WORKDIR.value:
         raise ValueError("Name the folder of the search with --workdir, or ask for the table alone with --dry_run.")
     base, candidates = find_candidates(config)
     if not training:
@@ -193,7 +193,7 @@ def main() -> None:
     replica = distributed.start()
     if replica.is_chief:
         _print_table(base, candidates)
-    scores = train_all(config, candidates, Path(workdir), replica)
+    scores = train_all(config, candidates, workdir, replica)
     if replica.is_chief:
         ranking = _ranked(config.best_metric, candidates, scores)
         for rank, candidate in enumerate(ranking, start=1):

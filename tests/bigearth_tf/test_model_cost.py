@@ -137,6 +137,13 @@ def test_a_layer_used_outside_the_model_does_not_count():
     assert cost_of(keras.Model(inputs, shared(inputs))).activations == 5
 
 
+def test_operators_between_tensors_are_free_unless_they_multiply_matrices():
+    inputs = keras.Input((4, 4))
+    assert cost_of(keras.Model(inputs, inputs * inputs + 3.0)) == Cost()
+    with pytest.raises(ValueError, match="its cost is unknown"):
+        cost_of(keras.Model(inputs, inputs @ inputs))
+
+
 class Doubled(keras.layers.Dense):
     """Does more than what it inherits from."""
 
