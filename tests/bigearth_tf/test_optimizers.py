@@ -65,12 +65,12 @@ def test_a_rate_may_be_a_number(name):
 
 
 @each
-def test_xla_takes_the_same_step(name):
+def test_xla_takes_the_same_steps_and_skips_the_same(name):
     nets = make_net(), make_net()
     for net, options in zip(nets, ({}, {"jit_compile": True})):
-        step = make(name, net, options=options)[1]
-        step(1.0)
-        step(-2.0)
+        step = make(name, net, scale_loss=True, options=options)[1]
+        for gradient in (1.0, np.nan, -2.0):
+            step(gradient)
     for one, other in zip(*(net.trainable_variables for net in nets)):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
 
