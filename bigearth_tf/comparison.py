@@ -60,22 +60,26 @@ def compare(
         )
     values = [_value(stored, metric, threshold) for stored, threshold in zip((first, second), thresholds)]
     drawn = _draw((first, second), metric, thresholds, draws, seed)
-    differences = drawn[1] - drawn[0]
-    differences = differences[~np.isnan(differences)]
-    other_sign = min(np.sum(differences <= 0), np.sum(differences >= 0))
-    low, high = bootstrap.interval(differences) or (0.0, 0.0)
     return {
         "metric": metric,
         "num_records": len(first.table.patch_ids),
         "first": values[0],
         "second": values[1],
         "difference": values[1] - values[0],
-        "low": low,
-        "high": high,
-        "p_value": min(1.0, 2 * float(other_sign + 1) / (len(differences) + 1)),
-        "draws": len(differences),
+        **_significance(drawn[1] - drawn[0]),
         "seed": seed,
     }
+
+
+def _significance(differences: np.ndarray) -> dict[str, Any]:
+    """Returns interval and p-value of the draws in which both scores have a value."""
+    differences = differences[~np.isnan(differences)]
+    other_sign = min(np.sum(differences <= 0), np.sum(differences >= 0))
+    p_value = min(1.0, 2 * float(other_sign + 1) / (len(differences) + 1))
+    found = bootstrap.interval(differences)
+    if found is None:
+        raise ValueError("In no draw do both scores have a value: their classes are too rare. Ask for more draws.")
+    return {"low": found[0], "high": found[1], "p_value": p_value, "draws": len(differences)}
 
 
 def _value(stored: StoredPredictions, metric: str, threshold: Any) -> float:

@@ -73,17 +73,11 @@ def evaluate_table(
         ValueError: A probability is no number from 0 to 1, or records are scored that thresholds are tuned on.
     """
     check_finite(table)
-    thresholds: dict[str, Any] = {"fixed": THRESHOLD}
-    if validation is not None and label_kind == "multi":
-        check_finite(validation)
-        if np.isin(validation.patch_ids, table.patch_ids).any():
-            raise ValueError("Thresholds may not be tuned on the records that are scored: give another split.")
-        thresholds["tuned"] = tune_thresholds(validation.labels, validation.probabilities)
+    thresholds = _choose_thresholds(table, validation if label_kind == "multi" else None)
     decisions, classes = _score_decisions(table, class_names, label_kind, thresholds, draws, seed)
     ranking, class_ranking = _score_rankings(table, class_names, ranking_draws, seed)
     calibrated = calibration(table.labels, table.probabilities, class_names, label_kind)
-    errors_by_class = calibrated.pop("classes")
-    support = table.labels.sum(axis=0)
+    calibration_errors = calibrated.pop("classes")
     return {
         "num_records": len(table.labels),
         "label_kind": label_kind,
@@ -100,14 +94,24 @@ def evaluate_table(
         "calibration": calibrated,
         "classes": {
             name: {
-                "support": int(support[index]),
+                "support": int(support),
                 **class_ranking[name],
-                "expected_calibration_error": errors_by_class[name],
+                "expected_calibration_error": calibration_errors[name],
                 **{kind: rows[name] for kind, rows in classes.items()},
             }
-            for index, name in enumerate(class_names)
+            for name, support in zip(class_names, table.labels.sum(axis=0))
         },
     }
+
+
+def _choose_thresholds(table: Predictions, validation: Optional[Predictions]) -> dict[str, Any]:
+    """Returns the thresholds by kind."""
+    if validation is None:
+        return {"fixed": THRESHOLD}
+    check_finite(validation)
+    if np.isin(validation.patch_ids, table.patch_ids).any():
+        raise ValueError("Thresholds may not be tuned on the records that are scored: give another split.")
+    return {"fixed": THRESHOLD, "tuned": tune_thresholds(validation.labels, validation.probabilities)}
 
 
 def _score_decisions(

@@ -22,6 +22,8 @@ _RANKING_DRAWS = flags.DEFINE_integer(
     "ranking_draws", 200, "Draws for average precision and AUROC, which take longer.", lower_bound=1
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the bootstrap.")
+# Of single-label data there is no micro F1, of multi-label data no accuracy.
+_PRINTED = ("micro_f1", "accuracy", "macro_f1")
 
 
 def main() -> None:
@@ -38,34 +40,22 @@ def main() -> None:
     from bigearth_tf.evaluation import evaluate_table, write_evaluation
     from bigearth_tf.evaluation_text import evaluation_text
     from bigearth_tf.manifest import write_text_atomically
-    from bigearth_tf.predictions import write_predictions
+    from bigearth_tf.predictions import PREDICTIONS_NAME, write_predictions
     from experiments.plot_evaluation import plot_evaluation
 
-    evaluation = {
-        "about": predicted.about,
-        **evaluate_table(
-            predicted.table,
-            predicted.class_names,
-            predicted.label_kind,
-            validation=predicted.validation,
-            draws=_DRAWS.value,
-            ranking_draws=_RANKING_DRAWS.value,
-            seed=_SEED.value,
-        ),
-    }
+    table, names, label_kind = predicted.table, predicted.class_names, predicted.label_kind
+    options = {"draws": _DRAWS.value, "ranking_draws": _RANKING_DRAWS.value, "seed": _SEED.value}
+    scores = evaluate_table(table, names, label_kind, validation=predicted.validation, **options)
+    evaluation = {"about": predicted.about, **scores}
     output.mkdir(parents=True, exist_ok=True)
-    write_predictions(predicted.table, predicted.class_names, output / "predictions.parquet", predicted.label_kind)
-    pictures = plot_evaluation(output, predicted.table, evaluation)
+    write_predictions(table, names, output / PREDICTIONS_NAME, label_kind)
+    pictures = plot_evaluation(output, table, evaluation)
     write_text_atomically(output / "evaluation.md", evaluation_text(evaluation, pictures))
     write_evaluation(evaluation, output)
     for kind, decision in evaluation["decisions"].items():
-        scores = ", ".join(
-            f"{name} {decision['scores'][key]['value']:.3f}"
-            for name, key in (("micro F1", "micro_f1"), ("accuracy", "accuracy"), ("macro F1", "macro_f1"))
-            if key in decision["scores"]
-        )
-        print(f"{_SPLIT.value}, {kind} thresholds: {scores}")
-    print(f"wrote {output}: evaluation.md, evaluation.json, predictions.parquet, {', '.join(pictures)}")
+        named = {key: decision["scores"][key]["value"] for key in _PRINTED if key in decision["scores"]}
+        print(f"{_SPLIT.value}, {kind} thresholds: " + ", ".join(f"{key} {value:.3f}" for key, value in named.items()))
+    print(f"wrote {output}: evaluation.md, evaluation.json, {PREDICTIONS_NAME}, {', '.join(pictures)}")
 
 
 if __name__ == "__main__":

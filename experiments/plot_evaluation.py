@@ -21,7 +21,6 @@ _DPI = 110
 # Okabe and Ito's colours, which people of every colour vision tell apart (https://jfly.uni-koeln.de/color/).
 _COLOURS = {"fixed": "#0072b2", "tuned": "#d55e00"}
 _LABELS = {"fixed": "threshold 0.5", "tuned": "threshold tuned on validation"}
-_CURVE_COLUMNS = 5
 
 
 def plot_class_f1(path: str | os.PathLike, evaluation: dict[str, Any]) -> None:
@@ -67,7 +66,7 @@ def plot_precision_recall(path: str | os.PathLike, table: Predictions, evaluatio
     class_names = list(evaluation["classes"])
     cells = [("all classes together", table.labels.ravel(), table.probabilities.ravel(), None)]
     cells += [(name, *columns, name) for name, *columns in zip(class_names, table.labels.T, table.probabilities.T)]
-    columns = min(_CURVE_COLUMNS, len(cells))
+    columns = math.ceil(math.sqrt(len(cells)))
     figure, grid = plt.subplots(
         math.ceil(len(cells) / columns),
         columns,
@@ -87,6 +86,8 @@ def plot_precision_recall(path: str | os.PathLike, table: Predictions, evaluatio
             axes.text(0.5, 0.5, "no record\nhas this class", ha="center", va="center", fontsize=8, color="0.4")
             continue
         _plot_curve(axes, present, probabilities, evaluation, name)
+    for axes in grid.ravel()[: len(cells)][-columns:]:  # The last of each column.
+        axes.tick_params(labelbottom=True)
     figure.supxlabel("recall", fontsize=9)
     figure.supylabel("precision", fontsize=9)
     handles, labels = grid.ravel()[0].get_legend_handles_labels()
@@ -111,7 +112,7 @@ def _plot_curve(
         axes.plot(*point, marker, color=_COLOURS[kind], markersize=5, label=label, clip_on=False, linestyle="none")
     ranked = evaluation["classes"][name] if name else evaluation["ranking"]
     value = ranked["average_precision" if name else "micro_average_precision"]["value"]
-    text = f"AP {value:.2f}, {int(present.sum()):,}"
+    text = f"AP {value:.2f}\n{int(present.sum()):,} present"
     axes.text(0.04, 0.05, text, fontsize=7, bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1})
 
 
@@ -163,8 +164,8 @@ def plot_errors(path: str | os.PathLike, evaluation: dict[str, Any]) -> None:
     Of single-label data it is the confusion matrix, as shares of each true class.
     """
     names = list(evaluation["classes"])
-    decision = evaluation["decisions"]["fixed"]
-    if evaluation["label_kind"] == "multi":
+    decision, multi = evaluation["decisions"]["fixed"], evaluation["label_kind"] == "multi"
+    if multi:
         errors = decision["errors"]
         counts = np.column_stack([errors["predicted_instead"], errors["nothing_instead"]])
         totals, columns = np.array(errors["missed"]), [*names, "nothing is predicted wrongly"]
@@ -181,17 +182,14 @@ def plot_errors(path: str | os.PathLike, evaluation: dict[str, Any]) -> None:
     size = 0.37 * len(names)
     figure, axes = plt.subplots(figsize=(size + 4.8, size + 3.4), layout="constrained")
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=darkest, aspect="auto")
-    for row, column in zip(*np.nonzero(shares >= 0.005)):
-        dark = shares[row, column] > 0.6 * darkest
-        axes.text(column, row, f"{100 * shares[row, column]:.0f}", ha="center", va="center", fontsize=7,
-                  color="white" if dark else "0.15")  # fmt: skip
+    _write_shares(axes, shares, 0.6 * darkest)
     axes.set_xticks(range(len(columns)), [_wrap(name, 38) for name in columns], fontsize=7, rotation=55, ha="left",
                     rotation_mode="anchor")  # fmt: skip
     axes.xaxis.tick_top()
     rows = [f"{_wrap(name, 46)}, {count:,} {unit}" for name, count in zip(names, totals.tolist())]
     axes.set_yticks(range(len(names)), rows, fontsize=6.8)
     axes.tick_params(length=0)
-    if evaluation["label_kind"] == "multi":
+    if multi:
         axes.axvline(len(names) - 0.5, color="white", linewidth=3)
     axes.spines[:].set_visible(False)
     bar = figure.colorbar(image, ax=axes, shrink=0.5, aspect=30, format=PercentFormatter(1.0, decimals=0, symbol=" %"))
@@ -199,6 +197,13 @@ def plot_errors(path: str | os.PathLike, evaluation: dict[str, Any]) -> None:
     bar.outline.set_visible(False)
     figure.supxlabel(f"{title}, in %", fontsize=8)
     _save(figure, path)
+
+
+def _write_shares(axes: plt.Axes, shares: np.ndarray, dark_from: float) -> None:
+    for row, column in zip(*np.nonzero(shares >= 0.005)):
+        colour = "white" if shares[row, column] > dark_from else "0.15"
+        text = f"{100 * shares[row, column]:.0f}"
+        axes.text(column, row, text, ha="center", va="center", fontsize=7, color=colour)
 
 
 def plot_evaluation(folder: str | os.PathLike, table: Predictions, evaluation: dict[str, Any]) -> tuple[str, ...]:

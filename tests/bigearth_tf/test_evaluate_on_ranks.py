@@ -10,6 +10,8 @@ import pytest
 from finished_runs import write_finished_run
 from records import write_records
 
+from bigearth_tf import evaluate
+
 REPOSITORY = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("horovod") is None, reason="Horovod is not installed")
 
@@ -32,17 +34,21 @@ if replica.is_chief:
 """
 
 
-def test_one_two_and_three_ranks_write_the_same_bytes(tmp_path):
+def test_one_two_and_three_ranks_write_the_same_bytes(tmp_path, monkeypatch):
     # 11 records in 2 shards: no number of ranks divides them; of the 2 of val a third rank has none.
     manifest = write_records(tmp_path / "records", {"train": 4, "val": 2, "test": 11})
     write_finished_run(tmp_path / "run", manifest)
+    arguments = [str(tmp_path / "run"), str(tmp_path / "records"), str(tmp_path)]
+    monkeypatch.setattr(evaluate, "_BATCH_SIZE", 4)
+    monkeypatch.setattr(sys, "argv", ["", *arguments])
+    exec(EVALUATE, {})
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "CUDA_VISIBLE_DEVICES": ""}
-    script = [sys.executable, "-c", EVALUATE, tmp_path / "run", tmp_path / "records", tmp_path]
-    launchers = {ranks: [Path(sys.executable).with_name("horovodrun"), "-np", str(ranks), "--gloo"] for ranks in (2, 3)}
-    for launcher in ([], *launchers.values()):
+    for ranks in ("2", "3"):
+        launcher = [str(Path(sys.executable).with_name("horovodrun")), "-np", ranks, "--gloo"]
         result = subprocess.run(
-            [*map(str, (*launcher, *script))], env=environment, capture_output=True, text=True, timeout=240
-        )
+            [*launcher, sys.executable, "-c", EVALUATE, *arguments],
+            env=environment, capture_output=True, text=True, timeout=240,
+        )  # fmt: skip
         assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
     for name in ("predictions.parquet", "evaluation.json"):
         one, two, three = ((tmp_path / ranks / name).read_bytes() for ranks in "123")

@@ -1,0 +1,92 @@
+"""Do the commands that evaluate and compare write what they say, and refuse what they must?"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from finished_runs import write_finished_run
+from records import write_records
+
+from bigearth_tf.distributed import Replica
+from bigearth_tf.evaluate import output_folder, predict_run
+from bigearth_tf.evaluation import evaluate_table, write_evaluation
+from bigearth_tf.predictions import PREDICTIONS_NAME, read_predictions, write_predictions
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def run(command, *arguments):
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "CUDA_VISIBLE_DEVICES": ""}
+    return subprocess.run(
+        [sys.executable, "-m", command, *map(str, arguments)], env=environment, capture_output=True, text=True
+    )
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory):
+    """One run is evaluated by the command, another by what the command calls."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    manifest = write_records(folder / "records", {"train": 4, "val": 6, "test": 9})
+    for seed in (0, 1):
+        write_finished_run(folder / f"run{seed}", manifest, seed=seed)
+    result = run(
+        "experiments.evaluate", f"--workdir={folder}/run0", f"--data_dir={folder}/records",
+        "--draws=20", "--ranking_draws=5",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert "test, tuned thresholds: micro_f1" in result.stdout
+    other = predict_run(folder / "run1", folder / "records", "test", Replica())
+    output = output_folder(folder / "run1", folder / "records", "test")
+    output.mkdir(parents=True)
+    write_predictions(other.table, other.class_names, output / PREDICTIONS_NAME)
+    scores = evaluate_table(other.table, other.class_names, validation=other.validation, draws=20, ranking_draws=5)
+    write_evaluation({"about": other.about, **scores}, output)
+    return folder
+
+
+def test_a_report_is_written(evaluated):
+    output = evaluated / "run0" / "evaluation" / "test"
+    pictures = {"f1_by_class.png", "precision_recall.png", "calibration.png", "errors.png"}
+    assert {path.name for path in output.iterdir()} == {
+        "predictions.parquet", "evaluation.json", "evaluation.md", *pictures,
+    }  # fmt: skip
+    for name in pictures:
+        assert (output / name).read_bytes().startswith(b"\x89PNG")
+        assert f"({name})" in (output / "evaluation.md").read_text()
+    assert len(read_predictions(output).table.patch_ids) == 9
+    evaluation = json.loads((output / "evaluation.json").read_text())
+    assert evaluation["about"]["split"] == "test"
+    assert set(evaluation["decisions"]) == {"fixed", "tuned"}
+    assert str(evaluated) not in (output / "evaluation.json").read_text()
+
+
+@pytest.mark.parametrize("thresholds", ["fixed", "tuned"])
+def test_two_runs_are_compared(evaluated, tmp_path, thresholds):
+    folders = [evaluated / f"run{seed}" / "evaluation" / "test" for seed in (0, 1)]
+    result = run(
+        "experiments.compare", f"--first={folders[0]}", f"--second={folders[1]}/predictions.parquet",
+        "--metric=micro_f1", f"--thresholds={thresholds}", "--draws=50", f"--output={tmp_path}/found.json",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr[-3000:]
+    found = json.loads((tmp_path / "found.json").read_text())
+    for number, name in enumerate(("first", "second")):
+        evaluation = json.loads((folders[number] / "evaluation.json").read_text())
+        assert found[name] == evaluation["decisions"][thresholds]["scores"]["micro_f1"]["value"]
+    assert f"{found['difference']:+.4f}" in result.stdout
+
+
+def test_what_is_wrong_is_one_message(evaluated, tmp_path):
+    write_records(tmp_path / "other", {"train": 3, "test": 4}, seed=3)
+    here, test = evaluated / "run0", evaluated / "run0" / "evaluation" / "test"
+    for command, arguments, message in (
+        ("evaluate", [f"--workdir={here}", f"--data_dir={tmp_path}/other"], "is the evaluation of other records"),
+        ("compare", [f"--first={test}", "--second=nowhere"], "error: nowhere: missing"),
+        ("compare", [f"--first={test}", f"--second={test}", "--metric=best"], "metric='best': unknown"),
+    ):
+        result = run(f"experiments.{command}", *arguments)
+        assert result.returncode == 1, message
+        assert message in result.stderr
+        assert "Traceback" not in result.stderr
