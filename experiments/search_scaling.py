@@ -38,8 +38,9 @@ _TOLERANCE = flags.DEFINE_float(
     "tolerance", 0.1, "How far alpha x beta^2 x gamma^2 may be from 2, as a share of 2.", lower_bound=0.0
 )
 _FLOPS_BUDGET = flags.DEFINE_float("flops_budget", 2.0, "FLOPs of a candidate at most, in those of the base.")
+# Sides grow by 10 px and depth by 6 layers: at 0.1 no deeper network would be tried, at 16 layers it has 2.24 x.
 _FLOPS_TOLERANCE = flags.DEFINE_float(
-    "flops_tolerance", 0.1, "How far a candidate may exceed the budget, as a share of it.", lower_bound=0.0
+    "flops_tolerance", 0.25, "How far a candidate may exceed the budget, as a share of it.", lower_bound=0.0
 )
 _NUM_CLASSES = flags.DEFINE_integer("num_classes", 19, "Classes that costs are worked out for.", lower_bound=1)
 flags.mark_flag_as_required("config")
