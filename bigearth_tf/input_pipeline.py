@@ -7,7 +7,7 @@ A batch is `bands {name: [B, size_px, size_px]}` in storage type, `labels float3
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +15,20 @@ import tensorflow as tf
 
 from bigearth_tf.bands import Band
 from bigearth_tf.distributed import Replica
+from bigearth_tf.epoch_order import EpochOrder, Pieces, cut, join, plan_order
 from bigearth_tf.manifest import Manifest, Shard
 from bigearth_tf.record_formats import FORMATS
+from bigearth_tf.record_index import index_shards
 
-_CONCURRENT_SHARDS = 8
+# Records that lie together are read together up to so many bytes: a disk that has to move reads them at full speed.
+_RUN_BYTES = 8e6
+# Shards that evaluation reads at the same time.
+_CONCURRENT_SHARDS = 4
+# Batches that wait for the device.
+_READY_BATCHES = 2
+# Read from a file at once.
+_READ_BYTES = 1 << 18
+_RECORD_SPEC = tf.TensorSpec([], tf.string)
 
 
 def steps_per_epoch(manifest: Manifest, global_batch_size: int, replica: Replica) -> int:
@@ -32,10 +42,7 @@ def steps_per_epoch(manifest: Manifest, global_batch_size: int, replica: Replica
             f"global_batch_size={global_batch_size} is no multiple of the {replica.world_size} ranks; "
             f"choose {global_batch_size // replica.world_size * replica.world_size or replica.world_size}."
         )
-    shards = manifest.split_shards("train")
-    ranks = [Replica(rank, 0, replica.world_size) for rank in range(replica.world_size)]
-    fewest = min(_num_records(shards, rank) for rank in ranks)
-    steps = fewest // (global_batch_size // replica.world_size)
+    steps = manifest.num_records("train") // global_batch_size
     if not steps:
         raise ValueError(
             f"global_batch_size={global_batch_size} is more than the {manifest.num_records('train')} training records."
@@ -53,28 +60,53 @@ def make_train_dataset(
     seed: int,
     epoch: int,
     shuffle_mb: float,
+    first_step: int = 0,
 ) -> tf.data.Dataset:
-    """Returns `steps_per_epoch` batches of the train split, in an order that (seed, epoch, rank, world size) decide."""
-    shards = list(manifest.split_shards("train"))
+    """Returns this rank's rows of the global batches of an epoch, which (seed, epoch) decide, from a step on.
+
+    Args:
+        folder: Folder of the shards.
+        manifest: What the folder holds.
+        bands: Bands to read.
+        global_batch_size: Records of one step of all ranks together; row by row, rank after rank.
+        replica: This rank.
+        seed: With `epoch`, decides the order, which no number of ranks changes.
+        epoch: Passes over the split before this one.
+        shuffle_mb: Memory for shuffling, in 10^6 bytes of records; a few of this rank's batches on their way come on
+            top.
+        first_step: Steps of the epoch that were already taken; their records are passed over unread, as far as whole
+            blocks of the shuffling go.
+
+    Raises:
+        FileNotFoundError: A shard is missing.
+        ValueError: The batch cannot be (as `steps_per_epoch`), `first_step` is none of the epoch, or a shard does not
+            hold as many whole records as the manifest says.
+    """
     steps = steps_per_epoch(manifest, global_batch_size, replica)
-    whole_shards = _splits_by_shard(shards, replica)
-    if whole_shards:
-        shards = shards[replica.rank :: replica.world_size]
-    shards = [shards[index] for index in np.random.default_rng([seed, epoch]).permutation(len(shards))]
-    records = _read(folder, shards, manifest.compression)
-    if not whole_shards:
-        records = records.shard(replica.world_size, replica.rank)
-    mean_bytes = sum(shard.num_bytes for shard in shards) / sum(shard.num_records for shard in shards)
-    buffer = max(1, int(shuffle_mb * 1e6 / mean_bytes))
-    # The generator mixes seed, epoch and rank well; their sum would make epoch 1 of rank 0 that of epoch 0 of rank 1.
-    shuffle_seed = int(np.random.default_rng([seed, epoch, replica.rank]).integers(2**62))
-    batch_size = global_batch_size // replica.world_size
+    if not 0 <= first_step <= steps:
+        raise ValueError(f"first_step={first_step}: an epoch has {steps} steps of {global_batch_size} records.")
+    shards = manifest.split_shards("train")
+    record_bytes = _record_bytes(manifest)
+    order = plan_order(
+        [shard.num_records for shard in shards],
+        global_batch_size,
+        buffer_records=int(shuffle_mb * 1e6 / record_bytes),
+        run=None if manifest.compression else max(1, round(_RUN_BYTES / record_bytes)),
+    )
+    rows = global_batch_size // replica.world_size
+    first_row = replica.rank * rows
+    lanes = range(first_row // order.lane_rows, -(-(first_row + rows) // order.lane_rows))
+    surplus = first_row % order.lane_rows
+
+    def select_rows(records: tf.Tensor) -> dict[str, tf.Tensor]:
+        return _parse(records[surplus : surplus + rows], bands, manifest, rows)
+
     return (
-        records.shuffle(buffer, seed=shuffle_seed)
-        .batch(batch_size, drop_remainder=True)
-        .take(steps)
-        .map(lambda batch: _parse(batch, bands, manifest, batch_size), num_parallel_calls=tf.data.AUTOTUNE)
-        .prefetch(tf.data.AUTOTUNE)
+        _read_lanes(folder, manifest, order, lanes, (seed, epoch, first_step))
+        .batch(len(lanes) * order.lane_rows, drop_remainder=True)
+        .map(select_rows, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        .apply(tf.data.experimental.assert_cardinality(steps - first_step))
+        .prefetch(_READY_BATCHES)
     )
 
 
@@ -87,42 +119,140 @@ def make_eval_dataset(
     batch_size: int,
     replica: Replica,
 ) -> tf.data.Dataset:
-    """Returns this rank's records of a split, each once and in stable order; padding of the last batch is masked."""
-    records = _read(folder, manifest.split_shards(split), manifest.compression).shard(replica.world_size, replica.rank)
+    """Returns this rank's stretch of a split, each record once and in stable order; padding at its end is masked.
+
+    Raises:
+        FileNotFoundError: A shard is missing.
+        ValueError: There is no such split, or a shard does not hold as many whole records as the manifest says.
+    """
+    shards = manifest.split_shards(split)
+    total = manifest.num_records(split)
+    first, end = (rank * total // replica.world_size for rank in (replica.rank, replica.rank + 1))
+    sizes = np.array([shard.num_records for shard in shards])
+    pieces = cut(Pieces(np.arange(len(shards)), np.zeros_like(sizes), sizes), first, end - first)
+    read_piece = _make_piece_reader(folder, manifest, shards, pieces)
     return (
-        records.batch(batch_size)
-        .map(lambda batch: _parse(batch, bands, manifest, batch_size), num_parallel_calls=tf.data.AUTOTUNE)
-        .prefetch(tf.data.AUTOTUNE)
+        tf.data.Dataset.range(len(pieces.counts))
+        .interleave(
+            read_piece, cycle_length=_CONCURRENT_SHARDS, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+        )
+        .batch(batch_size)
+        .map(
+            lambda records: _parse(records, bands, manifest, batch_size),
+            num_parallel_calls=tf.data.AUTOTUNE,
+            deterministic=True,
+        )
+        .apply(tf.data.experimental.assert_cardinality(-(-(end - first) // batch_size)))
+        .prefetch(_READY_BATCHES)
     )
 
 
-def _splits_by_shard(shards: Sequence[Shard], replica: Replica) -> bool:
-    """Whether each rank reads files of its own; otherwise all read every file and take each their records."""
-    return len(shards) % replica.world_size == 0
+def _read_lanes(
+    folder: str | os.PathLike,
+    manifest: Manifest,
+    order: EpochOrder,
+    lanes: Sequence[int],
+    start: tuple[int, int, int],
+) -> tf.data.Dataset:
+    """Returns the shuffled records of the lanes, `lane_rows` of each in turn.
 
+    Args:
+        folder: Folder of the shards.
+        manifest: What the folder holds.
+        order: The order of an epoch.
+        lanes: Lanes to read.
+        start: Seed, epoch, and step of the epoch to begin with.
+    """
+    seed, epoch, first_step = start
+    stored = order.stored_order(seed, epoch)
+    lane_rows, pieces = [], []
+    block_rows: list[tuple[int, int, int, int]] = []
+    num_pieces = 0
+    for lane in lanes:
+        blocks, skip = order.lane_blocks(stored, lane, first_step)
+        lane_rows.append((len(block_rows), len(block_rows) + len(blocks), skip))
+        for block in blocks:
+            end = num_pieces + len(block.pieces.counts)
+            block_rows.append((num_pieces, end, order.lane_seed(seed, epoch, lane), block.number))
+            pieces.append(block.pieces)
+            num_pieces = end
+    read_piece = _make_piece_reader(folder, manifest, manifest.split_shards("train"), join(pieces))
+    block_table = tf.constant(block_rows, tf.int64)
 
-def _num_records(shards: Sequence[Shard], replica: Replica) -> int:
-    """Returns the number of records that a rank trains on."""
-    if _splits_by_shard(shards, replica):
-        return sum(shard.num_records for shard in shards[replica.rank :: replica.world_size])
-    total = sum(shard.num_records for shard in shards)
-    return (total - replica.rank + replica.world_size - 1) // replica.world_size
+    def read_block(index: tf.Tensor) -> tf.data.Dataset:
+        begin, end, lane_seed, block_seed = (block_table[index, column] for column in range(4))
+        return _shuffle(tf.data.Dataset.range(begin, end).flat_map(read_piece), order.buffer, lane_seed, block_seed)
 
+    def read_lane(row: tf.Tensor) -> tf.data.Dataset:
+        return tf.data.Dataset.range(row[0], row[1]).flat_map(read_block).skip(row[2])
 
-def _read(folder: str | os.PathLike, shards: Sequence[Shard], compression: str) -> tf.data.Dataset:
-    paths = [os.fspath(Path(folder) / shard.name) for shard in shards]
-    return tf.data.Dataset.from_tensor_slices(paths).interleave(
-        lambda path: tf.data.TFRecordDataset(path, compression),
-        cycle_length=min(_CONCURRENT_SHARDS, len(paths)),
+    return tf.data.Dataset.from_tensor_slices(tf.constant(lane_rows, tf.int64)).interleave(
+        read_lane,
+        cycle_length=len(lanes),
+        block_length=order.lane_rows,
         num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=True,
     )
 
 
+def _make_piece_reader(
+    folder: str | os.PathLike, manifest: Manifest, shards: Sequence[Shard], pieces: Pieces
+) -> Callable[[tf.Tensor], tf.data.Dataset]:
+    """Returns a function: index of a piece -> its records as stored; looks at no shards but those of the pieces."""
+    paths = tf.constant([os.fspath(Path(folder) / shard.name) for shard in shards])
+    offsets, skips = np.zeros_like(pieces.firsts), pieces.firsts
+    if not manifest.compression:
+        used = np.unique(pieces.shards)
+        starts = dict(zip(used, index_shards(folder, [shards[number] for number in used])))
+        offsets = np.array([starts[shard][first] for shard, first in zip(pieces.shards, pieces.firsts)], np.int64)
+        skips = np.zeros_like(offsets)
+    # Where a shard ends, -1 reads on, so that a record too many is noticed.
+    sizes = np.array([shard.num_records for shard in shards])[pieces.shards]
+    limits = np.where(pieces.firsts + pieces.counts == sizes, -1, pieces.counts)
+    table = tf.constant(np.stack([pieces.shards, offsets, skips, limits, pieces.counts], axis=1), tf.int64)
+
+    def read_piece(index: tf.Tensor) -> tf.data.Dataset:
+        # Not tf.unstack: TensorFlow 2.15 crashes where `skip` or `take` gets an output other than the first of its op.
+        shard, offset, skip, limit, count = (table[index, column] for column in range(5))
+        # What TFRecordDataset wraps: only this form starts within a file.
+        variant = tf.raw_ops.TFRecordDatasetV2(
+            filenames=paths[shard : shard + 1],
+            compression_type=manifest.compression,
+            buffer_size=_READ_BYTES,
+            byte_offsets=[offset],
+        )
+        records = tf.data.experimental.from_variant(variant, _RECORD_SPEC).skip(skip).take(limit)
+        return records.apply(tf.data.experimental.assert_cardinality(count))
+
+    return read_piece
+
+
+def _shuffle(records: tf.data.Dataset, buffer: int, seed: tf.Tensor, seed2: tf.Tensor) -> tf.data.Dataset:
+    """Returns the records in an order of these seeds alone; that of `Dataset.shuffle` depends on the global seed."""
+    variant = tf.raw_ops.ShuffleDataset(
+        input_dataset=tf.data.experimental.to_variant(records),
+        buffer_size=buffer,
+        seed=seed,
+        seed2=seed2,
+        output_types=[tf.string],
+        output_shapes=[[]],
+        reshuffle_each_iteration=False,
+    )
+    return tf.data.experimental.from_variant(variant, _RECORD_SPEC)
+
+
+def _record_bytes(manifest: Manifest) -> float:
+    """Returns the mean size in memory of a training record: as stored, or at least its pixels where compressed."""
+    shards = manifest.split_shards("train")
+    stored = sum(shard.num_bytes for shard in shards) / manifest.num_records("train")
+    return max(stored, sum(band.size_px**2 * np.dtype(band.dtype).itemsize for band in manifest.bands))
+
+
 def _parse(serialized: tf.Tensor, bands: Sequence[Band], manifest: Manifest, batch_size: int) -> dict[str, tf.Tensor]:
     """Returns the parsed batch, filled up to `batch_size` by repeating its first record with mask 0."""
     count = tf.shape(serialized)[0]
-    filled = tf.concat([serialized, tf.repeat(serialized[:1], batch_size - count)], axis=0)
-    filled = tf.ensure_shape(filled, [batch_size])
+    if serialized.shape[0] != batch_size:
+        serialized = tf.concat([serialized, tf.repeat(serialized[:1], batch_size - count)], axis=0)
+    filled = tf.ensure_shape(serialized, [batch_size])
     batch = FORMATS[manifest.record_format].parse(filled, bands, len(manifest.class_names))
     return {**batch, "mask": tf.cast(tf.range(batch_size) < count, tf.float32)}
