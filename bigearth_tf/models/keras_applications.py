@@ -105,12 +105,12 @@ def encode(config: Config, inputs: dict[str, Any], bands: Sequence[Band]) -> Any
         # Its first layer divides by 255 and cannot be left out.
         x = keras.layers.Rescaling(255.0, dtype="float32", name="undo_rescaling")(x)
     network = _network(config, x.shape[-1])
-    *_, before_last, last = network.layers
+    last = network.layers[-1]
     if not isinstance(last, keras.layers.LayerNormalization):
         x = keras.Model(network.input, network.output, name="backbone")(x)
         return keras.layers.GlobalAveragePooling2D(name="features")(x)
     # ConvNeXt's paper normalises what is pooled, its encoder here each pixel.
-    x = keras.Model(network.input, before_last.output, name="backbone")(x)
+    x = keras.Model(network.input, last.input, name="backbone")(x)
     x = keras.layers.GlobalAveragePooling2D(name="pooling")(x)
     return keras.layers.LayerNormalization(epsilon=last.epsilon, name="features")(x)
 
