@@ -3,14 +3,17 @@ SHELL := bash
 PYTHON_IN_VENV := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint clean
+.PHONY: help setup keras3 demo test lint clean
 .NOTPARALLEL:
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s  %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "make %-6s  %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: ## make the environment .venv: GDAL, TensorFlow, Horovod
 	@bash .ci/set_up run
+
+keras3: setup ## make the environment .venv-keras3, in which the tests try the models under Keras 3 with JAX
+	@bash .ci/set_up_keras3
 
 demo: setup ## the main job, end to end, on a few real and some hundred synthetic patches
 	$(PYTHON_IN_VENV) -m experiments.demo
@@ -25,5 +28,5 @@ test: lint ## ruff, mypy and the tests
 	$(PYTHON_IN_VENV) -m pytest -n 2
 
 clean: ## remove the environment and the caches; what runs have written stays
-	rm -rf .venv build *.egg-info .*_cache
+	rm -rf .venv .venv-keras3 build *.egg-info .*_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
