@@ -1,0 +1,208 @@
+"""How fast do batches come beside bare reading of records, and beside a plain pipeline over int64 records?
+
+    python -m benchmarks.input_pipeline --num_records=3000 --repeats=5
+
+Writes the same synthetic Sentinel-2 patches as our records and as published int64 ones, then measures in turn a whole
+pass of each, from the first request to the last batch, everything in the page cache:
+
+- read records: records are read from several files at once and handed over in batches, nothing else; the ceiling.
+- our pipeline: `make_train_dataset` of one rank: shuffled, parsed, raw integers.
+- our pipeline, int64 records: the same over the published records.
+- plain pipeline, int64 records: every record parsed by itself, its bands cast and standardised on the host, then
+  batched; not shuffled, which costs less, and on all cores.
+
+Each file has several names, as if there were ten times as many: a pass is then long enough for what a beginning costs
+not to count more than it does in training. Medians of the repeats; other work on the machine makes them meaningless.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from absl import flags
+
+from bigearth_tf.runtime import progress_bar, run_command
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from bigearth_tf.manifest import Manifest
+
+_NUM_RECORDS = flags.DEFINE_integer("num_records", 3000, "Records to write.", lower_bound=16)
+_REPEATS = flags.DEFINE_integer("repeats", 5, "How often each side is measured.", lower_bound=1)
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 128, "Records of a batch.", lower_bound=1)
+_WORK_DIR = flags.DEFINE_string("work_dir", None, "Folder to keep the records in; default: a temporary one.")
+_SHUFFLE_MB = flags.DEFINE_float("shuffle_mb", 500.0, "Memory for shuffling.", lower_bound=1.0)
+_FILES = 8
+_NAMES = 10  # Of each file.
+_INT64_NAMES = 2  # Int64 records are so slow that they are read under two of them.
+
+
+def main() -> None:
+    """Measures, as the flags say."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(_WORK_DIR.value or temporary) / f"records-{_NUM_RECORDS.value}"
+        _measure(_write("bigearth_tf", folder), _write("published_s2", folder))
+
+
+def _measure(ours: tuple[Path, Manifest], published: tuple[Path, Manifest]) -> None:
+    sides: dict[str, tuple[Callable[..., tf.data.Dataset], Path, Manifest]] = {
+        "read records": (_read_records, *ours),
+        "our pipeline": (_read_batches, *ours),
+        "our pipeline, int64": (_read_batches, *published),
+        "plain pipeline, int64": (_read_plainly, *published),
+    }
+    datasets = {name: make(folder, manifest) for name, (make, folder, manifest) in sides.items()}
+    rates: dict[str, list[float]] = {name: [] for name in sides}
+    with progress_bar((_REPEATS.value + 1) * len(sides), "benchmark", "pass") as progress:
+        for repeat in range(_REPEATS.value + 1):
+            for name, dataset in datasets.items():
+                rate = _rate(dataset)
+                if repeat:  # The first pass fills the page cache.
+                    rates[name].append(rate)
+                progress.update()
+    medians = {name: statistics.median(values) for name, values in rates.items()}
+    print(
+        f"{ours[1].num_records('train')} records a pass, {published[1].num_records('train')} of int64, "
+        f"batches of {_BATCH_SIZE.value}, {os.cpu_count()} cores, median of {_REPEATS.value}"
+    )
+    print(f"{'records/s':24} {'median':>8}   all")
+    for name, median in medians.items():
+        print(f"{name:24} {median:8.0f}   {' '.join(f'{rate:.0f}' for rate in rates[name])}")
+    our = medians["our pipeline"]
+    print(f"our pipeline / read records            {our / medians['read records']:5.2f}   (goal: at least 0.60)")
+    print(
+        f"our pipeline / plain pipeline, int64   {our / medians['plain pipeline, int64']:5.1f}   (goal: at least 2.5)"
+    )
+
+
+def _rate(dataset: tf.data.Dataset) -> float:
+    """Returns the records/s of a pass over batches."""
+    batches = 0
+    start = time.perf_counter()
+    for _ in dataset:
+        batches += 1
+    return batches * _BATCH_SIZE.value / (time.perf_counter() - start)
+
+
+def _read_records(folder: Path, manifest: Manifest) -> tf.data.Dataset:
+    import tensorflow as tf
+
+    paths = [os.fspath(folder / shard.name) for shard in manifest.shards]
+    records = tf.data.Dataset.from_tensor_slices(paths).interleave(
+        tf.data.TFRecordDataset, num_parallel_calls=tf.data.AUTOTUNE, deterministic=False
+    )
+    return records.batch(_BATCH_SIZE.value, drop_remainder=True)
+
+
+def _read_batches(folder: Path, manifest: Manifest) -> tf.data.Dataset:
+    from bigearth_tf.distributed import Replica
+    from bigearth_tf.input_pipeline import make_train_dataset
+
+    return make_train_dataset(
+        folder,
+        manifest,
+        manifest.select_bands("S2"),
+        global_batch_size=_BATCH_SIZE.value,
+        replica=Replica(),
+        seed=0,
+        epoch=0,
+        shuffle_mb=_SHUFFLE_MB.value,
+    )
+
+
+def _read_plainly(folder: Path, manifest: Manifest) -> tf.data.Dataset:
+    import tensorflow as tf
+
+    bands = manifest.select_bands("S2")
+    features = {band.name: tf.io.FixedLenFeature([band.size_px**2], tf.int64) for band in bands}
+    features["BigEarthNet-19_labels_multi_hot"] = tf.io.FixedLenFeature([len(manifest.class_names)], tf.int64)
+
+    def parse(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
+        example = tf.io.parse_single_example(serialized, features)
+        batch = {"labels": tf.cast(example["BigEarthNet-19_labels_multi_hot"], tf.float32)}
+        for band in bands:
+            pixels = tf.reshape(tf.cast(example[band.name], tf.float32), [band.size_px, band.size_px])
+            batch[band.name] = (pixels - band.mean) / band.std
+        return batch
+
+    paths = [os.fspath(folder / shard.name) for shard in manifest.shards]
+    return (
+        tf.data.TFRecordDataset(paths)
+        .map(parse, num_parallel_calls=tf.data.AUTOTUNE)
+        .batch(_BATCH_SIZE.value, drop_remainder=True)
+        .prefetch(tf.data.AUTOTUNE)
+    )
+
+
+def _write(record_format: str, parent: Path) -> tuple[Path, Manifest]:
+    """Returns a folder of records, written unless it is there, and what it holds."""
+    from bigearth_tf.bands import S2_ALL, get_bands
+    from bigearth_tf.labels import CLASSES_19
+    from bigearth_tf.manifest import MANIFEST_NAME, SCHEMA_VERSION, Manifest, Shard, read_manifest, write_manifest
+
+    folder = parent / record_format
+    if (folder / MANIFEST_NAME).exists():
+        return folder, read_manifest(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    shards = []
+    for file in range(_FILES):
+        numbers = range(file * _NUM_RECORDS.value // _FILES, (file + 1) * _NUM_RECORDS.value // _FILES)
+        path = folder / f"file-{file}.tfrecord"
+        _write_file(path, record_format, numbers)
+        for index in range(_NAMES if record_format == "bigearth_tf" else _INT64_NAMES):
+            name = f"name-{index}-of-{path.name}"
+            (folder / name).unlink(missing_ok=True)
+            os.link(path, folder / name)
+            shards.append(Shard(name, "train", len(numbers), path.stat().st_size, "", (0,) * len(CLASSES_19)))
+    manifest = Manifest(
+        schema_version=SCHEMA_VERSION,
+        dataset="benchmark",
+        source="benchmarks/input_pipeline.py",
+        licence="none",
+        label_kind="multi",
+        class_names=CLASSES_19,
+        bands=get_bands(S2_ALL),
+        attributes=(),
+        compression="",
+        record_format=record_format,
+        shards=tuple(shards),
+        exclusions={},
+        problems=(),
+        options={},
+        versions={},
+    )
+    write_manifest(manifest, folder)
+    return folder, manifest
+
+
+def _write_file(path: Path, record_format: str, numbers: range) -> None:
+    import numpy as np
+    import tensorflow as tf
+
+    from bigearth_tf.bands import S2_ALL, get_bands
+    from bigearth_tf.example_schema import encode_example
+    from bigearth_tf.published_schema import encode_published_example
+
+    encode = {"bigearth_tf": encode_example, "published_s2": encode_published_example}[record_format]
+    bands = get_bands(S2_ALL)
+    with tf.io.TFRecordWriter(os.fspath(path)) as writer:
+        for number in numbers:
+            generator = np.random.default_rng(number)
+            pixels = {
+                band.name: generator.normal(band.mean, band.std, (band.size_px, band.size_px))
+                .clip(0, 65535)
+                .astype(band.dtype)
+                for band in bands
+            }
+            writer.write(encode(f"patch_{number:06d}", [number % 19], pixels, bands))
+
+
+if __name__ == "__main__":
+    run_command(main)
