@@ -85,14 +85,7 @@ def make_train_dataset(
     steps = steps_per_epoch(manifest, global_batch_size, replica)
     if not 0 <= first_step <= steps:
         raise ValueError(f"first_step={first_step}: an epoch has {steps} steps of {global_batch_size} records.")
-    shards = manifest.split_shards("train")
-    record_bytes = _record_bytes(manifest)
-    order = plan_order(
-        [shard.num_records for shard in shards],
-        global_batch_size,
-        buffer_records=int(shuffle_mb * 1e6 / record_bytes),
-        run=None if manifest.compression else max(1, round(_RUN_BYTES / record_bytes)),
-    )
+    order = _plan_order(manifest, global_batch_size, shuffle_mb)
     rows = global_batch_size // replica.world_size
     first_row = replica.rank * rows
     lanes = range(first_row // order.lane_rows, -(-(first_row + rows) // order.lane_rows))
@@ -147,6 +140,19 @@ def make_eval_dataset(
     )
 
 
+def _plan_order(manifest: Manifest, global_batch_size: int, shuffle_mb: float) -> EpochOrder:
+    shards = manifest.split_shards("train")
+    stored_bytes = sum(shard.num_bytes for shard in shards) / manifest.num_records("train")
+    # A compressed record takes at least its pixels once it is read.
+    record_bytes = max(stored_bytes, sum(band.size_px**2 * np.dtype(band.dtype).itemsize for band in manifest.bands))
+    return plan_order(
+        [shard.num_records for shard in shards],
+        global_batch_size,
+        buffer_records=int(shuffle_mb * 1e6 / record_bytes),
+        run=None if manifest.compression else max(1, round(_RUN_BYTES / record_bytes)),
+    )
+
+
 def _read_lanes(
     folder: str | os.PathLike,
     manifest: Manifest,
@@ -163,20 +169,8 @@ def _read_lanes(
         lanes: Lanes to read.
         start: Seed, epoch, and step of the epoch to begin with.
     """
-    seed, epoch, first_step = start
-    stored = order.stored_order(seed, epoch)
-    lane_rows, pieces = [], []
-    block_rows: list[tuple[int, int, int, int]] = []
-    num_pieces = 0
-    for lane in lanes:
-        blocks, skip = order.lane_blocks(stored, lane, first_step)
-        lane_rows.append((len(block_rows), len(block_rows) + len(blocks), skip))
-        for block in blocks:
-            end = num_pieces + len(block.pieces.counts)
-            block_rows.append((num_pieces, end, order.lane_seed(seed, epoch, lane), block.number))
-            pieces.append(block.pieces)
-            num_pieces = end
-    read_piece = _make_piece_reader(folder, manifest, manifest.split_shards("train"), join(pieces))
+    lane_rows, block_rows, pieces = _tabulate(order, lanes, *start)
+    read_piece = _make_piece_reader(folder, manifest, manifest.split_shards("train"), pieces)
     block_table = tf.constant(block_rows, tf.int64)
 
     def read_block(index: tf.Tensor) -> tf.data.Dataset:
@@ -193,6 +187,29 @@ def _read_lanes(
         num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=True,
     )
+
+
+def _tabulate(
+    order: EpochOrder, lanes: Sequence[int], seed: int, epoch: int, first_step: int
+) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]], Pieces]:
+    """Returns a row a lane (its rows of blocks from ... to, records to skip), a row a block, and all their pieces.
+
+    The row of a block is: its pieces from ... to, and the two seeds of its order.
+    """
+    stored = order.stored_order(seed, epoch)
+    lane_rows: list[tuple[int, ...]] = []
+    block_rows: list[tuple[int, ...]] = []
+    pieces = []
+    end = 0
+    for lane in lanes:
+        blocks, skip = order.lane_blocks(stored, lane, first_step)
+        lane_rows.append((len(block_rows), len(block_rows) + len(blocks), skip))
+        lane_seed = order.lane_seed(seed, epoch, lane)
+        for block in blocks:
+            begin, end = end, end + len(block.pieces.counts)
+            block_rows.append((begin, end, lane_seed, block.number))
+            pieces.append(block.pieces)
+    return lane_rows, block_rows, join(pieces)
 
 
 def _make_piece_reader(
@@ -239,13 +256,6 @@ def _shuffle(records: tf.data.Dataset, buffer: int, seed: tf.Tensor, seed2: tf.T
         reshuffle_each_iteration=False,
     )
     return tf.data.experimental.from_variant(variant, _RECORD_SPEC)
-
-
-def _record_bytes(manifest: Manifest) -> float:
-    """Returns the mean size in memory of a training record: as stored, or at least its pixels where compressed."""
-    shards = manifest.split_shards("train")
-    stored = sum(shard.num_bytes for shard in shards) / manifest.num_records("train")
-    return max(stored, sum(band.size_px**2 * np.dtype(band.dtype).itemsize for band in manifest.bands))
 
 
 def _parse(serialized: tf.Tensor, bands: Sequence[Band], manifest: Manifest, batch_size: int) -> dict[str, tf.Tensor]:
