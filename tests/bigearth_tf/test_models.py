@@ -32,9 +32,7 @@ def read_goldens():
     """Returns (model, form) -> (trainable, total parameters)."""
     path = Path(__file__).parents[1] / "goldens" / "parameters.csv"
     with path.open(newline="", encoding="utf-8") as file:
-        return {
-            (row["model"], row["form"]): (int(row["trainable"]), int(row["total"])) for row in csv.DictReader(file)
-        }
+        return {(row["model"], row["form"]): (int(row["trainable"]), int(row["total"])) for row in csv.DictReader(file)}
 
 
 GOLDENS = read_goldens()
@@ -100,17 +98,27 @@ def test_member(name, tmp_path):
     assert (count(model.trainable_weights), count(model.weights)) == GOLDENS[name, "default"]
     randomise(model)
     batch = make_batch()
-    with tf.GradientTape() as tape:
-        loss = tf.reduce_mean(tf.square(model(batch, training=True) - 1.0))
-    for weight, gradient in zip(model.trainable_weights, tape.gradient(loss, model.trainable_weights)):
-        assert gradient is not None, weight.name
-        assert np.isfinite(gradient).all(), weight.name
-        assert np.any(gradient != 0), weight.name
+    check_every_weight_gets_a_gradient(model, batch)
     logits = model(batch, training=False)
     assert logits.shape == (2, 19)
     assert logits.dtype == "float32"
     assert np.isfinite(logits).all()
     check_it_comes_back_from_disk(model, batch, logits, tmp_path / "model")
+
+
+def check_every_weight_gets_a_gradient(model, batch):
+    moved = set()
+    for _ in range(3):  # Stochastic depth may leave out a block for all records of a small batch, but hardly for ever.
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(tf.square(model(batch, training=True) - 1.0))
+        for weight, gradient in zip(model.trainable_weights, tape.gradient(loss, model.trainable_weights)):
+            assert gradient is not None, weight.name
+            assert np.isfinite(gradient).all(), weight.name
+            moved |= {weight.name} if np.any(gradient != 0) else set()
+        still = [weight.name for weight in model.trainable_weights if weight.name not in moved]
+        if not still:
+            return
+    raise AssertionError(f"no gradient for {still}")
 
 
 def check_it_comes_back_from_disk(model, batch, logits, path):
