@@ -1,7 +1,8 @@
-"""Where does a run continue, and which weights were best? Two checkpoints: `latest` and `best`.
+"""Where does a run go on, and which weights were best? Two checkpoints: `latest` and `best`.
 
 TensorFlow writes a checkpoint's files under other names and renames them, and names it in the file `checkpoint` last:
-a process killed at any moment leaves the one before it whole.
+a process killed at any moment leaves the one before it whole. Should the newest still be damaged, by a power loss
+say, the one before it is taken: training goes on from there to the same end.
 """
 
 from __future__ import annotations
@@ -11,47 +12,79 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
+from absl import logging
 
 
-class RunCheckpoints:
-    """The checkpoints of one work folder: model, optimiser, and counters of the run.
+class Progress(tf.Module):
+    """How far a run has come, as variables that travel in its checkpoints.
 
-    `epochs_done`, `best_epoch` (counted from 1), `best_score`, and `train_seconds`, spent in training steps.
+    `epochs_done` and, in the epoch that is under way, `steps_done` and their `loss_sum`; `step`, counted over all
+    epochs; `best_epoch` (counted from 1), `best_score`; `train_seconds`, spent in training steps, and of them
+    `input_seconds` waiting for input.
     """
 
-    def __init__(self, workdir: str | os.PathLike, model: Any, optimizer: Any) -> None:
-        """Takes what is saved; nothing is read or written yet."""
+    def __init__(self) -> None:
+        """Stands at the start."""
+        super().__init__()
         self.epochs_done = tf.Variable(0, dtype=tf.int64)
+        self.steps_done = tf.Variable(0, dtype=tf.int64)
+        self.step = tf.Variable(0, dtype=tf.int64)
+        self.loss_sum = tf.Variable(0.0, dtype=tf.float64)
         self.best_epoch = tf.Variable(0, dtype=tf.int64)
         self.best_score = tf.Variable(-1.0, dtype=tf.float64)
         self.train_seconds = tf.Variable(0.0, dtype=tf.float64)
-        self.counters = [self.epochs_done, self.best_epoch, self.best_score, self.train_seconds]
-        self._everything = tf.train.Checkpoint(model=model, optimizer=optimizer, counters=self.counters)
-        weights = tf.train.Checkpoint(model=model)
-        self._latest = tf.train.CheckpointManager(self._everything, _folder(workdir, "latest"), max_to_keep=2)
+        self.input_seconds = tf.Variable(0.0, dtype=tf.float64)
+
+
+class RunCheckpoints:
+    """The checkpoints of one work folder."""
+
+    def __init__(self, workdir: str | os.PathLike, progress: Progress, settings: str, **state: Any) -> None:
+        """Takes what is saved; nothing is read or written yet.
+
+        Args:
+            workdir: Folder of the run.
+            progress: Where the run stands.
+            settings: What decides the run, as text; a checkpoint of other settings is not restored.
+            **state: Trackables: `model`, whose weights alone are kept as the best, `optimizer`, and others.
+        """
+        self._settings = settings
+        self._held = tf.Variable(settings, dtype=tf.string)
+        everything = tf.train.Checkpoint(progress=progress, settings=self._held, **state)
+        self._latest = tf.train.CheckpointManager(everything, _folder(workdir, "latest"), max_to_keep=2)
+        weights = tf.train.Checkpoint(model=state["model"])
         self._best = tf.train.CheckpointManager(weights, _folder(workdir, "best"), max_to_keep=1)
+        self._progress = progress
 
     def resume(self) -> bool:
-        """Restores the latest checkpoint, whole; returns False where there is none yet."""
-        if not self._latest.latest_checkpoint:
-            return False
-        self._everything.restore(self._latest.latest_checkpoint).assert_consumed()
-        return True
+        """Restores the newest whole checkpoint; returns False where there is none yet.
 
-    def save_epoch(self, epoch: int, score: float, seconds: float) -> bool:
-        """Saves the state after an epoch of training that took `seconds`; returns whether its score is the best so far.
-
-        The best weights are written first: where the process is killed in between, the epoch is done again.
+        Raises:
+            ValueError: No checkpoint that is there can be read, or it is of other settings.
         """
-        is_best = score > float(self.best_score)
-        if is_best:
-            self.best_epoch.assign(epoch)
-            self.best_score.assign(score)
-            self._best.save(checkpoint_number=epoch)
-        self.epochs_done.assign(epoch)
-        self.train_seconds.assign_add(seconds)
-        self._latest.save(checkpoint_number=epoch)
-        return is_best
+        paths = list(reversed(self._latest.checkpoints))
+        for path in paths:
+            try:
+                self._latest.checkpoint.restore(path).assert_consumed()
+            except (tf.errors.OpError, ValueError, IndexError) as error:
+                logging.warning("%s cannot be read and is passed over: %s", path, str(error).splitlines()[0])
+                continue
+            if self._held.numpy().decode() != self._settings:
+                raise ValueError(f"{path}: the checkpoint is of a run of other settings. Name another --workdir.")
+            return True
+        if paths:
+            raise ValueError(
+                f"{', '.join(paths)}: none of the checkpoints can be read. Remove the work folder to start anew."
+            )
+        return False
+
+    def save_latest(self) -> None:
+        """Saves everything; the two newest are kept."""
+        self._latest.save(checkpoint_number=int(self._progress.step))
+
+    def save_best(self) -> None:
+        """Saves the weights of the model as the best ones, in place of those before."""
+        self._best.save(checkpoint_number=int(self._progress.step))
 
 
 def save_best(workdir: str | os.PathLike, model: Any) -> None:

@@ -1,15 +1,22 @@
-"""Which part of the work is mine? One code path for 1 or N ranks. The only importer of horovod.
+"""Which part of the work is mine, and what do all ranks agree on? One code path for 1 or N ranks.
 
-Horovod is loaded only in a process that a Horovod launcher started; without it a run is rank 0 of 1.
+The only importer of horovod, which is loaded only in a process that a Horovod launcher started; without it a run is
+rank 0 of 1.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import hashlib
 import os
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
+
+from bigearth_tf.config import CommunicationConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,14 +33,18 @@ class Replica:
         return self.rank == 0
 
 
-def start() -> Replica:
+def start(fusion_mb: float = CommunicationConfig.fusion_mb) -> Replica:
     """Returns this process's replica, joining its peers where a Horovod launcher set HOROVOD_SIZE.
+
+    Args:
+        fusion_mb: Tensors are sent together up to this many 10^6 bytes; the launcher's HOROVOD_FUSION_THRESHOLD wins.
 
     Raises:
         RuntimeError: A launcher started several ranks but Horovod is not installed.
     """
     if int(os.environ.get("HOROVOD_SIZE", "1")) == 1:
         return Replica()
+    os.environ.setdefault("HOROVOD_FUSION_THRESHOLD", str(int(fusion_mb * 1e6)))
     hvd = _horovod()
     hvd.init()
     gpus = tf.config.list_physical_devices("GPU")
@@ -50,17 +61,103 @@ def _horovod() -> Any:
     return hvd
 
 
-def averaging_tape(tape: tf.GradientTape, replica: Replica) -> Any:
-    """Returns a tape whose gradients are means over all ranks: the one place where gradients are reduced."""
-    return tape if replica.world_size == 1 else _horovod().DistributedGradientTape(tape)
+def reduce_gradients(gradients: Sequence[tf.Tensor], replica: Replica, config: CommunicationConfig) -> list[tf.Tensor]:
+    """Returns the gradients of the global batch: the one place where gradients are reduced.
+
+    They travel as one group, so that their sums are formed in the same order in every run.
+
+    Raises:
+        ValueError: Adasum was asked for with a number of ranks that is no power of two.
+    """
+    if replica.world_size == 1:
+        return list(gradients)
+    hvd = _horovod()
+    compression = hvd.Compression.fp16 if config.compression == "fp16" else hvd.Compression.none
+    if config.reduction == "average":
+        return hvd.grouped_allreduce(list(gradients), op=hvd.Average, compression=compression)
+    if replica.world_size & (replica.world_size - 1):
+        raise ValueError(f"communication.reduction='adasum' needs 2, 4, 8, ... ranks, not {replica.world_size}.")
+    return [hvd.allreduce(gradient, op=hvd.Adasum, compression=compression) for gradient in gradients]
 
 
-def broadcast(variables: list[tf.Variable], replica: Replica) -> None:
+def mean_of_ranks(tensor: tf.Tensor, replica: Replica) -> tf.Tensor:
+    """Returns the mean of a tensor over all ranks, on every rank."""
+    return tensor if replica.world_size == 1 else _horovod().allreduce(tensor, op=_horovod().Average)
+
+
+def broadcast(variables: Sequence[tf.Variable], replica: Replica) -> None:
     """Sets the variables of every rank to those of rank 0."""
     if replica.world_size > 1:
-        _horovod().broadcast_variables(variables, root_rank=0)
+        _horovod().broadcast_variables(list(variables), root_rank=0)
 
 
 def gather(value: Any, replica: Replica) -> list[Any]:
     """Returns the Python objects of all ranks, in the order of ranks, on every rank."""
     return [value] if replica.world_size == 1 else _horovod().allgather_object(value)
+
+
+def check_equal(facts: dict[str, Any], replica: Replica) -> None:
+    """Checks that all ranks hold the same facts.
+
+    Raises:
+        ValueError: On every rank, naming the fact and the first rank that differs from rank 0.
+    """
+    first, *others = gather(facts, replica)
+    for rank, held in enumerate(others, start=1):
+        for name, value in first.items():
+            if held.get(name) != value:
+                raise ValueError(f"Ranks disagree on {name}: rank 0 has {value}, rank {rank} has {held.get(name)}.")
+
+
+def digest(variables: Sequence[tf.Variable]) -> str:
+    """Returns a hash of the values of variables, in order."""
+    hashed = hashlib.sha256()
+    for variable in variables:
+        hashed.update(np.ascontiguousarray(variable.numpy()).tobytes())
+    return hashed.hexdigest()[:16]
+
+
+@contextlib.contextmanager
+def peer_errors(replica: Replica) -> Iterator[None]:
+    """Turns Horovod's error for a peer that is gone into one that a user can read.
+
+    Raises:
+        ConnectionError: Another rank ended, or the connection to it broke.
+    """
+    if replica.world_size == 1:
+        yield
+        return
+    from horovod.common.exceptions import HorovodInternalError
+
+    try:
+        yield
+    except (HorovodInternalError, tf.errors.OpError) as error:
+        # Inside a compiled function Horovod's error arrives as TensorFlow's UnknownError.
+        if isinstance(error, tf.errors.OpError) and "Horovod" not in str(error):
+            raise
+        raise ConnectionError(
+            f"rank {replica.rank} lost another rank, which ended or cannot be reached; its own output, above or in its "
+            "log, says why. Run again with the same --workdir to go on from the latest checkpoint."
+        ) from error
+
+
+def synchronise_batch_norm(model: Any, replica: Replica) -> None:
+    """Makes every batch norm of a model work with the mean and variance of the global batch.
+
+    E[x] and E[x^2] are averaged over ranks; all ranks have equally many records. Gradients flow through the reduction.
+    """
+    if replica.world_size == 1:
+        return
+    hvd = _horovod()
+
+    def mean_and_variance(inputs: tf.Tensor, axes: Any, keep_dims: bool, **_: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        wide = tf.cast(inputs, tf.float32)
+        moments = [tf.reduce_mean(power, axes, keepdims=keep_dims) for power in (wide, wide**2)]
+        mean, square = tf.unstack(hvd.allreduce(tf.stack(moments), op=hvd.Average))
+        return tf.cast(mean, inputs.dtype), tf.cast(tf.maximum(square - mean**2, 0.0), inputs.dtype)
+
+    for layer in model._flatten_layers():
+        # Keras asks this method for the statistics of a training batch, wherever the fused kernel is not used.
+        if hasattr(layer, "_calculate_mean_and_var"):
+            layer.fused = False
+            layer._calculate_mean_and_var = mean_and_variance

@@ -24,7 +24,7 @@ from bigearth_tf.run_folder import load_finished_run
 _BATCH_SIZE = 256
 # What must agree for pixels to mean the same; mean and standard deviation are the model's own.
 _BAND_FIELDS = ("sensor", "resolution_m", "size_px", "dtype", "unit")
-_PROBABILITIES = {"multi": tf.sigmoid, "single": tf.nn.softmax}
+PROBABILITIES = {"multi": tf.sigmoid, "single": tf.nn.softmax}
 
 PredictStep = Callable[[dict[str, tf.Tensor]], tf.Tensor]
 
@@ -36,7 +36,7 @@ def make_predict_step(model: Any, label_kind: str = "multi") -> PredictStep:
         model: Bands -> logits [B, K].
         label_kind: "multi": a probability a class; "single": they add up to 1.
     """
-    to_probabilities = _PROBABILITIES[label_kind]
+    to_probabilities = PROBABILITIES[label_kind]
 
     @tf.function
     def predict_step(bands: dict[str, tf.Tensor]) -> tf.Tensor:

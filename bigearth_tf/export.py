@@ -17,13 +17,15 @@ import tensorflow as tf
 from absl import logging
 
 from bigearth_tf.bands import Band
-from bigearth_tf.metrics import THRESHOLD
+from bigearth_tf.evaluate import PROBABILITIES
+from bigearth_tf.metrics import HEADLINES, THRESHOLD
 from bigearth_tf.run_folder import FinishedRun, load_finished_run
 from bigearth_tf.whole_folder import written_beside
 
 CARD_NAME = "model_card.json"
 # What the result of a run holds of its scores, and of where its weights come from. An imported model has no scores.
 _SCORES = ("val", "test", "test_classes", "always_most_frequent_labels")
+_MEANING = {"multi": "one independent probability a class", "single": "of one class each, adding up to 1"}
 _ORIGIN = ("best_epoch", "train_seconds", "imported_from")
 
 
@@ -42,18 +44,27 @@ def export_run(workdir: str | os.PathLike, output_dir: str | os.PathLike) -> Pat
     run = load_finished_run(workdir)
     card = model_card(run)
     with written_beside(output_dir) as temporary:
-        save_model(run.model, run.bands, run.class_names, temporary)
+        save_model(run.model, run.bands, run.class_names, temporary, run.settings["dataset"]["label_kind"])
         (temporary / CARD_NAME).write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         (temporary / "README.md").write_text(_card_for_people(card), encoding="utf-8")
     return output_dir
 
 
-def save_model(model: Any, bands: Sequence[Band], class_names: Sequence[str], folder: str | os.PathLike) -> None:
-    """Writes the SavedModel of a model `bands -> logits [B, K]` into a new folder."""
+def save_model(
+    model: Any,
+    bands: Sequence[Band],
+    class_names: Sequence[str],
+    folder: str | os.PathLike,
+    label_kind: str = "multi",
+) -> None:
+    """Writes the SavedModel of a model `bands -> logits [B, K]` into a new folder.
+
+    The probabilities of "single"-label models add up to 1.
+    """
 
     def serve(**pixels: tf.Tensor) -> dict[str, tf.Tensor]:
         return {
-            "probabilities": tf.sigmoid(model(pixels, training=False)),
+            "probabilities": PROBABILITIES[label_kind](model(pixels, training=False)),
             "class_names": tf.constant(list(class_names)),
         }
 
@@ -77,11 +88,11 @@ def model_card(run: FinishedRun) -> dict[str, Any]:
         "num_parameters": run.result["num_parameters"],
         "inputs": {row["name"]: row for row in dataset.pop("bands")},
         "outputs": {
-            "probabilities": "float32 [N, K], one independent probability a class",
+            "probabilities": f"float32 [N, K], {_MEANING[dataset['label_kind']]}",
             "class_names": "string [K], in the order of the probabilities",
         },
         "class_names": dataset.pop("class_names"),
-        "threshold": THRESHOLD,
+        "threshold": THRESHOLD if dataset["label_kind"] == "multi" else None,
         "dataset": dataset,
         "scores": {key: run.result[key] for key in _SCORES if key in run.result},
         **{key: run.result[key] for key in _ORIGIN if key in run.result},
@@ -109,7 +120,7 @@ Input: one array a band, as stored; standardising and resampling happen inside.
 |---|---|---|---|---|
 {inputs}
 
-Output: `probabilities` [N, {len(card["class_names"])}] and `class_names`. A label is given from {card["threshold"]} on.
+Output: `probabilities` [N, {len(card["class_names"])}] and `class_names`. {_decision_for_people(card["threshold"])}
 
 {_classes_for_people(card)}
 ```python
@@ -120,12 +131,18 @@ answer = model({", ".join(f"{name}=..." for name in card["inputs"])})
 """
 
 
+def _decision_for_people(threshold: float | None) -> str:
+    return f"A label is given from {threshold} on." if threshold else "The likeliest class is the answer."
+
+
 def _scores_for_people(card: dict[str, Any]) -> str:
     test, constant = card["scores"]["test"], card["scores"]["always_most_frequent_labels"]["test"]
+    rows = "\n".join(
+        f"| {title} | {test[name]:.3f} | {constant[name]:.3f} |" for name, title in HEADLINES.items() if name in test
+    )
     return f"""| test split | this model | always the most frequent labels |
 |---|---|---|
-| micro F1 | {test["micro_f1"]:.3f} | {constant["micro_f1"]:.3f} |
-| macro F1 | {test["macro_f1"]:.3f} | {constant["macro_f1"]:.3f} |
+{rows}
 """
 
 

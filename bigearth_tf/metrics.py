@@ -9,13 +9,15 @@ present has no AUROC; both are None, and left out of the macro average.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Optional, Union
 
 import numpy as np
 from sklearn import metrics
 
 THRESHOLD = 0.5
+# What a person is told first: score -> its title. Not every kind of labels has each.
+HEADLINES = {"accuracy": "accuracy", "micro_f1": "micro F1", "macro_f1": "macro F1"}
 RATIOS = ("precision", "recall", "f1", "f2", "jaccard")
 # In single-label data, where each record gets one class, every micro ratio is the accuracy.
 AVERAGES = {"multi": ("micro", "macro", "weighted", "samples"), "single": ("macro", "weighted")}
@@ -34,6 +36,11 @@ def selection_scores(label_kind: str) -> tuple[str, ...]:
 
 
 SELECTION_SCORES = selection_scores("multi")
+
+
+def headline(scores: Mapping[str, float]) -> str:
+    """Returns the scores that a person is told first, as text."""
+    return ", ".join(f"{title} {scores[name]:.3f}" for name, title in HEADLINES.items() if name in scores)
 
 
 def decide(

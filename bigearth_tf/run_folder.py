@@ -33,7 +33,7 @@ def claim(workdir: Path, config: TrainConfig, manifest: Manifest, bands: tuple[B
     Raises:
         ValueError: The folder belongs to a run of another config or data set.
     """
-    settings = _settings(config, manifest, bands)
+    settings = settings_of(config, manifest, bands)
     path = workdir / CONFIG_NAME
     if not path.exists():
         workdir.mkdir(parents=True, exist_ok=True)
@@ -52,7 +52,8 @@ def claim(workdir: Path, config: TrainConfig, manifest: Manifest, bands: tuple[B
         )
 
 
-def _settings(config: TrainConfig, manifest: Manifest, bands: tuple[Band, ...]) -> dict[str, Any]:
+def settings_of(config: TrainConfig, manifest: Manifest, bands: tuple[Band, ...]) -> dict[str, Any]:
+    """Returns what decides a run: its config without the place of its data, and what the data are."""
     content = dataclasses.asdict(config)
     content["data"].pop("data_dir")  # Data may move: its content is compared instead.
     shards = [[shard.name, shard.sha256] for shard in manifest.shards]

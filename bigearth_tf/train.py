@@ -1,214 +1,300 @@
-"""How is a model trained? One loop for 1 or N ranks, resumed where it stopped, ending in a scored best model."""
+"""How is a model trained? One loop for 1 or N ranks, gone on with where it stopped, ending in a scored best model."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from bigearth_tf import distributed, losses
-from bigearth_tf.augmentation import random_symmetry
-from bigearth_tf.checkpoint import RunCheckpoints, restore_best
-from bigearth_tf.config import TrainConfig, parse_overrides, validate
+from bigearth_tf import distributed
+from bigearth_tf.bands import Band
+from bigearth_tf.checkpoint import Progress, RunCheckpoints, restore_best
+from bigearth_tf.config import TrainConfig, validate
 from bigearth_tf.distributed import Replica
-from bigearth_tf.evaluate import Predictions, make_predict_step, predict_dataset
+from bigearth_tf.evaluate import make_predict_step, predict_dataset
 from bigearth_tf.input_pipeline import make_eval_dataset, make_train_dataset, steps_per_epoch
-from bigearth_tf.labels import multi_hot
 from bigearth_tf.manifest import Manifest, read_manifest, write_text_atomically
-from bigearth_tf.metrics import SELECTION_SCORES, compute_class_scores, compute_scores, most_frequent_labels
-from bigearth_tf.models import create_model
-from bigearth_tf.optimizers import make_optimizer
-from bigearth_tf.run_folder import RESULT_NAME, claim
+from bigearth_tf.metrics import selection_scores
+from bigearth_tf.optimizers import learning_rate_of
+from bigearth_tf.predictions import Predictions
+from bigearth_tf.record_index import broken_records_named, check_record_counts
+from bigearth_tf.result import make_result, score
+from bigearth_tf.run_folder import RESULT_NAME, claim, settings_of
+from bigearth_tf.run_log import RunLog
 from bigearth_tf.runtime import progress_bar
-from bigearth_tf.schedules import make_schedule
+from bigearth_tf.stop_signal import Stopped, StopSignal
+from bigearth_tf.training import Training, make_train_step, make_training
+from bigearth_tf.watchdog import Watchdog
 
 _EVAL_BATCH_SIZE = 256
+# Not the first steps, which compile.
+_PROFILED_STEPS = range(5, 10)
 
 
-def train(config: TrainConfig, workdir: str | os.PathLike, replica: Replica) -> dict[str, Any]:
+def train(
+    config: TrainConfig, workdir: str | os.PathLike, replica: Replica, *, profile: bool = False
+) -> dict[str, Any]:
     """Trains, evaluates the best checkpoint on the test split, writes `result.json`, and returns what it holds.
+
+    Args:
+        config: The run.
+        workdir: Its folder, one for all ranks.
+        replica: This rank.
+        profile: Whether a TensorBoard profile of a few steps is written.
 
     Raises:
         FileNotFoundError: The data set has no manifest, or lacks a shard.
-        ValueError: The config does not fit the data, the ranks, or what the work folder already holds.
+        ValueError: The config does not fit the data, the ranks, or what the work folder already holds; the ranks
+            disagree; or the loss is no longer finite.
+        ConnectionError: Another rank is gone.
+        Stopped: A signal asked the run to stop; it has saved where it stands.
     """
-    validate(config)
-    if config.best_metric not in SELECTION_SCORES:
-        raise ValueError(f"best_metric={config.best_metric!r}: unknown; allowed: {', '.join(SELECTION_SCORES)}.")
     workdir = Path(workdir)
+    with distributed.peer_errors(replica):
+        run = _prepare(config, workdir, replica, profile)
+        if run is None:
+            logging.info("%s is complete; name another --workdir for another run.", workdir)
+        else:
+            with run.watchdog.watching(), run.stop_signal.listening():
+                run.epochs()
+                run.finish()
+    return json.loads((workdir / RESULT_NAME).read_text(encoding="utf-8"))
+
+
+def _prepare(config: TrainConfig, workdir: Path, replica: Replica, profile: bool) -> _Run | None:
+    """Returns the run, restored where it stopped; None where it is complete. Writes nothing before all is checked."""
+    validate(config)
     manifest = read_manifest(config.data.data_dir)
-    if manifest.label_kind != "multi":
-        raise ValueError(f"{config.data.data_dir}: single-label data; only multi-label data can be trained on yet.")
+    allowed = selection_scores(manifest.label_kind)
+    if config.best_metric not in allowed:
+        raise ValueError(f"best_metric={config.best_metric!r}: unknown; allowed: {', '.join(allowed)}.")
     bands = manifest.select_bands(config.data.bands)
     for split in ("train", "val", "test"):
         manifest.split_shards(split)
     steps = steps_per_epoch(manifest, config.global_batch_size, replica)
-    if distributed.gather((workdir / RESULT_NAME).exists(), replica)[0]:
+    per_rank = config.global_batch_size // replica.world_size
+    if per_rank % config.optimizer.accumulate:
+        raise ValueError(
+            f"optimizer.accumulate={config.optimizer.accumulate} does not divide a rank's {per_rank} records."
+        )
+    settings = json.dumps(settings_of(config, manifest, bands), sort_keys=True)
+    complete = (workdir / RESULT_NAME).exists()
+    check_record_counts(config.data.data_dir, manifest)
+    distributed.check_equal({"config and data": settings, "whether the run is complete": complete}, replica)
+    if complete:
         claim(workdir, config, manifest, bands)
-        logging.info("%s is complete; name another --workdir for another run.", workdir)
-        return json.loads((workdir / RESULT_NAME).read_text(encoding="utf-8"))
-
-    keras.utils.set_random_seed(config.seed)
-    overrides = parse_overrides(config.model_overrides)
-    model = create_model(config.model, bands=bands, num_classes=len(manifest.class_names), **overrides)
-    optimizer = make_optimizer(config.optimizer, make_schedule(config.schedule, steps * config.epochs))
-    optimizer.build(model.trainable_variables)
+        return None
+    training = make_training(config, manifest, bands, steps * config.epochs, replica)
     # Only now, when nothing of the config can be wrong any more, is the folder taken for it.
     if replica.is_chief:
         claim(workdir, config, manifest, bands)
-    checkpoints = RunCheckpoints(workdir, model, optimizer)
-    if replica.is_chief and checkpoints.resume():
-        logging.info("%s: going on after epoch %d of %d.", workdir, int(checkpoints.epochs_done), config.epochs)
-    distributed.broadcast([*model.variables, *optimizer.variables, *checkpoints.counters], replica)
+    return _Run(config, workdir, replica, manifest, bands, steps, training, settings, profile)
 
-    train_step = _make_train_step(model, optimizer, config, replica)
-    predict_step = make_predict_step(model)
 
-    def predict(split: str) -> Predictions:
-        batch_size = min(config.global_batch_size // replica.world_size, _EVAL_BATCH_SIZE)
-        dataset = make_eval_dataset(
-            config.data.data_dir, manifest, split, bands, batch_size=batch_size, replica=replica
+class _Run:
+    """A run under way on this rank."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        workdir: Path,
+        replica: Replica,
+        manifest: Manifest,
+        bands: tuple[Band, ...],
+        steps: int,
+        training: Training,
+        settings: str,
+        profile: bool,
+    ) -> None:
+        """Goes on where the work folder's latest checkpoint stands, the same on all ranks."""
+        self.config, self.workdir, self.replica = config, workdir, replica
+        self.manifest, self.bands, self.steps, self.training = manifest, bands, steps, training
+        self.progress = Progress()
+        state = {"model": training.model, "optimizer": training.optimizer}
+        if training.average:
+            state["average"] = training.average
+        self.checkpoints = RunCheckpoints(workdir, self.progress, settings, **state)
+        if replica.is_chief and self.checkpoints.resume():
+            logging.info("%s: going on after step %d.", workdir, int(self.progress.step))
+        everything = [*training.variables, *self.progress.variables]
+        distributed.broadcast(everything, replica)
+        distributed.check_equal({"the weights to start from": distributed.digest(everything)}, replica)
+        self.log = RunLog(workdir, replica, int(self.progress.step))
+        self.watchdog = Watchdog(workdir, replica, config.communication.stall_timeout_s)
+        self.stop_signal = StopSignal()
+        self.train_step = make_train_step(training, config, replica)
+        self.predict_step = make_predict_step(training.model, manifest.label_kind)
+        self.saved_at = time.monotonic()
+        self.profiled = _PROFILED_STEPS if profile and replica.is_chief else range(0)
+        self.profiling = False
+
+    def epochs(self) -> None:
+        """Trains and validates until the epochs are done or the best score is old."""
+        progress, patience = self.progress, self.config.early_stopping_epochs
+        for epoch in range(int(progress.epochs_done), self.config.epochs):
+            if patience and epoch - int(progress.best_epoch) >= patience and int(progress.best_epoch):
+                if self.replica.is_chief:
+                    logging.info("no better score for %d epochs; ending early.", patience)
+                return
+            if int(progress.steps_done) < self.steps:
+                self._train_epoch(epoch)
+                # Before validation, which may take long: should the run be killed in it, it goes on here.
+                self._save()
+            self._validate(epoch)
+
+    def _train_epoch(self, epoch: int) -> None:
+        progress, config = self.progress, self.config
+        first = int(progress.steps_done)
+        dataset = make_train_dataset(
+            config.data.data_dir,
+            self.manifest,
+            self.bands,
+            global_batch_size=config.global_batch_size,
+            replica=self.replica,
+            seed=config.seed,
+            epoch=epoch,
+            shuffle_mb=config.data.shuffle_mb,
+            first_step=first,
         )
-        return predict_dataset(predict_step, dataset, replica, manifest.num_records(split))
+        title = f"epoch {epoch + 1}/{config.epochs}"
+        images = config.global_batch_size
+        with (
+            progress_bar(
+                self.steps * images,
+                title,
+                "img",
+                initial=first * images,
+                disable=not self.replica.is_chief,
+                leave=False,
+            ) as bar,
+            broken_records_named(config.data.data_dir, self.manifest, "train"),
+        ):
+            for losses in self._executions(iter(dataset), title, self.steps - first):
+                bar.update(len(losses) * images)
+                bar.set_postfix(loss=f"{float(progress.loss_sum) / int(progress.steps_done):.4f}", refresh=False)
 
-    with _summary_writer(workdir, replica).as_default():
-        for epoch in range(int(checkpoints.epochs_done), config.epochs):
-            dataset = make_train_dataset(
-                config.data.data_dir,
-                manifest,
-                bands,
-                global_batch_size=config.global_batch_size,
-                replica=replica,
-                seed=config.seed,
-                epoch=epoch,
-                shuffle_mb=config.data.shuffle_mb,
-            )
-            started = time.monotonic()
-            loss = _train_epoch(train_step, dataset, f"epoch {epoch + 1}/{config.epochs}", steps, config, replica)
-            seconds = time.monotonic() - started
-            # Batch statistics differ by rank; all evaluate those that are saved.
-            distributed.broadcast(model.non_trainable_variables, replica)
-            validation = predict("val")
-            if replica.is_chief:
-                scores = compute_scores(validation.labels, validation.probabilities)
-                is_best = checkpoints.save_epoch(epoch + 1, scores[config.best_metric], seconds)
-                rate = steps * config.global_batch_size / seconds
-                _log_epoch(epoch + 1, loss, scores, rate, float(optimizer.learning_rate), is_best)
+    def _executions(self, batches: Iterator[Any], title: str, steps: int) -> Iterator[list[float]]:
+        """Trains on so many batches; yields the losses of each execution, which are noted and, if it is time, saved."""
+        for first in range(0, steps, self.config.steps_per_execution):
+            count = min(self.config.steps_per_execution, steps - first)
+            self._profile()
+            self.watchdog.beat(f"{title}, step {int(self.progress.steps_done) + 1}")
+            wishes = tf.constant([float(self._wants_to_save()), float(bool(self.stop_signal.received))])
+            started, waited, answers, patch_ids = time.monotonic(), 0.0, [], []
+            for index in range(count):
+                before = time.monotonic()
+                batch = next(batches)
+                waited += time.monotonic() - before
+                patch_ids.append(batch["patch_id"])
+                answers.append(self.train_step(batch, self.progress.step + index, wishes))
+            # Reading the answers waits for the device; what comes before does not.
+            rows = np.stack(answers).astype(np.float64)
+            self._note(rows, patch_ids, title, time.monotonic() - started, waited)
+            yield rows[:, 1].tolist()
+            save, stop = rows[-1, 2:] > 0
+            if save or stop:
+                self._save()
+            if stop:
+                raise Stopped(f"{title}: asked to stop; saved after step {int(self.progress.step)}.")
 
-    if replica.is_chief:
-        restore_best(workdir, model)
-    distributed.broadcast(model.variables, replica)
-    validation, test = predict("val"), predict("test")
-    if replica.is_chief:
-        result = _result(config, manifest, model, checkpoints, validation, test)
-        write_text_atomically(workdir / RESULT_NAME, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
-    distributed.gather(None, replica)  # No rank ends before the result is written.
-    return json.loads((workdir / RESULT_NAME).read_text(encoding="utf-8"))
-
-
-def _make_train_step(
-    model: keras.Model, optimizer: Any, config: TrainConfig, replica: Replica
-) -> Callable[[dict[str, Any]], tf.Tensor]:
-    """Returns a compiled function that takes a batch, moves the weights, and returns the mean loss of this rank."""
-
-    @tf.function
-    def train_step(batch: dict[str, Any]) -> tf.Tensor:
-        bands = batch["bands"]
-        if config.data.augment:
-            draw = tf.cast(optimizer.iterations, tf.int32) * replica.world_size + replica.rank
-            bands = random_symmetry(bands, tf.stack([config.seed, draw]))
-        with tf.GradientTape() as tape:
-            loss = tf.reduce_mean(losses.binary_cross_entropy(batch["labels"], model(bands, training=True)))
-        tape = distributed.averaging_tape(tape, replica)
-        gradients = tape.gradient(loss, model.trainable_variables)
-        optimizer.apply_gradients(zip(gradients, model.trainable_variables))
-        return loss
-
-    return train_step
-
-
-def _train_epoch(
-    train_step: Callable[[dict[str, Any]], tf.Tensor],
-    dataset: tf.data.Dataset,
-    title: str,
-    steps: int,
-    config: TrainConfig,
-    replica: Replica,
-) -> float:
-    """Runs an epoch behind a progress bar, and returns its mean loss on this rank.
-
-    Raises:
-        ValueError: The loss is not finite.
-    """
-    total = 0.0
-    with progress_bar(steps * config.global_batch_size, title, "img", disable=not replica.is_chief, leave=False) as bar:
-        for step, batch in enumerate(dataset, start=1):
-            total += (loss := float(train_step(batch)))
+    def _note(self, rows: np.ndarray, patch_ids: list[tf.Tensor], title: str, seconds: float, waited: float) -> None:
+        """Moves the counters on over steps that are done; `rows` are the answers of the training step."""
+        progress, rate = self.progress, len(rows) * self.config.global_batch_size / seconds
+        learning_rate = learning_rate_of(self.training.optimizer)
+        for (own_loss, loss, *_), ids in zip(rows.tolist(), patch_ids):
             if not math.isfinite(loss):
-                raise ValueError(
-                    f"{title}, step {step}: the loss is {loss}. Lower schedule.peak, or add schedule.warmup_steps."
-                )
-            bar.update(config.global_batch_size)
-            bar.set_postfix(loss=f"{total / step:.4f}", refresh=False)
-    return total / steps
+                self._fail(title, own_loss, ids)
+            progress.loss_sum.assign_add(loss)
+            progress.steps_done.assign_add(1)
+            progress.step.assign_add(1)
+            self.log.step(int(progress.step), loss, learning_rate, rate, waited / seconds)
+        progress.train_seconds.assign_add(seconds)
+        progress.input_seconds.assign_add(waited)
 
+    def _fail(self, title: str, own_loss: float, patch_ids: tf.Tensor) -> None:
+        """Ends a run whose loss is not finite, on all ranks alike, naming the batch it came from."""
+        ids = [] if math.isfinite(own_loss) else [patch_id.decode() for patch_id in patch_ids.numpy()]
+        found = [
+            f"rank {rank}: {', '.join(part)}" for rank, part in enumerate(distributed.gather(ids, self.replica)) if part
+        ]
+        raise ValueError(
+            f"{title}, step {int(self.progress.steps_done) + 1}: the loss is not finite. Lower schedule.peak, add "
+            "schedule.warmup_steps or set optimizer.clip_norm, or look at the patches of this batch: "
+            + "; ".join(found)
+        )
 
-def _summary_writer(workdir: Path, replica: Replica) -> Any:
-    if replica.is_chief:
-        return tf.summary.create_file_writer(os.fspath(workdir / "tensorboard"))
-    return tf.summary.create_noop_writer()
+    def _wants_to_save(self) -> bool:
+        """Whether a checkpoint is due before the epoch ends; rank 0 alone looks at the clock."""
+        every = self.config.checkpoint_steps
+        if every and (int(self.progress.steps_done) + self.config.steps_per_execution) % every == 0:
+            return True
+        return self.replica.is_chief and time.monotonic() - self.saved_at > 60 * self.config.checkpoint_minutes
 
+    def _save(self) -> None:
+        self.saved_at = time.monotonic()
+        self.log.flush()
+        if self.replica.is_chief:
+            self.checkpoints.save_latest()
 
-def _log_epoch(
-    epoch: int, loss: float, scores: dict[str, float], images_per_s: float, learning_rate: float, is_best: bool
-) -> None:
-    tf.summary.scalar("train/loss", loss, epoch)
-    tf.summary.scalar("train/images_per_s", images_per_s, epoch)
-    tf.summary.scalar("train/learning_rate", learning_rate, epoch)
-    for name, score in scores.items():
-        tf.summary.scalar(f"val/{name}", score, epoch)
-    logging.info(
-        "epoch %d: loss %.4f, val micro F1 %.3f, macro F1 %.3f, %.0f images/s%s",
-        epoch,
-        loss,
-        scores["micro_f1"],
-        scores["macro_f1"],
-        images_per_s,
-        ", best so far" if is_best else "",
-    )
+    def _validate(self, epoch: int) -> None:
+        """Scores the validation split and keeps the weights if they are the best so far."""
+        progress, average = self.progress, self.training.average
+        # Batch statistics differ by rank; all evaluate those that are saved.
+        distributed.broadcast(self.training.model.non_trainable_variables, self.replica)
+        with average.swapped() if average else contextlib.nullcontext():
+            scores = score(self._predict("val"), self.manifest.label_kind)
+            is_best = scores[self.config.best_metric] > float(progress.best_score)
+            if is_best:
+                progress.best_epoch.assign(epoch + 1)
+                progress.best_score.assign(scores[self.config.best_metric])
+                # Before `latest`: where the process is killed in between, the epoch is validated again.
+                if self.replica.is_chief:
+                    self.checkpoints.save_best()
+        loss = float(progress.loss_sum) / self.steps
+        self.log.epoch(epoch + 1, int(progress.step), loss, scores, is_best)
+        progress.epochs_done.assign(epoch + 1)
+        progress.steps_done.assign(0)
+        progress.loss_sum.assign(0.0)
+        self._save()
 
+    def finish(self) -> None:
+        """Scores the restored best weights on validation and test, and writes the result."""
+        if self.replica.is_chief:
+            restore_best(self.workdir, self.training.model)
+        distributed.broadcast(self.training.model.variables, self.replica)
+        validation, test = self._predict("val"), self._predict("test")
+        if self.replica.is_chief:
+            num_parameters = self.training.model.count_params()
+            result = make_result(self.config, self.manifest, num_parameters, self.progress, validation, test)
+            write_text_atomically(self.workdir / RESULT_NAME, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+        distributed.gather(None, self.replica)  # No rank ends before the result is written.
 
-def _result(
-    config: TrainConfig,
-    manifest: Manifest,
-    model: keras.Model,
-    checkpoints: RunCheckpoints,
-    validation: Predictions,
-    test: Predictions,
-) -> dict[str, Any]:
-    """Returns the scores of the best model, of the constant predictor beside it, and what they cost."""
-    num_classes = len(manifest.class_names)
-    constant = most_frequent_labels(manifest.class_counts("train"), manifest.num_records("train"))
-    always = np.tile(multi_hot(constant, num_classes), (len(test.labels), 1))
-    return {
-        "model": config.model,
-        "num_parameters": model.count_params(),
-        "best_epoch": int(checkpoints.best_epoch),
-        "train_seconds": round(float(checkpoints.train_seconds), 1),
-        "val": compute_scores(validation.labels, validation.probabilities),
-        "test": compute_scores(test.labels, test.probabilities),
-        "test_classes": compute_class_scores(test.labels, test.probabilities, manifest.class_names),
-        "always_most_frequent_labels": {
-            "labels": [manifest.class_names[index] for index in constant],
-            "test": compute_scores(test.labels, always),
-        },
-    }
+    def _predict(self, split: str) -> Predictions:
+        # Of one size whatever the number of ranks, so that the same kernels compute every record.
+        num_records = self.manifest.num_records(split)
+        batch_size = min(_EVAL_BATCH_SIZE, num_records)
+        dataset = make_eval_dataset(
+            self.config.data.data_dir, self.manifest, split, self.bands, batch_size=batch_size, replica=self.replica
+        )
+        batches = self.watchdog.over(dataset, f"scoring {split}")
+        with broken_records_named(self.config.data.data_dir, self.manifest, split):
+            return predict_dataset(self.predict_step, batches, self.replica, num_records)
+
+    def _profile(self) -> None:
+        """Begins or ends the TensorBoard profile where its steps do."""
+        step = int(self.progress.step)
+        if step in self.profiled and not self.profiling:
+            tf.profiler.experimental.start(os.fspath(self.workdir / "tensorboard"))
+            self.profiling = True
+        elif self.profiling and step not in self.profiled:
+            tf.profiler.experimental.stop()
+            self.profiling = False

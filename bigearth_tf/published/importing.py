@@ -129,6 +129,7 @@ def _settings(published: Published) -> dict[str, Any]:
             "name": SPEC.name,
             "source": SPEC.source,
             "licence": SPEC.licence,
+            "label_kind": "multi",
             "class_names": list(CLASSES_19),
             "bands": [dataclasses.asdict(band) for band in get_bands(architecture.bands)],
             "num_records": _NUM_RECORDS,

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,19 +14,20 @@ import tensorflow as tf
 from records import write_records
 
 from bigearth_tf import distributed
+from bigearth_tf.config import CommunicationConfig
 from bigearth_tf.distributed import Replica
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("horovod") is None, reason="Horovod is not installed")
 
 
-def launch(script, *arguments, ranks=2):
+def launch(script, *arguments, ranks=2, returncode=0):
     command = [Path(sys.executable).with_name("horovodrun"), "-np", str(ranks), "--gloo", sys.executable, "-c", script]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "CUDA_VISIBLE_DEVICES": ""}
     result = subprocess.run(
         [*map(str, command), *map(str, arguments)], env=environment, capture_output=True, text=True, timeout=240
     )
-    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
-    return result
+    assert (result.returncode == 0) == (returncode == 0), result.stdout[-3000:] + result.stderr[-3000:]
+    return result.stdout + result.stderr
 
 
 TRAIN = """
@@ -61,26 +63,115 @@ def test_two_ranks_train_and_write_one_result_that_one_process_confirms(tmp_path
     assert compute_scores(table.labels, table.probabilities) == result["test"]
 
 
+# A model without batch statistics: what crosses ranks is its gradients alone.
+EQUAL = """
+import sys
+import numpy as np
+from bigearth_tf import distributed, train
+from bigearth_tf.config import CommunicationConfig, DataConfig, OptimizerConfig, ScheduleConfig, TrainConfig
+batch_norm = sys.argv[3] == "batch_norm"
+config = TrainConfig(
+    model="wide_resnet_eca_b0" if batch_norm else "mlp_mixer_tiny",
+    model_overrides="resolution_px=15, width=0.5, dropout=0.0" if batch_norm else "dim=8, depth=1, tokens_dim=8",
+    data=DataConfig(data_dir=sys.argv[1], bands="RGB", shuffle_mb=2.0, mixup_alpha=0.2),
+    optimizer=OptimizerConfig(name="sgd", momentum=0.9), schedule=ScheduleConfig(name="constant", peak=1e-2),
+    communication=CommunicationConfig(sync_batch_norm=batch_norm),
+    epochs=2, global_batch_size=12, best_metric="micro_f1")
+train.train(config, sys.argv[2], distributed.start())
+"""
+
+
+@pytest.mark.parametrize(("ranks", "kind"), [(2, "plain"), (3, "plain"), (2, "batch_norm")])
+def test_n_ranks_train_the_weights_of_one(tmp_path, ranks, kind):
+    """Three ranks have fewer shards than ranks, two have one each; batch norm is synchronised."""
+    write_records(tmp_path / "records", {"train": 41, "val": 5, "test": 5})
+    weights = []
+    for world_size in (1, ranks):
+        workdir = tmp_path / str(world_size)
+        if world_size == 1:
+            environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+            command = [sys.executable, "-c", EQUAL, tmp_path / "records", workdir, kind]
+            subprocess.run(list(map(str, command)), env=environment, check=True, capture_output=True, timeout=240)
+        else:
+            launch(EQUAL, tmp_path / "records", workdir, kind, ranks=world_size)
+        reader = tf.train.load_checkpoint(str(workdir / "checkpoints" / "latest"))
+        keys = [key for key in reader.get_variable_to_shape_map() if key.startswith("model/")]
+        weights.append({key: reader.get_tensor(key) for key in keys if reader.get_tensor(key).dtype == np.float32})
+    moved = max(float(np.abs(value).max()) for value in weights[0].values())
+    assert moved > 0.01
+    for key, value in weights[0].items():
+        np.testing.assert_allclose(weights[1][key], value, rtol=1e-4, atol=1e-5, err_msg=key)
+
+
 REDUCE = """
 import sys
 import numpy as np, tensorflow as tf
 from bigearth_tf import distributed
+from bigearth_tf.config import CommunicationConfig
 replica = distributed.start()
 weight = tf.Variable([float(replica.rank), 5.0])
 distributed.broadcast([weight], replica)
 assert weight.numpy().tolist() == [0.0, 5.0]
-with tf.GradientTape() as tape:
-    loss = tf.reduce_sum(weight * (replica.rank + 1.0))
-(gradient,) = distributed.averaging_tape(tape, replica).gradient(loss, [weight])
+(gradient,) = distributed.reduce_gradients([tf.fill([2], replica.rank + 1.0)], replica, CommunicationConfig())
 mean = sum(range(1, replica.world_size + 1)) / replica.world_size
 np.testing.assert_array_equal(gradient, [mean, mean])
+half = CommunicationConfig(compression="fp16")
+(gradient,) = distributed.reduce_gradients([tf.fill([2], 1 / 3 + replica.rank)], replica, half)
+assert 0 < abs(float(gradient[0]) - np.float32(1 / 3 + 0.5)) < 1e-3
+distributed.check_equal({"colour": "red"}, replica)
+try:
+    distributed.check_equal({"colour": "red", "number": replica.rank}, replica)
+except ValueError as error:
+    assert "Ranks disagree on number: rank 0 has 0, rank 1 has 1" in str(error)
+else:
+    raise AssertionError("a difference was not seen")
 assert distributed.gather({"rank": replica.rank}, replica) == [{"rank": r} for r in range(replica.world_size)]
 assert replica.is_chief == (replica.rank == 0)
 """
 
 
-def test_gradients_are_means_and_gathering_keeps_the_order_of_ranks():
+def test_gradients_are_means_gathering_keeps_the_order_of_ranks_and_differences_are_named():
     launch(REDUCE)
+
+
+LOST = TRAIN.replace(
+    "train.train(config",
+    """
+import os, signal
+note = train._Run._note
+def die(self, *args):
+    note(self, *args)
+    if replica.rank == 1 and int(self.progress.step) == 3:
+        os.kill(os.getpid(), signal.SIGKILL if sys.argv[4] == "die" else signal.SIGSTOP)
+train._Run._note = die
+config.communication.stall_timeout_s = 8
+train.train(config""",
+)
+
+
+def test_a_lost_rank_ends_the_others_within_seconds(tmp_path):
+    write_records(tmp_path / "records", {"train": 40, "val": 9, "test": 11})
+    started = time.monotonic()
+    output = launch(LOST, tmp_path / "records", tmp_path / "workdir", 2, "die", returncode=1)
+    assert time.monotonic() - started < 90
+    assert "lost another rank" in output or "exit with status code 137" in output or "Terminating" in output
+
+
+def test_a_frozen_rank_is_told_and_ends_the_job(tmp_path):
+    write_records(tmp_path / "records", {"train": 40, "val": 9, "test": 11})
+    output = launch(LOST, tmp_path / "records", tmp_path / "workdir", 2, "freeze", returncode=1)
+    assert "rank 0: no step for" in output
+    assert "rank 1 on" in output
+
+
+OTHER = TRAIN.replace("train.train(config", "config.seed = replica.rank; train.train(config")
+
+
+def test_ranks_of_other_configs_are_refused(tmp_path):
+    write_records(tmp_path / "records", {"train": 40, "val": 9, "test": 11})
+    output = launch(OTHER, tmp_path / "records", tmp_path / "workdir", 2, returncode=1)
+    assert "Ranks disagree on config and data" in output
+    assert not (tmp_path / "workdir").exists()
 
 
 def test_one_process_needs_no_horovod(monkeypatch):
@@ -89,9 +180,8 @@ def test_one_process_needs_no_horovod(monkeypatch):
     monkeypatch.setitem(sys.modules, "horovod.tensorflow", None)
     replica = distributed.start()
     assert replica == Replica(0, 0, 1)
-    with tf.GradientTape() as tape:
-        pass
-    assert distributed.averaging_tape(tape, replica) is tape
+    gradients = [tf.ones(2)]
+    assert distributed.reduce_gradients(gradients, replica, CommunicationConfig())[0] is gradients[0]
     assert distributed.gather(np.pi, replica) == [np.pi]
     monkeypatch.setenv("HOROVOD_SIZE", "2")
     with pytest.raises(RuntimeError, match="make setup"):

@@ -3,7 +3,12 @@
 import dataclasses
 import importlib
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import keras
@@ -13,7 +18,7 @@ import tensorflow as tf
 from records import CLASS_NAMES, write_records
 
 from bigearth_tf import train as train_module
-from bigearth_tf.checkpoint import RunCheckpoints, restore_best
+from bigearth_tf.checkpoint import Progress, RunCheckpoints, restore_best
 from bigearth_tf.config import DataConfig, ScheduleConfig, TrainConfig, parse_overrides, validate
 from bigearth_tf.distributed import Replica
 from bigearth_tf.evaluate import make_predict_step, predict_dataset
@@ -76,7 +81,24 @@ def test_tensorboard_has_every_epoch(run):
     for event in tf.compat.v1.train.summary_iterator(str(path)):
         for value in event.summary.value:
             seen.setdefault(value.tag, []).append(event.step)
-    assert seen["train/loss"] == seen["val/macro_f1"] == seen["train/learning_rate"] == [1, 2, 3, 4]
+    assert seen["epoch/loss"] == seen["val/macro_f1"] == [6, 12, 18, 24]
+    assert seen["train/loss"] == seen["train/input_share"] == [20]
+
+
+def test_the_history_has_every_step_and_every_epoch(run):
+    rows = read_history(run[0])
+    assert [row["step"] for row in rows if "epoch" not in row] == list(range(1, 25))
+    epochs = [row for row in rows if "epoch" in row]
+    assert [row["step"] for row in epochs] == [6, 12, 18, 24]
+    losses = [row["loss"] for row in rows if "epoch" not in row]
+    assert epochs[1]["loss"] == pytest.approx(np.mean(losses[6:12]))
+    best = max(epochs, key=lambda row: row["val"]["micro_f1"])
+    assert run[1]["best_epoch"] == best["epoch"]
+    assert run[1]["val"] == best["val"]
+
+
+def read_history(workdir):
+    return [json.loads(line) for line in (workdir / "history.jsonl").read_text().splitlines()]
 
 
 def test_test_scores_are_those_of_the_best_checkpoint(data, run, tmp_path):
@@ -95,39 +117,91 @@ def weights_of(workdir, name):
         key: reader.get_tensor(key)
         for key in reader.get_variable_to_shape_map()
         # Not the seconds that training took, nor TensorFlow's own count of saves in a process.
-        if "VARIABLE_VALUE" in key and not key.startswith(("counters/3", "save_counter"))
+        if "VARIABLE_VALUE" in key and "_seconds" not in key and not key.startswith("save_counter")
     }
 
 
-def test_killed_and_started_again_it_ends_with_the_same_weights(data, run, tmp_path, monkeypatch):
-    class Killed(BaseException):
-        pass
-
-    epochs, real = [], train_module._train_epoch
-
-    def killed_in_the_third(*args):
-        epochs.append(args[2])
-        if len(epochs) == 3:
-            raise Killed
-        return real(*args)
-
-    monkeypatch.setattr(train_module, "_train_epoch", killed_in_the_third)
-    with pytest.raises(Killed):
-        train(make_config(data), tmp_path / "workdir", Replica())
-    monkeypatch.undo()
-    assert not (tmp_path / "workdir" / "result.json").exists()
-    result = train(make_config(data), tmp_path / "workdir", Replica())
+def check_same_end(workdir, other):
     for name in ("latest", "best"):
-        one, other = weights_of(run[0], name), weights_of(tmp_path / "workdir", name)
-        assert set(one) == set(other)
+        one, two = weights_of(workdir, name), weights_of(other, name)
+        assert set(one) == set(two)
         for key, value in one.items():
-            np.testing.assert_array_equal(other[key], value, err_msg=key)
-    drop = {"train_seconds"}
-    assert {k: v for k, v in result.items() if k not in drop} == {k: v for k, v in run[1].items() if k not in drop}
+            np.testing.assert_array_equal(two[key], value, err_msg=key)
+    assert (workdir / "history.jsonl").read_bytes() == (other / "history.jsonl").read_bytes()
+    results = [json.loads((folder / "result.json").read_text()) for folder in (workdir, other)]
+    for result in results:
+        del result["train_seconds"], result["input_share"]
+    assert results[0] == results[1]
+
+
+# Dropout, augmentation, mixup and an average of weights: whatever a run could forget.
+FORGETFUL = """
+import dataclasses, os, signal, sys
+from bigearth_tf import train as train_module
+from bigearth_tf.config import DataConfig, OptimizerConfig, ScheduleConfig, TrainConfig
+from bigearth_tf.distributed import Replica
+config = TrainConfig(
+    model="wide_resnet_eca_b0", model_overrides="resolution_px=15, width=0.5, dropout=0.3",
+    data=DataConfig(data_dir=sys.argv[1], bands="RGB", shuffle_mb=2.0, mixup_alpha=0.3),
+    optimizer=OptimizerConfig(name="adamw", weight_decay=1e-3, clip_norm=1.0, ema_decay=0.9),
+    schedule=ScheduleConfig(name="cosine", peak=3e-3), checkpoint_steps=2,
+    epochs=3, global_batch_size=8, best_metric="micro_f1")
+die_at = [int(step) for step in sys.argv[3].split(",") if step]
+how = getattr(signal, sys.argv[4])
+note = train_module._Run._note
+def die_after_some_steps(self, *args):
+    note(self, *args)
+    if int(self.progress.step) in die_at:
+        os.kill(os.getpid(), how)
+train_module._Run._note = die_after_some_steps
+try:
+    train_module.train(config, sys.argv[2], Replica())
+except train_module.Stopped:
+    sys.exit(75)
+"""
+
+
+def run_script(data, workdir, die_at=(), how="SIGKILL"):
+    command = [sys.executable, "-c", FORGETFUL, str(data), str(workdir), ",".join(map(str, die_at)), how]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "CUDA_VISIBLE_DEVICES": ""}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+
+
+@pytest.fixture(scope="module")
+def never_killed(data, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("whole") / "workdir"
+    result = run_script(data, workdir)
+    assert result.returncode == 0, result.stderr[-3000:]
+    return workdir
+
+
+def test_killed_at_any_step_it_ends_with_the_same_weights_and_logs(data, never_killed, tmp_path):
+    workdir = tmp_path / "workdir"
+    # In the middle of the first epoch, between two checkpoints of the second, at the last step.
+    for step in (3, 9, 18):
+        assert run_script(data, workdir, [step]).returncode == -signal.SIGKILL
+        assert not (workdir / "result.json").exists()
+    # The newest checkpoint was being written when the power failed.
+    newest = sorted((workdir / "checkpoints" / "latest").glob("*.data-*"), key=lambda path: path.stat().st_mtime)[-1]
+    newest.write_bytes(newest.read_bytes()[: newest.stat().st_size // 2])
+    result = run_script(data, workdir)
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert "cannot be read and is passed over" in result.stderr
+    check_same_end(never_killed, workdir)
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
+def test_asked_to_stop_it_saves_and_goes_on_later(data, never_killed, tmp_path, name):
+    workdir = tmp_path / "workdir"
+    assert run_script(data, workdir, [4], name).returncode == 75
+    steps = [row["step"] for row in read_history(workdir)]
+    assert steps == [1, 2, 3, 4, 5]  # The step after the signal is the one that all ranks learn of it by.
+    assert run_script(data, workdir).returncode == 0
+    check_same_end(never_killed, workdir)
 
 
 def test_a_finished_run_is_not_done_again(data, run, monkeypatch):
-    monkeypatch.setattr(train_module, "create_model", None)
+    monkeypatch.setattr(train_module, "make_training", None)
     assert train(make_config(data), run[0], Replica()) == run[1]
 
 
@@ -181,7 +255,9 @@ def test_a_data_set_without_a_test_split_is_refused_before_anything_is_written(t
 
 def test_a_loss_that_is_not_finite_stops_the_run(data, tmp_path):
     config = make_config(data, schedule=ScheduleConfig(name="constant", peak=1e38))
-    with pytest.raises(ValueError, match=r"epoch 1/4, step \d: the loss is (nan|inf). Lower schedule.peak"):
+    with pytest.raises(
+        ValueError, match=r"epoch \d/4, step \d: the loss is not finite. Lower schedule.peak.*rank 0: train_\d+, "
+    ):
         train(config, tmp_path / "workdir", Replica())
 
 
@@ -193,7 +269,7 @@ def test_every_config_is_valid_and_builds(path):
     config.data.data_dir = "somewhere"
     validate(config)
     assert config.best_metric in SELECTION_SCORES
-    make_optimizer(config.optimizer, make_schedule(config.schedule, 10000))
+    make_optimizer(config.optimizer, make_schedule(config.schedule, 10000, config.global_batch_size))
     create_model(config.model, bands=config.data.bands, num_classes=19, **parse_overrides(config.model_overrides))
 
 
@@ -204,44 +280,122 @@ def make_net(value):
     return net
 
 
+def make_checkpoints(folder, net, settings="x"):
+    progress = Progress()
+    return progress, RunCheckpoints(folder, progress, settings, model=net, optimizer=keras.optimizers.SGD())
+
+
+def save_latest(folder, step, value):
+    progress, checkpoints = make_checkpoints(folder, make_net(value))
+    progress.step.assign(step)
+    checkpoints.save_latest()
+
+
 def test_best_stays_best_and_latest_moves_on(tmp_path):
-    net = make_net(0)
-    checkpoints = RunCheckpoints(tmp_path, net, keras.optimizers.SGD())
-    for epoch, score in enumerate((0.2, 0.7, 0.7, 0.1), start=1):
-        net.set_weights([np.float32([[epoch]])])
-        assert checkpoints.save_epoch(epoch, score, 1.5) == (epoch in (1, 2))
+    net = make_net(1)
+    progress, checkpoints = make_checkpoints(tmp_path, net)
+    for step, value in enumerate((5, 6), start=1):
+        progress.step.assign(step)
+        net.set_weights([np.float32([[value]])])
+        checkpoints.save_latest()
+        if step == 1:
+            checkpoints.save_best()
     restored = make_net(0)
     restore_best(tmp_path, restored)
-    assert float(restored.weights[0]) == 2
-    again = RunCheckpoints(tmp_path, restored, keras.optimizers.SGD())
+    assert float(restored.weights[0]) == 5
+    progress, again = make_checkpoints(tmp_path, restored)
     assert again.resume()
-    assert float(restored.weights[0]) == 4
-    assert (int(again.epochs_done), int(again.best_epoch), float(again.best_score)) == (4, 2, 0.7)
-    assert float(again.train_seconds) == 6.0
+    assert (float(restored.weights[0]), int(progress.step)) == (6, 2)
 
 
 def test_there_is_no_restoring_of_nothing(tmp_path):
-    assert not RunCheckpoints(tmp_path, make_net(0), keras.optimizers.SGD()).resume()
+    assert not make_checkpoints(tmp_path, make_net(0))[1].resume()
     with pytest.raises(FileNotFoundError, match="no best checkpoint"):
         restore_best(tmp_path, make_net(0))
     with pytest.raises(FileNotFoundError, match=r"config.json: missing. Name the --workdir of a run that has ended"):
         load_finished_run(tmp_path)
 
 
-def test_a_checkpoint_cut_short_is_passed_over_for_the_one_before(tmp_path):
-    net = make_net(7)
-    checkpoints = RunCheckpoints(tmp_path, net, keras.optimizers.SGD())
-    checkpoints.save_epoch(1, 0.5, 1.0)
-    # What a process killed while it writes leaves: files that the state file does not name yet.
-    (tmp_path / "checkpoints" / "latest" / "ckpt-2.data-00000-of-00001").write_bytes(b"half")
-    again = make_net(0)
-    assert RunCheckpoints(tmp_path, again, keras.optimizers.SGD()).resume()
-    assert float(again.weights[0]) == 7
+@pytest.mark.parametrize("damage", ["data", "index", "gone"])
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, damage):
+    save_latest(tmp_path, 1, 7)
+    save_latest(tmp_path, 2, 8)
+    for path in (tmp_path / "checkpoints" / "latest").glob("ckpt-2.*"):
+        if damage == "gone":
+            path.unlink()
+        elif damage in path.name:
+            path.write_bytes(path.read_bytes()[:-9])
+    net = make_net(0)
+    progress, checkpoints = make_checkpoints(tmp_path, net)
+    assert checkpoints.resume()
+    assert (float(net.weights[0]), int(progress.step)) == (7, 1)
+
+
+def test_checkpoints_that_are_all_damaged_or_of_other_settings_are_an_error(tmp_path):
+    save_latest(tmp_path, 1, 7)
+    with pytest.raises(ValueError, match="is of a run of other settings"):
+        make_checkpoints(tmp_path, make_net(0), settings="y")[1].resume()
+    for path in (tmp_path / "checkpoints" / "latest").glob("ckpt-1.data*"):
+        path.write_bytes(b"half")
+    with pytest.raises(ValueError, match="none of the checkpoints can be read. Remove the work folder"):
+        make_checkpoints(tmp_path, make_net(0))[1].resume()
 
 
 def test_a_model_that_does_not_fit_the_checkpoint_is_an_error(tmp_path):
-    RunCheckpoints(tmp_path, make_net(1), keras.optimizers.SGD()).save_epoch(1, 0.5, 1.0)
+    _, checkpoints = make_checkpoints(tmp_path, make_net(1))
+    checkpoints.save_best()
     other = keras.Sequential([keras.layers.Dense(2), keras.layers.Dense(1)])
     other.build((None, 1))
     with pytest.raises((AssertionError, ValueError)):
         restore_best(tmp_path, other)
+
+
+def test_early_stopping_ends_a_run_that_no_longer_improves(data, tmp_path):
+    config = make_config(data, epochs=9, early_stopping_epochs=2, schedule=ScheduleConfig(name="constant", peak=1e-9))
+    result = train(config, tmp_path / "workdir", Replica())
+    assert result["epochs"] == result["best_epoch"] + 2 < 9
+
+
+def test_regularisation_reaches_the_loss(data, tmp_path):
+    plain = train(make_config(data, epochs=1), tmp_path / "plain", Replica())
+    config = make_config(data, epochs=1)
+    config.loss.l2 = 0.1
+    train(config, tmp_path / "l2", Replica())
+    first = [read_history(tmp_path / name)[0]["loss"] for name in ("plain", "l2")]
+    assert first[1] > first[0] + 1
+    assert plain["epochs"] == 1
+
+
+@pytest.mark.parametrize("changes", [{"precision": "mixed_float16"}, {"precision": "mixed_bfloat16"}, {"xla": True}])
+def test_other_ways_to_compute_train_as_well(data, tmp_path, changes):
+    result = train(make_config(data, epochs=3, **changes), tmp_path / "workdir", Replica())
+    assert result["test"]["micro_f1"] > result["always_most_frequent_labels"]["test"]["micro_f1"]
+
+
+def test_parts_of_a_batch_add_up_to_it(data, tmp_path):
+    """Without batch norm, whose statistics are of a part, accumulation changes nothing but rounding."""
+    histories = []
+    for accumulate in (1, 4):
+        config = make_config(data, epochs=1, model="mlp_mixer_tiny", model_overrides="dim=8, depth=1")
+        config.optimizer.accumulate = accumulate
+        train(config, tmp_path / str(accumulate), Replica())
+        histories.append([row["loss"] for row in read_history(tmp_path / str(accumulate))])
+    np.testing.assert_allclose(histories[0], histories[1], rtol=1e-5)
+    assert histories[0] != histories[1] or len(set(histories[0])) > 1
+
+
+def test_a_watchdog_ends_a_run_that_stands_still(data, tmp_path):
+    script = FORGETFUL.replace(
+        "checkpoint_steps=2,", "checkpoint_steps=2, communication=CommunicationConfig(stall_timeout_s=8),"
+    )
+    script = script.replace("import DataConfig", "import CommunicationConfig, DataConfig")
+    script = script.replace("os.kill(os.getpid(), how)", "import time; time.sleep(200)")
+    command = [sys.executable, "-c", script, str(data), str(tmp_path / "workdir"), "7", "SIGTERM"]
+    started = time.monotonic()
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "CUDA_VISIBLE_DEVICES": ""}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180)
+    assert result.returncode == 70
+    assert time.monotonic() - started < 120
+    assert "rank 0: no step for" in result.stderr
+    assert "epoch 2/3, step 1" in result.stderr
+    assert "die_after_some_steps" in result.stderr  # The Python stack says where.

@@ -1,0 +1,103 @@
+"""Does this rank still move? If not, it says where every rank stands and ends the job: nobody waits for ever.
+
+Horovod's own check for stalled ranks does nothing under Gloo in 0.28.1, and a rank that waits for a frozen peer
+waits without end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import json
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from bigearth_tf.distributed import Replica
+from bigearth_tf.manifest import write_text_atomically
+
+# Exit code of a process that its watchdog ended: EX_SOFTWARE of sysexits.h.
+EXIT_STALLED = 70
+_WRITE_EVERY_S = 2.0
+
+
+class Watchdog:
+    """A thread that ends the process `timeout_s` after its last `beat`.
+
+    Each rank leaves its last beat in `<workdir>/ranks/`: those that can still speak tell of those that cannot.
+    """
+
+    def __init__(self, workdir: Path, replica: Replica, timeout_s: float) -> None:
+        """Takes the folder that all ranks share; nothing is watched yet."""
+        self._folder = workdir / "ranks"
+        self._replica = replica
+        self._timeout_s = timeout_s
+        self._place, self._time, self._written = "start", time.monotonic(), 0.0
+        self._ended = threading.Event()
+
+    def beat(self, place: str) -> None:
+        """Notes that this rank has come to a place, such as "epoch 3, step 17"."""
+        self._place, self._time = place, time.monotonic()
+        if self._time - self._written > _WRITE_EVERY_S:
+            self._write()
+
+    def _write(self) -> None:
+        self._written = time.monotonic()
+        beat_at = time.time() - (self._written - self._time)
+        content = {"host": socket.gethostname(), "process": os.getpid(), "place": self._place, "time": beat_at}
+        write_text_atomically(self._folder / f"{self._replica.rank}.json", json.dumps(content) + "\n")
+
+    def over(self, items: Iterable[Any], place: str) -> Iterator[Any]:
+        """Yields items, with a beat before each."""
+        for item in items:
+            self.beat(place)
+            yield item
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """Watches for as long as the context lasts."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self.beat(self._place)
+        thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._ended.set()
+            thread.join()
+
+    def _watch(self) -> None:
+        while not self._ended.wait(min(1.0, self._timeout_s / 10)):
+            idle_s = time.monotonic() - self._time
+            if idle_s > self._timeout_s:
+                self._report(idle_s)
+                sys.stderr.flush()
+                # The main thread may sit in a call that never returns; an exception would not reach it.
+                os._exit(EXIT_STALLED)
+
+    def _report(self, idle_s: float) -> None:
+        rank = self._replica.rank
+        self._write()
+        time.sleep(_WRITE_EVERY_S)  # The others, which wait for the same rank, write where they stand, too.
+        lines = [
+            f"rank {rank}: no step for {idle_s:.0f} s (communication.stall_timeout_s={self._timeout_s:g}); "
+            "ending the job. Where every rank stood last:"
+        ]
+        now = time.time()
+        for number in range(self._replica.world_size):
+            try:
+                beat = json.loads((self._folder / f"{number}.json").read_text(encoding="utf-8"))
+                lines.append(
+                    f"  rank {number} on {beat['host']} (process {beat['process']}): {beat['place']}, "
+                    f"{now - beat['time']:.0f} s ago"
+                )
+            except (OSError, ValueError, KeyError):
+                lines.append(f"  rank {number}: never heard of")
+        lines.append(f"The rank that is furthest behind is the likely cause. Python stacks of rank {rank}:")
+        sys.stderr.write("\n".join(lines) + "\n")
+        faulthandler.dump_traceback(all_threads=True)
