@@ -3,11 +3,11 @@ SHELL := bash
 PYTHON_IN_VENV := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup keras3 demo test lint clean
+.PHONY: help setup keras3 demo test test-full lint clean
 .NOTPARALLEL:
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "make %-6s  %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-9s  %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: ## make the environment .venv: GDAL, TensorFlow, Horovod
 	@bash .ci/set_up run
@@ -26,6 +26,9 @@ lint: ## ruff and mypy
 
 test: lint ## ruff, mypy and the tests
 	$(PYTHON_IN_VENV) -m pytest -n 2
+
+test-full: lint keras3 ## the same with every model of the zoo, under Keras 3, too; takes most of half an hour
+	$(PYTHON_IN_VENV) -m pytest -n 2 --full
 
 clean: ## remove the environment and the caches; what runs have written stays
 	rm -rf .venv .venv-keras3 build *.egg-info .*_cache
