@@ -138,12 +138,13 @@ LOST = TRAIN.replace(
     "train.train(config",
     """
 import os, signal
-note = train._Run._note
+from bigearth_tf.training_run import TrainingRun
+note = TrainingRun._note
 def die(self, *args):
     note(self, *args)
     if replica.rank == 1 and int(self.progress.step) == 3:
         os.kill(os.getpid(), signal.SIGKILL if sys.argv[4] == "die" else signal.SIGSTOP)
-train._Run._note = die
+TrainingRun._note = die
 config.communication.stall_timeout_s = 8
 train.train(config""",
 )

@@ -83,6 +83,7 @@ def test_tensorboard_has_every_epoch(run):
             seen.setdefault(value.tag, []).append(event.step)
     assert seen["epoch/loss"] == seen["val/macro_f1"] == [6, 12, 18, 24]
     assert seen["train/loss"] == seen["train/input_share"] == [20]
+    assert sorted(set(seen["val/samples"])) == sorted(set(seen["val/predictions"])) == [6, 12, 18, 24]
 
 
 def test_the_history_has_every_step_and_every_epoch(run):
@@ -137,7 +138,7 @@ def check_same_end(workdir, other):
 # Dropout, augmentation, mixup and an average of weights: whatever a run could forget.
 FORGETFUL = """
 import dataclasses, os, signal, sys
-from bigearth_tf import train as train_module
+from bigearth_tf import train as train_module, training_run
 from bigearth_tf.config import DataConfig, OptimizerConfig, ScheduleConfig, TrainConfig
 from bigearth_tf.distributed import Replica
 config = TrainConfig(
@@ -148,15 +149,15 @@ config = TrainConfig(
     epochs=3, global_batch_size=8, best_metric="micro_f1")
 die_at = [int(step) for step in sys.argv[3].split(",") if step]
 how = getattr(signal, sys.argv[4])
-note = train_module._Run._note
+note = training_run.TrainingRun._note
 def die_after_some_steps(self, *args):
     note(self, *args)
     if int(self.progress.step) in die_at:
         os.kill(os.getpid(), how)
-train_module._Run._note = die_after_some_steps
+training_run.TrainingRun._note = die_after_some_steps
 try:
     train_module.train(config, sys.argv[2], Replica())
-except train_module.Stopped:
+except training_run.Stopped:
     sys.exit(75)
 """
 
