@@ -50,7 +50,7 @@ def count(weights) -> int:
 
 def look_at(name: str, form: str, folder: Path) -> dict:
     """Returns the counts of a model and the logits that it gives, or the error."""
-    keras.utils.clear_session()
+    keras.utils.clear_session(free_memory=False)
     try:
         overrides = published_overrides(name) if form == "published" else {}
         model = create_model(name, num_classes=NUM_CLASSES, **overrides)
