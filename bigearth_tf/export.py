@@ -69,7 +69,8 @@ def save_model(
         }
 
     module = tf.Module()
-    module.model = model
+    # Not the model itself: Keras would write a function for each of its layers, which takes most of a minute.
+    module.weights = model.variables
     module.serve = tf.function(serve)
     signature = module.serve.get_concrete_function(
         **{band.name: tf.TensorSpec([None, band.size_px, band.size_px], band.dtype, band.name) for band in bands}

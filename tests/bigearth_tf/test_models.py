@@ -212,7 +212,7 @@ def test_an_encoder_is_the_model_without_its_head():
 
 
 def test_unknown_names_and_overrides_are_told_with_the_nearest():
-    with pytest.raises(ValueError, match="Unknown model 'wide_resnet_eca'; did you mean .*wide_resnet_eca_b0"):
+    with pytest.raises(ValueError, match=r"Unknown model 'wide_resnet_eca'; did you mean wide_resnet_eca_b\d, "):
         create_model("wide_resnet_eca", num_classes=3)
     with pytest.raises(ValueError, match="has no field 'witdh'; did you mean width"):
         create_model("wide_resnet", num_classes=3, witdh=3)
