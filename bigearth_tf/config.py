@@ -90,8 +90,9 @@ class CommunicationConfig:
     fusion_mb: float = 64.0
     # Batch norm over the global batch instead of each rank's own part.
     sync_batch_norm: bool = False
-    # A rank that takes no step for so long ends the run, with a report of where every rank stands.
-    stall_timeout_s: float = 600.0
+    # A rank that takes no step for so long ends the run, with a report of where every rank stands. First steps and
+    # scoring, and a step that follows a slow one, have ten times as long.
+    stall_timeout_s: float = 60.0
 
 
 @dataclasses.dataclass

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import faulthandler
 import importlib.metadata
 import logging as std_logging
 import os
 import platform
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,6 +18,7 @@ import tqdm
 from absl import app, logging
 
 from bigearth_tf import __version__
+from bigearth_tf.error_file import note_error
 
 _PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "horovod", "numpy", "gdal")
 
@@ -24,8 +27,9 @@ def run_command(main: Callable[[], None]) -> None:
     """Parses absl flags and runs `main`.
 
     An error that the user can mend (ValueError, OSError) ends the command with its message alone and exit code 1;
-    `--verbosity=1` shows the traceback.
+    `--verbosity=1` shows the traceback. SIGUSR2 shows where every thread is, wherever that is, and changes nothing.
     """
+    faulthandler.register(signal.SIGUSR2, all_threads=True)
     # Before any TensorFlow import: its notes on CPU instructions hide what a user should read.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -38,7 +42,11 @@ def run_command(main: Callable[[], None]) -> None:
             main()
         except (ValueError, OSError) as error:
             logging.debug("Traceback of the error below:", exc_info=True)
+            note_error(str(error), knock_on=isinstance(error, ConnectionError))
             sys.exit(f"error: {error}")
+        except Exception as error:
+            note_error(f"{type(error).__name__}: {error}")
+            raise
 
     app.run(guarded, flags_parser=_parse_flags)
 

@@ -128,7 +128,8 @@ class TrainingRun:
         for first in range(0, steps, self.config.steps_per_execution):
             count = min(self.config.steps_per_execution, steps - first)
             self._profile()
-            self.watchdog.beat(f"{title}, step {int(self.progress.steps_done) + 1}")
+            # The first steps compile, and fill the buffers of the input.
+            self.watchdog.beat(f"{title}, step {int(self.progress.steps_done) + 1}", plain=first > count)
             wishes = tf.constant([float(self._wants_to_save()), float(bool(self.stop_signal.received))])
             started, waited, answers, patch_ids = time.monotonic(), 0.0, [], []
             for index in range(count):

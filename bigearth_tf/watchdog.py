@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from bigearth_tf.distributed import Replica
+from bigearth_tf.error_file import note_error
 from bigearth_tf.manifest import write_text_atomically
 
 # Exit code of a process that its watchdog ended: EX_SOFTWARE of sysexits.h.
@@ -26,8 +27,13 @@ EXIT_STALLED = 70
 _WRITE_EVERY_S = 2.0
 
 
+# What is no plain step, such as a first one, which compiles, may take so many times as long; and so may a step after
+# a slow one: on a small machine a step takes what it takes.
+_PATIENCE = 10
+
+
 class Watchdog:
-    """A thread that ends the process `timeout_s` after its last `beat`.
+    """A thread that ends the process `timeout_s` after its last `beat`, or later where more patience is due.
 
     Each rank leaves its last beat in `<workdir>/ranks/`: those that can still speak tell of those that cannot.
     """
@@ -38,11 +44,19 @@ class Watchdog:
         self._replica = replica
         self._timeout_s = timeout_s
         self._place, self._time, self._written = "start", time.monotonic(), 0.0
+        self._allowed_s = _PATIENCE * timeout_s
         self._ended = threading.Event()
 
-    def beat(self, place: str) -> None:
-        """Notes that this rank has come to a place, such as "epoch 3, step 17"."""
-        self._place, self._time = place, time.monotonic()
+    def beat(self, place: str, *, plain: bool = True) -> None:
+        """Notes that this rank has come to a place, such as "epoch 3, step 17".
+
+        Args:
+            place: Where it is.
+            plain: Whether what it does next was done before and took no longer than a step.
+        """
+        now = time.monotonic()
+        self._allowed_s = max(self._timeout_s * (1 if plain else _PATIENCE), _PATIENCE * (now - self._time))
+        self._place, self._time = place, now
         if self._time - self._written > _WRITE_EVERY_S:
             self._write()
 
@@ -53,10 +67,11 @@ class Watchdog:
         write_text_atomically(self._folder / f"{self._replica.rank}.json", json.dumps(content) + "\n")
 
     def over(self, items: Iterable[Any], place: str) -> Iterator[Any]:
-        """Yields items, with a beat before each."""
-        for item in items:
-            self.beat(place)
+        """Yields items, with a beat before each and one after the last."""
+        for number, item in enumerate(items):
+            self.beat(place, plain=number > 1)
             yield item
+        self.beat(f"after {place}", plain=False)
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
@@ -74,30 +89,40 @@ class Watchdog:
     def _watch(self) -> None:
         while not self._ended.wait(min(1.0, self._timeout_s / 10)):
             idle_s = time.monotonic() - self._time
-            if idle_s > self._timeout_s:
+            if idle_s > self._allowed_s:
                 self._report(idle_s)
                 sys.stderr.flush()
                 # The main thread may sit in a call that never returns; an exception would not reach it.
                 os._exit(EXIT_STALLED)
 
     def _report(self, idle_s: float) -> None:
-        rank = self._replica.rank
         self._write()
         time.sleep(_WRITE_EVERY_S)  # The others, which wait for the same rank, write where they stand, too.
+        rank, now = self._replica.rank, time.time()
+        beats = [self._read(number) for number in range(self._replica.world_size)]
         lines = [
             f"rank {rank}: no step for {idle_s:.0f} s (communication.stall_timeout_s={self._timeout_s:g}); "
             "ending the job. Where every rank stood last:"
         ]
-        now = time.time()
-        for number in range(self._replica.world_size):
-            try:
-                beat = json.loads((self._folder / f"{number}.json").read_text(encoding="utf-8"))
-                lines.append(
-                    f"  rank {number} on {beat['host']} (process {beat['process']}): {beat['place']}, "
-                    f"{now - beat['time']:.0f} s ago"
-                )
-            except (OSError, ValueError, KeyError):
-                lines.append(f"  rank {number}: never heard of")
-        lines.append(f"The rank that is furthest behind is the likely cause. Python stacks of rank {rank}:")
+        for number, beat in enumerate(beats):
+            ago = f"{beat['place']}, {now - beat['time']:.0f} s ago" if beat else "never heard of"
+            lines.append(f"  rank {number}{_whereabouts(beat)}: {ago}")
+        # One that was never heard of is behind all others.
+        behind = min(range(len(beats)), key=lambda number: beats[number].get("time", 0.0))
+        cause = f"rank {behind}{_whereabouts(beats[behind])} has stood still for longest and is the likely cause"
+        lines.append(f"{cause}. Python stacks of rank {rank}:")
+        note_error(f"no step for {idle_s:.0f} s; {cause}")
         sys.stderr.write("\n".join(lines) + "\n")
         faulthandler.dump_traceback(all_threads=True)
+
+    def _read(self, rank: int) -> dict[str, Any]:
+        """Returns the last beat of a rank as it left it; {} where there is none."""
+        try:
+            beat = json.loads((self._folder / f"{rank}.json").read_text(encoding="utf-8"))
+            return beat if beat.keys() >= {"host", "process", "place", "time"} else {}
+        except (OSError, ValueError):
+            return {}
+
+
+def _whereabouts(beat: dict[str, Any]) -> str:
+    return f" on {beat['host']} (process {beat['process']})" if beat else ""

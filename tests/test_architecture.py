@@ -16,7 +16,8 @@ TOOLS_MAY_IMPORT = {"bands", "labels", "example_schema", "manifest", "datasets",
 TOOLS_MAY_IMPORT |= {"published_schema", "record_formats"}
 IMPORTERS = {
     "osgeo": {"tfrecord_tools/geotiff.py"},
-    "horovod": {"bigearth_tf/distributed.py"},
+    # The launcher runs Horovod's rendezvous server.
+    "horovod": {"bigearth_tf/distributed.py", "bigearth_tf/launch/rendezvous.py"},
     "matplotlib": {
         "experiments/plot_evaluation.py",
         "experiments/plot_predictions.py",

@@ -387,7 +387,7 @@ def test_parts_of_a_batch_add_up_to_it(data, tmp_path):
 
 def test_a_watchdog_ends_a_run_that_stands_still(data, tmp_path):
     script = FORGETFUL.replace(
-        "checkpoint_steps=2,", "checkpoint_steps=2, communication=CommunicationConfig(stall_timeout_s=8),"
+        "checkpoint_steps=2,", "checkpoint_steps=2, communication=CommunicationConfig(stall_timeout_s=4),"
     )
     script = script.replace("import DataConfig", "import CommunicationConfig, DataConfig")
     script = script.replace("os.kill(os.getpid(), how)", "import time; time.sleep(200)")

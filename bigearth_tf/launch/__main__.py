@@ -1,0 +1,98 @@
+"""Runs a command as many ranks: on the nodes of a SLURM job, on this host, or where something else has started it.
+
+    python -m bigearth_tf.launch -- python -m experiments.train ...              in a SLURM job: one rank a task
+    python -m bigearth_tf.launch --ranks=2 -- python -m experiments.train ...    2 ranks on this host
+    horovodrun -np 2 python -m bigearth_tf.launch -- ...                         starts the command as it is
+
+Exit codes: 0; that of the rank that failed first (128 + N for signal N); 69 a rank, a node or the network was lost, or
+a process frozen; 70 a rank stood still; 75 stopped and saved, to go on by the same command; 78 the ranks do not fit
+together.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging as std_logging
+import os
+import sys
+import time
+from pathlib import Path
+
+from absl import logging
+
+from bigearth_tf.launch import slurm_job
+from bigearth_tf.launch.elastic import run_elastic
+from bigearth_tf.launch.launcher import Launch, Outcome
+from bigearth_tf.launch.start import BySrun, OnThisHost, Start, job_nodes
+
+# Of horovodrun, of Open MPI's and of other launchers' ranks.
+_STARTED_BY = ("HOROVOD_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m bigearth_tf.launch", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--ranks", type=int, help="so many ranks on this host, without SLURM")
+    parser.add_argument("--log_dir", type=Path, help="folder for each rank's output; launch-<job or time> by default")
+    parser.add_argument(
+        "--fail_within", type=float, default=60, help="seconds in which a failure ends the job (%(default)s)"
+    )
+    parser.add_argument(
+        "--start_timeout", type=float, default=60, help="seconds in which all ranks start (%(default)s)"
+    )
+    parser.add_argument("--srun", default="", help="further options of srun, such as '--distribution=cyclic'")
+    parser.add_argument("--max_restarts", type=int, default=20, help="times that a job is queued again (%(default)s)")
+    parser.add_argument(
+        "--elastic", action="store_true", help="go on with the nodes that are left; needs sbatch --no-kill"
+    )
+    parser.add_argument("--min_nodes", type=int, default=1, help="of an elastic run (%(default)s)")
+    parser.add_argument("--max_nodes", type=int, help="of an elastic run; those of the job by default")
+    parser.add_argument("command", nargs="+", help="after --: what each rank runs")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Launches, as the arguments say; returns the exit code."""
+    arguments = _arguments()
+    logging.set_verbosity(logging.INFO)
+    logging.get_absl_handler().setFormatter(std_logging.Formatter("%(message)s"))
+    if any(name in os.environ for name in _STARTED_BY) and not arguments.ranks:
+        os.execvp(arguments.command[0], arguments.command)
+    log_dir = arguments.log_dir or Path(f"launch-{os.environ.get('SLURM_JOB_ID') or time.strftime('%Y%m%d-%H%M%S')}")
+
+    def make_launch(start: Start) -> Launch:
+        return Launch(start, log_dir, arguments.start_timeout, arguments.fail_within)
+
+    if not arguments.ranks and "SLURM_JOB_ID" not in os.environ:
+        sys.exit("error: this is no SLURM job; say --ranks=N for N ranks on this host, or submit it (README, SLURM).")
+    if arguments.ranks:
+        outcome = make_launch(OnThisHost(arguments.command, arguments.ranks)).run()
+    elif arguments.elastic:
+        nodes = job_nodes(os.environ)
+        outcome = run_elastic(
+            lambda used: make_launch(BySrun(arguments.command, arguments.srun.split(), used)),
+            nodes,
+            arguments.min_nodes,
+            arguments.max_nodes or len(nodes),
+        )
+    else:
+        outcome = make_launch(BySrun(arguments.command, arguments.srun.split())).run()
+    logging.info("launch: exit code %d: %s", outcome.code, outcome.cause)
+    if _can_go_on(outcome) and int(os.environ.get("SLURM_RESTART_COUNT", "0")) < arguments.max_restarts:
+        logging.info("launch: the job is queued again and will go on")
+        slurm_job.requeue(without=outcome.lost_hosts)
+    return outcome.code
+
+
+def _can_go_on(outcome: Outcome) -> bool:
+    """Tells whether the job should be queued again: its time is nearly over, or it has lost a node.
+
+    Not after SIGTERM: that is scancel's, or SLURM queues the job again itself.
+    """
+    wanted = bool(outcome.lost_hosts) or outcome.stopped_by == "SIGUSR1"
+    return wanted and slurm_job.can_be_requeued()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

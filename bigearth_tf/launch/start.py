@@ -1,0 +1,116 @@
+"""How are the tasks of a launch started? By srun on the nodes of a SLURM job, or as processes of this host."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from bigearth_tf.launch import network, task
+from bigearth_tf.launch.layout import expand_counts
+
+
+class Start(Protocol):
+    """A way to start the tasks."""
+
+    # How many there will be; None where only the tasks know.
+    num_ranks: int | None
+
+    def tasks(self, port: int, scope: str, log_dir: Path, fail_within_s: float) -> list[subprocess.Popen]:
+        """Starts them, and returns the processes to wait for."""
+
+
+def _told(address: str, port: int, scope: str, log_dir: Path, fail_within_s: float) -> dict[str, str]:
+    return {
+        **os.environ,
+        task.ADDRESS: address,
+        task.PORT: str(port),
+        task.SCOPE: scope,
+        task.LOG_DIR: str(log_dir.absolute()),
+        task.FAIL_WITHIN_S: str(fail_within_s),
+    }
+
+
+def _command(command: Sequence[str]) -> list[str]:
+    return [sys.executable, "-m", "bigearth_tf.launch.task", *command]
+
+
+class OnThisHost:
+    """So many ranks as processes of this host."""
+
+    num_ranks: int | None
+
+    def __init__(self, command: Sequence[str], num_ranks: int) -> None:
+        """Nothing is started yet."""
+        self._command, self.num_ranks = command, num_ranks
+
+    def tasks(self, port: int, scope: str, log_dir: Path, fail_within_s: float) -> list[subprocess.Popen]:
+        """Starts one process a rank."""
+        environ = _told("127.0.0.1", port, scope, log_dir, fail_within_s)
+        return [
+            subprocess.Popen(
+                _command(self._command), env={**environ, task.RANK: str(rank), task.NUM_RANKS: str(self.num_ranks)}
+            )
+            for rank in range(self.num_ranks or 1)
+        ]
+
+
+class BySrun:
+    """One rank a task of a SLURM job, on all of its nodes or some."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        options: Sequence[str] = (),
+        nodes: Sequence[str] | None = None,
+        environ: Mapping[str, str] = os.environ,
+    ) -> None:
+        """Nothing is started yet.
+
+        Args:
+            command: What each rank runs.
+            options: Further options of srun.
+            nodes: Names of the nodes to start on, with as many tasks on each as the job has on its first; None for the
+                job's own layout.
+            environ: Variables of the job.
+        """
+        self._command, self._options, self._environ = command, list(options), environ
+        self.nodes = list(nodes or job_nodes(environ))
+        self.num_ranks = None
+        if nodes:
+            per_node = expand_counts(environ["SLURM_TASKS_PER_NODE"])[0]
+            self.num_ranks = per_node * len(self.nodes)
+            self._options += [
+                f"--nodes={len(self.nodes)}",
+                f"--ntasks={self.num_ranks}",
+                f"--ntasks-per-node={per_node}",
+                f"--nodelist={','.join(self.nodes)}",
+                # The step before may not be gone yet from a node that was lost.
+                "--overlap",
+            ]
+
+    def tasks(self, port: int, scope: str, log_dir: Path, fail_within_s: float) -> list[subprocess.Popen]:
+        """Starts srun."""
+        srun = [shutil.which("srun") or "srun", "--mpi=none", "--kill-on-bad-exit=1", "--export=ALL"]
+        if cores := self._environ.get("SLURM_CPUS_PER_TASK"):
+            srun.append(f"--cpus-per-task={cores}")  # Since 22.05 srun no longer takes it from sbatch.
+        command = [*srun, *self._options, *_command(self._command)]
+        return [subprocess.Popen(command, env=_told(self._address(), port, scope, log_dir, fail_within_s))]
+
+    def _address(self) -> str:
+        """Returns the address at which the other nodes reach this one."""
+        if named := self._environ.get(task.INTERFACE):
+            return network.address_of(named)
+        here = self._environ.get("SLURMD_NODENAME")
+        others = [node for node in self.nodes if node != here]
+        return network.source_address(network.node_address(others[0])) if others else "127.0.0.1"
+
+
+def job_nodes(environ: Mapping[str, str]) -> list[str]:
+    """Returns the names of the nodes of a SLURM job, in its order."""
+    listed = ["scontrol", "show", "hostnames", environ["SLURM_JOB_NODELIST"]]
+    return subprocess.run(listed, capture_output=True, text=True, check=True).stdout.split()
