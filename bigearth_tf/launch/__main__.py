@@ -49,14 +49,20 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--min_nodes", type=int, default=1, help="of an elastic run (%(default)s)")
     parser.add_argument("--max_nodes", type=int, help="of an elastic run; those of the job by default")
     parser.add_argument("command", nargs="+", help="after --: what each rank runs")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.elastic and arguments.ranks:
+        parser.error("--elastic goes on with other nodes of a SLURM job; --ranks starts all on this host")
+    if not 1 <= arguments.min_nodes <= (arguments.max_nodes or arguments.min_nodes):
+        parser.error("expected 1 <= --min_nodes <= --max_nodes")
+    if arguments.ranks is not None and arguments.ranks < 1:
+        parser.error("--ranks: expected 1 or more")
+    return arguments
 
 
 def main() -> int:
     """Launches, as the arguments say; returns the exit code."""
     arguments = _arguments()
-    logging.set_verbosity(logging.INFO)
-    logging.get_absl_handler().setFormatter(std_logging.Formatter("%(message)s"))
+    std_logging.basicConfig(format="%(message)s", level=std_logging.INFO)
     if any(name in os.environ for name in _STARTED_BY) and not arguments.ranks:
         os.execvp(arguments.command[0], arguments.command)
     log_dir = arguments.log_dir or Path(f"launch-{os.environ.get('SLURM_JOB_ID') or time.strftime('%Y%m%d-%H%M%S')}")
@@ -70,6 +76,8 @@ def main() -> int:
         outcome = make_launch(OnThisHost(arguments.command, arguments.ranks)).run()
     elif arguments.elastic:
         nodes = job_nodes(os.environ)
+        if arguments.min_nodes > len(nodes):
+            sys.exit(f"error: --min_nodes={arguments.min_nodes}, but the job has {len(nodes)} nodes.")
         outcome = run_elastic(
             lambda used: make_launch(BySrun(arguments.command, arguments.srun.split(), used)),
             nodes,

@@ -149,10 +149,8 @@ class Launch:
                 endings, lost = dict(rendezvous.endings), self._lost()
             codes = {ending["code"] for ending in endings.values()}
             if len(endings) == len(rendezvous.greetings) and codes <= {0, EXIT_STOPPED}:
-                cause = (
-                    f"saved, to go on by the same command ({self._stopped_by})" if max(codes) else "all ranks are done"
-                )
-                return Outcome(max(codes), cause, stopped_by=self._stopped_by)
+                stopped = f"asked to stop ({self._stopped_by}); the same command goes on"
+                return Outcome(max(codes), stopped if max(codes) else "all ranks are done", stopped_by=self._stopped_by)
             failed = {rank: said for rank, said in endings.items() if said["code"] not in (0, EXIT_STOPPED)}
             if all(task.poll() is not None for task in tasks) and not failed:
                 # srun may say 0 where a node has failed: only what the ranks themselves said counts.

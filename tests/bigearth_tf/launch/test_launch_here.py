@@ -1,0 +1,154 @@
+"""Are the ranks of one host started together, watched, and ended by the first that fails, which is named?"""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("horovod", reason="Horovod is not installed")
+REPOSITORY = Path(__file__).parents[3]
+SLEEP = "import time; print('begun', flush=True); time.sleep(100)"
+
+
+def launch(tmp_path, script, *options, ranks=2, fail_within=12, wait=True, environ=None):
+    command = [sys.executable, "-m", "bigearth_tf.launch", f"--log_dir={tmp_path / 'logs'}"]
+    command += [f"--fail_within={fail_within}", *([f"--ranks={ranks}"] if ranks else []), *options]
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("HOROVOD_", "SLURM_"))}
+    process = subprocess.Popen(
+        [*command, "--", sys.executable, "-c", script],
+        env={**kept, "PYTHONPATH": str(REPOSITORY), **(environ or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    return finish(process) if wait else process
+
+
+def finish(process):
+    output, _ = process.communicate(timeout=120)
+    return process.returncode, output
+
+
+def wait_for(text, path):
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        if path.exists() and text in path.read_text():
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"{text!r} not in {path}")
+
+
+def on_rank_1(failure):
+    return f"import os, signal, sys, time\nif os.environ['HOROVOD_RANK'] == '1':\n    {failure}\ntime.sleep(100)"
+
+
+def test_all_ranks_run_with_logs_of_their_own(tmp_path):
+    script = "import os; print('rank', os.environ['HOROVOD_RANK'], 'of', os.environ['HOROVOD_SIZE'])"
+    code, output = launch(tmp_path, script, ranks=3)
+    assert code == 0, output
+    for rank in range(3):
+        assert f"rank {rank} of 3" in (tmp_path / "logs" / f"rank-{rank}.log").read_text()
+    assert "rank 0 of 3" in output
+    assert "rank 1 of 3" not in output
+    assert "launch: exit code 0: all ranks are done" in output
+
+
+@pytest.mark.parametrize(
+    ("failure", "code", "cause"),
+    [
+        ("os.kill(os.getpid(), signal.SIGKILL)", 137, "killed by SIGKILL"),
+        ("sys.exit('no such thing')", 1, "exit code 1: no such thing"),
+        ("os._exit(3)", 3, "exit code 3"),
+        ("os.kill(os.getpid(), signal.SIGSTOP)", 69, "frozen: its process was stopped"),
+    ],
+)
+def test_the_first_that_fails_ends_all_and_is_named(tmp_path, failure, code, cause):
+    started = time.monotonic()
+    found, output = launch(tmp_path, on_rank_1(failure))
+    assert found == code, output
+    assert time.monotonic() - started < 30
+    last = output.strip().splitlines()[-1]
+    assert re.search(rf"launch: exit code {code}: rank 1 on \S+ failed first: {cause}", last), output
+    assert str(tmp_path / "logs" / "rank-1.log") in last
+
+
+COMMAND = """
+import os, time
+from bigearth_tf.runtime import run_command
+def main():
+    if os.environ["HOROVOD_RANK"] == "{failing}":
+        time.sleep({after})
+        raise RuntimeError("boom")
+    {others}
+run_command(main)
+"""
+
+
+def test_a_knock_on_that_is_noticed_first_is_not_the_cause(tmp_path):
+    script = COMMAND.format(failing=1, after=1.5, others="raise ConnectionError('lost another rank')")
+    code, output = launch(tmp_path, script)
+    assert code == 1
+    assert "rank 1 on" in output.splitlines()[-1]
+    assert "RuntimeError: boom" in output.splitlines()[-1]
+
+
+def test_the_others_show_where_they_stood(tmp_path):
+    script = COMMAND.format(failing=1, after=0, others="stand_still = time.sleep; stand_still(100)")
+    launch(tmp_path, script)
+    assert 'File "<string>", line 8 in main' in (tmp_path / "logs" / "rank-0.log").read_text()
+
+
+def test_a_signal_reaches_all_ranks_and_what_they_save_is_no_failure(tmp_path):
+    script = (
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGUSR1, lambda *_: (print('saved', flush=True), sys.exit(75)))\n"
+        "print('begun', flush=True)\ntime.sleep(100)"
+    )
+    process = launch(tmp_path, script, wait=False)
+    for rank in range(2):
+        wait_for("begun", tmp_path / "logs" / f"rank-{rank}.log")
+    process.send_signal(signal.SIGTERM)
+    code, output = finish(process)
+    assert code == 75, output
+    for rank in range(2):
+        wait_for("saved", tmp_path / "logs" / f"rank-{rank}.log")
+
+
+def test_nothing_is_left_of_a_launcher_that_was_killed(tmp_path):
+    script = SLEEP.replace("'begun'", "'begun', os.getpid()").replace("import time", "import os, time")
+    process = launch(tmp_path, script, fail_within=6, wait=False)
+    for rank in range(2):
+        wait_for("begun", tmp_path / "logs" / f"rank-{rank}.log")
+    process.kill()
+    finish(process)
+    left = [int((tmp_path / "logs" / f"rank-{rank}.log").read_text().split()[1]) for rank in range(2)]
+    end = time.monotonic() + 20
+    while left and time.monotonic() < end:
+        left = [number for number in left if Path(f"/proc/{number}").exists()]
+        time.sleep(0.2)
+    assert not left
+
+
+def test_what_another_launcher_started_runs_as_it_is(tmp_path):
+    code, output = launch(tmp_path, "print('here')", ranks=None, environ={"HOROVOD_RANK": "0"})
+    assert (code, output) == (0, "here\n")
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--ranks=0"], "--ranks: expected 1 or more"),
+        (["--ranks=2", "--elastic"], "--elastic goes on with other nodes of a SLURM job"),
+        (["--min_nodes=3", "--max_nodes=2"], "expected 1 <= --min_nodes <= --max_nodes"),
+        ([], "this is no SLURM job; say --ranks=N"),
+    ],
+)
+def test_what_cannot_work_is_refused(tmp_path, options, complaint):
+    code, output = launch(tmp_path, SLEEP, *options, ranks=None)
+    assert code != 0
+    assert complaint in output
