@@ -103,4 +103,7 @@ def _can_go_on(outcome: Outcome) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except (ValueError, OSError, RuntimeError) as error:
+        sys.exit(f"error: {error}")

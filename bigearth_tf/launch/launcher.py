@@ -16,10 +16,9 @@ from absl import logging
 from bigearth_tf.launch.layout import Place
 from bigearth_tf.launch.rendezvous import Rendezvous
 from bigearth_tf.launch.start import Start
-from bigearth_tf.launch.task import EXIT_LOST, NOTICE_SHARE
+from bigearth_tf.launch.task import EXIT_LOST, EXIT_UNFIT, NOTICE_SHARE
 from bigearth_tf.stop_signal import EXIT_STOPPED
 
-EXIT_UNFIT = 78  # EX_CONFIG of sysexits.h
 # What the ranks say of a failure arrives within moments of each other; the first to arrive need not be the cause.
 _GATHER_S = 2.0
 

@@ -28,9 +28,10 @@ class Rendezvous:
             RuntimeError: Horovod is not installed.
         """
         try:
-            from horovod.runner.http.http_server import RendezvousHandler, RendezvousServer
+            from horovod.runner.http.http_server import RendezvousHandler, RendezvousHTTPServer, RendezvousServer
         except ImportError as error:
             raise RuntimeError("The launcher needs Horovod: `make setup` builds it (README, Set-up).") from error
+        RendezvousHTTPServer.request_queue_size = 1024  # All ranks greet at the same moment.
         self.scope = secrets.token_hex(8)
         self.changed = threading.Condition()
         self.greetings: dict[int, dict[str, Any]] = {}

@@ -111,6 +111,13 @@ class BySrun:
 
 
 def job_nodes(environ: Mapping[str, str]) -> list[str]:
-    """Returns the names of the nodes of a SLURM job, in its order."""
+    """Returns the names of the nodes of a SLURM job, in its order.
+
+    Raises:
+        OSError: SLURM does not answer.
+    """
     listed = ["scontrol", "show", "hostnames", environ["SLURM_JOB_NODELIST"]]
-    return subprocess.run(listed, capture_output=True, text=True, check=True).stdout.split()
+    told = subprocess.run(listed, capture_output=True, text=True, check=False)
+    if told.returncode:
+        raise OSError(f"{' '.join(listed)}: {told.stderr.strip()}")
+    return told.stdout.split()

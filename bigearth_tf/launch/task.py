@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -12,7 +13,7 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, BinaryIO
@@ -37,7 +38,8 @@ ADDRESS, PORT, SCOPE = "BIGEARTH_LAUNCH_ADDRESS", "BIGEARTH_LAUNCH_PORT", "BIGEA
 LOG_DIR, FAIL_WITHIN_S, INTERFACE = "BIGEARTH_LAUNCH_LOG_DIR", "BIGEARTH_LAUNCH_FAIL_WITHIN_S", "BIGEARTH_IFACE"
 # Where there is no SLURM.
 RANK, NUM_RANKS = "BIGEARTH_LAUNCH_RANK", "BIGEARTH_LAUNCH_NUM_RANKS"
-EXIT_LOST = 69  # EX_UNAVAILABLE of sysexits.h
+# Of sysexits.h: EX_UNAVAILABLE, EX_CONFIG.
+EXIT_LOST, EXIT_UNFIT = 69, 78
 # A third of the time goes into noticing, the rest into ending.
 NOTICE_SHARE = 1 / 3
 _PR_SET_PDEATHSIG = 1
@@ -51,8 +53,12 @@ def main(command: Sequence[str]) -> int:
     # In a test cluster and in containers a node's own name may differ from the one SLURM knows.
     host = environ.get("SLURMD_NODENAME") or socket.gethostname()
     launcher = Launcher(environ[ADDRESS], environ[PORT], environ[SCOPE], place.rank)
-    fail_within_s = float(environ[FAIL_WITHIN_S])
     interface, address, problem = _reach(environ[ADDRESS], len(place.tasks_per_node) > 1)
+    log_dir = Path(environ[LOG_DIR])
+    try:
+        log_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        problem = problem or f"{error}; name another folder with --log_dir"
     greeting = {
         "host": host,
         "address": address,
@@ -64,28 +70,45 @@ def main(command: Sequence[str]) -> int:
     }
     try:
         launcher.put("greeting", greeting)
-        _wait_for(launcher, lambda orders: orders.get("go"))
+        orders = _wait_for(launcher, "go", "leave")
     except OSError as error:
         logging.error(
             "launch: rank %d on %s cannot reach the launcher at %s: %s", place.rank, host, environ[ADDRESS], error
         )
         return EXIT_LOST
-    variables = {
-        **thread_variables(place, environ),
+    if "go" not in orders:
+        return EXIT_UNFIT
+    try:
+        watched = _Watched(command, _environ(place, host, interface), place, launcher)
+    except OSError as error:
+        launcher.put("ending", {"code": 127, "message": f"{shlex.join(command)}: {error}", "knock_on": False})
+        return 127
+    return watched.run(log_dir)
+
+
+def _environ(place: Place, host: str, interface: str) -> dict[str, str]:
+    """Returns the command's variables: those of this process, without what would mislead Horovod, and Horovod's."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("PMI_", "PMIX_", "OMPI_"))}
+    return {
+        **thread_variables(place, os.environ),
         "NCCL_SOCKET_IFNAME": f"={interface}",
-        # The pre-flight and a slow start of Python are within it; a lost peer is noticed sooner by the launcher.
-        "HOROVOD_GLOO_TIMEOUT_SECONDS": str(int(fail_within_s)),
+        # The launcher notices a lost peer sooner.
+        "HOROVOD_GLOO_TIMEOUT_SECONDS": str(int(float(kept[FAIL_WITHIN_S]))),
         "PYTHONUNBUFFERED": "1",
+        # What stands above may be set by the user; what follows may not.
+        **kept,
+        **horovod_variables(place, host, interface),
+        "HOROVOD_GLOO_RENDEZVOUS_ADDR": kept[ADDRESS],
+        "HOROVOD_GLOO_RENDEZVOUS_PORT": kept[PORT],
     }
-    child_environ = {key: value for key, value in environ.items() if not key.startswith(("PMI_", "PMIX_", "OMPI_"))}
-    child_environ = {**variables, **child_environ, **horovod_variables(place, host, interface)}
-    child_environ["HOROVOD_GLOO_RENDEZVOUS_ADDR"] = environ[ADDRESS]
-    child_environ["HOROVOD_GLOO_RENDEZVOUS_PORT"] = environ[PORT]
-    return _Watched(command, child_environ, place, launcher, fail_within_s).run(Path(environ[LOG_DIR]))
 
 
-def _wait_for(launcher: Launcher, wanted: Callable[[dict[str, Any]], Any]) -> None:
-    while not wanted(launcher.orders()):
+def _wait_for(launcher: Launcher, *wanted: str) -> dict[str, Any]:
+    """Returns the orders as soon as one of those wanted is among them."""
+    while True:
+        orders = launcher.orders()
+        if orders.keys() & set(wanted):
+            return orders
         time.sleep(0.2)
 
 
@@ -108,11 +131,9 @@ def _die_with_parent() -> None:
 class _Watched:
     """The command's process and what is known of it."""
 
-    def __init__(
-        self, command: Sequence[str], environ: dict[str, str], place: Place, launcher: Launcher, fail_within_s: float
-    ) -> None:
-        self._place, self._launcher, self._fail_within_s = place, launcher, fail_within_s
-        self._notice_s = fail_within_s * NOTICE_SHARE
+    def __init__(self, command: Sequence[str], environ: dict[str, str], place: Place, launcher: Launcher) -> None:
+        self._place, self._launcher, self._fail_within_s = place, launcher, float(environ[FAIL_WITHIN_S])
+        self._notice_s = self._fail_within_s * NOTICE_SHARE
         self._errors = tempfile.TemporaryDirectory(prefix="bigearth_launch_")
         self._error_file = Path(self._errors.name) / "error.json"
         self._last_lines: deque[bytes] = deque(maxlen=5)
@@ -224,8 +245,7 @@ class _Watched:
             self._launcher.put("ending", {"code": code, "message": message, "knock_on": knock_on})
             if code:
                 # srun ends all tasks when one fails: not before the others have shown where they stood.
-                end = time.monotonic() + self._fail_within_s
-                _wait_for(self._launcher, lambda orders: orders.get("leave") or time.monotonic() > end)
+                _wait_for(self._launcher, "leave")
         except OSError:
             pass
         return code

@@ -15,12 +15,13 @@ REPOSITORY = Path(__file__).parents[3]
 SLEEP = "import time; print('begun', flush=True); time.sleep(100)"
 
 
-def launch(tmp_path, script, *options, ranks=2, fail_within=12, wait=True, environ=None):
+def launch(tmp_path, script, *options, ranks=2, fail_within=12, wait=True, environ=None, command=None):
+    run = command or [sys.executable, "-c", script]
     command = [sys.executable, "-m", "bigearth_tf.launch", f"--log_dir={tmp_path / 'logs'}"]
     command += [f"--fail_within={fail_within}", *([f"--ranks={ranks}"] if ranks else []), *options]
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("HOROVOD_", "SLURM_"))}
     process = subprocess.Popen(
-        [*command, "--", sys.executable, "-c", script],
+        [*command, "--", *run],
         env={**kept, "PYTHONPATH": str(REPOSITORY), **(environ or {})},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -132,6 +133,17 @@ def test_nothing_is_left_of_a_launcher_that_was_killed(tmp_path):
         left = [number for number in left if Path(f"/proc/{number}").exists()]
         time.sleep(0.2)
     assert not left
+
+
+def test_a_command_that_is_not_there_and_a_log_folder_that_cannot_be_are_told(tmp_path):
+    process = launch(tmp_path, "", wait=False, command=["no_such_program"])
+    code, output = finish(process)
+    assert code == 127
+    assert "no_such_program: [Errno 2] No such file or directory" in output.splitlines()[-1]
+    (tmp_path / "file").write_text("")
+    code, output = launch(tmp_path, SLEEP, f"--log_dir={tmp_path / 'file'}")
+    assert code != 0
+    assert "File exists" in output
 
 
 def test_what_another_launcher_started_runs_as_it_is(tmp_path):
