@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from bigearth_tf.adasum import adasum
 from bigearth_tf.config import CommunicationConfig
 
 
@@ -75,9 +76,13 @@ def reduce_gradients(gradients: Sequence[tf.Tensor], replica: Replica, config: C
     compression = hvd.Compression.fp16 if config.compression == "fp16" else hvd.Compression.none
     if config.reduction == "average":
         return hvd.grouped_allreduce(list(gradients), op=hvd.Average, compression=compression)
-    if replica.world_size & (replica.world_size - 1):
-        raise ValueError(f"communication.reduction='adasum' needs 2, 4, 8, ... ranks, not {replica.world_size}.")
-    return [hvd.allreduce(gradient, op=hvd.Adasum, compression=compression) for gradient in gradients]
+
+    def exchange(vector: tf.Tensor, partner: int) -> tf.Tensor:
+        sent, context = compression.compress(vector)
+        everything_to_partner = tf.one_hot(partner, replica.world_size, on_value=tf.size(sent), off_value=0)
+        return compression.decompress(hvd.alltoall(sent, everything_to_partner)[0], context)
+
+    return adasum(gradients, replica.rank, replica.world_size, exchange)
 
 
 def mean_of_ranks(tensor: tf.Tensor, replica: Replica) -> tf.Tensor:

@@ -14,6 +14,7 @@ import tensorflow as tf
 from records import write_records
 
 from bigearth_tf import distributed
+from bigearth_tf.adasum import adasum
 from bigearth_tf.config import CommunicationConfig
 from bigearth_tf.distributed import Replica
 
@@ -81,10 +82,10 @@ train.train(config, sys.argv[2], distributed.start())
 """
 
 
-@pytest.mark.parametrize(("ranks", "kind"), [(2, "plain"), (3, "plain"), (2, "batch_norm")])
-def test_n_ranks_train_the_weights_of_one(tmp_path, ranks, kind):
-    """Three ranks have fewer shards than ranks, two have one each; batch norm is synchronised."""
-    write_records(tmp_path / "records", {"train": 41, "val": 5, "test": 5})
+@pytest.mark.parametrize(("ranks", "shards", "kind"), [(2, 3, "plain"), (3, 2, "plain"), (2, 2, "batch_norm")])
+def test_n_ranks_train_the_weights_of_one(tmp_path, ranks, shards, kind):
+    """Two ranks share three shards, three ranks have but two, and two have one each; batch norm is synchronised."""
+    write_records(tmp_path / "records", {"train": 41, "val": 5, "test": 5}, num_shards=shards)
     weights = []
     for world_size in (1, ranks):
         workdir = tmp_path / str(world_size)
@@ -134,6 +135,102 @@ def test_gradients_are_means_gathering_keeps_the_order_of_ranks_and_differences_
     launch(REDUCE)
 
 
+ADASUM = """
+import sys
+import numpy as np, tensorflow as tf
+from bigearth_tf import distributed
+from bigearth_tf.config import CommunicationConfig
+replica = distributed.start()
+def reduce(gradients, replica, config):
+    return tf.function(lambda *tensors: distributed.reduce_gradients(tensors, replica, config))(*gradients)
+config = CommunicationConfig(reduction="adasum")
+# Equal gradients count once, orthogonal ones add up.
+equal, orthogonal = tf.constant([[3.0], [4.0]]), tf.one_hot(replica.rank, replica.world_size)
+found = reduce([equal, orthogonal], replica, config)
+np.testing.assert_allclose(found[0], equal, rtol=1e-6)
+np.testing.assert_allclose(found[1], np.ones(replica.world_size), rtol=1e-6)
+if replica.world_size == 2:
+    # (1 - ab / 2aa) a + (1 - ab / 2bb) b with ab = 1, aa = 1, bb = 5; a tensor of nothing stays nothing.
+    mine = tf.constant([[1.0, 0.0], [1.0, 2.0]])[replica.rank]
+    found = reduce([mine, tf.zeros(3)], replica, config)
+    np.testing.assert_allclose(found[0], [0.5 + 0.9, 0.9 * 2], rtol=1e-6)
+    assert not np.any(found[1])
+    (half,) = reduce([mine / 3], replica, CommunicationConfig(reduction="adasum", compression="fp16"))
+    np.testing.assert_allclose(half * 3, found[0], rtol=1e-3)
+    (infinite,) = reduce([mine / float(replica.rank)], replica, config)
+    assert not np.isfinite(infinite).any(), "what is not finite on one rank must be seen by all"
+mine = tf.random.stateless_normal([1000], [0, replica.rank])
+(found,) = reduce([mine], replica, config)
+distributed.check_equal({"sum": found.numpy().tobytes().hex()}, replica)
+assert np.isfinite(found).all()
+(mean,) = distributed.reduce_gradients([mine], replica, CommunicationConfig())
+assert np.linalg.norm(found - mean) > 0.3 * np.linalg.norm(mean)
+"""
+
+
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_adasum_adds_what_differs_and_averages_what_agrees(ranks):
+    launch(ADASUM, ranks=ranks)
+
+
+def test_adasum_trains(tmp_path):
+    write_records(tmp_path / "records", {"train": 40, "val": 9, "test": 11})
+    script = TRAIN.replace("train.train(config", "config.communication.reduction = 'adasum'; train.train(config")
+    launch(script, tmp_path / "records", tmp_path / "workdir", 2)
+    result = json.loads((tmp_path / "workdir" / "result.json").read_text())
+    assert result["test"]["micro_f1"] > result["always_most_frequent_labels"]["test"]["micro_f1"]
+
+
+def test_adasum_is_refused_for_three_ranks():
+    with pytest.raises(ValueError, match="adasum' needs 2, 4, 8, ... ranks, not 3"):
+        adasum([tf.ones(2)], 0, 3, exchange=None)
+
+
+FLOAT16 = """
+import sys
+import numpy as np, tensorflow as tf
+from bigearth_tf import distributed
+from bigearth_tf.config import DataConfig, TrainConfig
+from bigearth_tf.input_pipeline import make_train_dataset
+from bigearth_tf.manifest import read_manifest
+from bigearth_tf.training import make_train_step, make_training
+replica = distributed.start()
+config = TrainConfig(
+    model="mlp_mixer_tiny", model_overrides="dim=8, depth=1, tokens_dim=8", precision="mixed_float16",
+    data=DataConfig(data_dir=sys.argv[1], bands="RGB", shuffle_mb=2.0), global_batch_size=8)
+manifest = read_manifest(sys.argv[1])
+bands = manifest.select_bands("RGB")
+training = make_training(config, manifest, bands, 10, replica)
+distributed.broadcast(training.variables, replica)
+train_step = make_train_step(training, config, replica)
+dataset = make_train_dataset(
+    sys.argv[1], manifest, bands, global_batch_size=8, replica=replica, seed=0, epoch=0, shuffle_mb=2.0)
+batch = next(iter(dataset))
+def facts():
+    weights = distributed.digest(training.model.trainable_variables)
+    everything = distributed.digest(training.variables)
+    return {"weights": weights, "everything": everything, "scale": float(training.optimizer.loss_scale)}
+def take(step, labels):
+    answer = train_step({**batch, "labels": labels}, tf.constant(step, tf.int64), tf.constant([0.0, 0.0]))
+    assert np.isfinite(answer).all(), answer
+    distributed.check_equal(facts(), replica)
+    return facts()
+start = facts()
+# A label beyond what float16 can hold, once it is scaled, in the gradients of rank 1 alone; its loss is finite.
+skipped = take(0, batch["labels"] * (1e4 if replica.rank == 1 else 1.0))
+assert skipped["weights"] == start["weights"]
+assert skipped["scale"] == start["scale"] / 2
+taken = take(1, batch["labels"])
+assert taken["weights"] != start["weights"]
+assert taken["scale"] == skipped["scale"]
+"""
+
+
+def test_an_overflow_on_one_rank_makes_all_skip_the_step_alike(tmp_path):
+    write_records(tmp_path / "records", {"train": 16})
+    launch(FLOAT16, tmp_path / "records")
+
+
 LOST = TRAIN.replace(
     "train.train(config",
     """
@@ -165,14 +262,31 @@ def test_a_frozen_rank_is_told_and_ends_the_job(tmp_path):
     assert "rank 1 on" in output
 
 
-OTHER = TRAIN.replace("train.train(config", "config.seed = replica.rank; train.train(config")
+OTHER = TRAIN.replace(
+    "train.train(config",
+    """
+if sys.argv[4] == "config":
+    config.seed = replica.rank
+else:
+    config.data.data_dir += str(replica.rank)
+train.train(config""",
+)
 
 
 def test_ranks_of_other_configs_are_refused(tmp_path):
     write_records(tmp_path / "records", {"train": 40, "val": 9, "test": 11})
-    output = launch(OTHER, tmp_path / "records", tmp_path / "workdir", 2, returncode=1)
+    output = launch(OTHER, tmp_path / "records", tmp_path / "workdir", 2, "config", returncode=1)
     assert "Ranks disagree on config and data" in output
     assert not (tmp_path / "workdir").exists()
+
+
+@pytest.mark.parametrize("same", [False, True])
+def test_ranks_may_read_copies_of_the_data_but_no_other_data(tmp_path, same):
+    for rank in range(2):
+        write_records(tmp_path / f"records{rank}", {"train": 40, "val": 9, "test": 11}, seed=0 if same else rank)
+    output = launch(OTHER, tmp_path / "records", tmp_path / "workdir", 2, "data", returncode=0 if same else 1)
+    assert ("Ranks disagree on config and data" in output) == (not same)
+    assert (tmp_path / "workdir").exists() == same
 
 
 def test_one_process_needs_no_horovod(monkeypatch):
