@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
+from benchmarks.synthetic_records import write_records
 from bigearth_tf.runtime import progress_bar, run_command
 
 if TYPE_CHECKING:
@@ -39,7 +40,6 @@ _REPEATS = flags.DEFINE_integer("repeats", 5, "How often each side is measured."
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 128, "Records of a batch.", lower_bound=1)
 _WORK_DIR = flags.DEFINE_string("work_dir", None, "Folder to keep the records in; default: a temporary one.")
 _SHUFFLE_MB = flags.DEFINE_float("shuffle_mb", 500.0, "Memory for shuffling.", lower_bound=1.0)
-_FILES = 8
 _NAMES = 10  # Of each file.
 _INT64_NAMES = 2  # Int64 records are so slow that they are read under two of them.
 
@@ -48,7 +48,14 @@ def main() -> None:
     """Measures, as the flags say."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(_WORK_DIR.value or temporary) / f"records-{_NUM_RECORDS.value}"
-        _measure(_write("bigearth_tf", folder), _write("published_s2", folder))
+        _measure(_write(folder, "bigearth_tf", _NAMES), _write(folder, "published_s2", _INT64_NAMES))
+
+
+def _write(parent: Path, record_format: str, names: int) -> tuple[Path, Manifest]:
+    from bigearth_tf.manifest import read_manifest
+
+    folder = write_records(parent, _NUM_RECORDS.value, names, record_format)
+    return folder, read_manifest(folder)
 
 
 def _measure(ours: tuple[Path, Manifest], published: tuple[Path, Manifest]) -> None:
@@ -139,69 +146,6 @@ def _read_plainly(folder: Path, manifest: Manifest) -> tf.data.Dataset:
         .batch(_BATCH_SIZE.value, drop_remainder=True)
         .prefetch(tf.data.AUTOTUNE)
     )
-
-
-def _write(record_format: str, parent: Path) -> tuple[Path, Manifest]:
-    """Returns a folder of records, written unless it is there, and what it holds."""
-    from bigearth_tf.bands import S2_ALL, get_bands
-    from bigearth_tf.labels import CLASSES_19
-    from bigearth_tf.manifest import MANIFEST_NAME, SCHEMA_VERSION, Manifest, Shard, read_manifest, write_manifest
-
-    folder = parent / record_format
-    if (folder / MANIFEST_NAME).exists():
-        return folder, read_manifest(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    shards = []
-    for file in range(_FILES):
-        numbers = range(file * _NUM_RECORDS.value // _FILES, (file + 1) * _NUM_RECORDS.value // _FILES)
-        path = folder / f"file-{file}.tfrecord"
-        _write_file(path, record_format, numbers)
-        for index in range(_NAMES if record_format == "bigearth_tf" else _INT64_NAMES):
-            name = f"name-{index}-of-{path.name}"
-            (folder / name).unlink(missing_ok=True)
-            os.link(path, folder / name)
-            shards.append(Shard(name, "train", len(numbers), path.stat().st_size, "", (0,) * len(CLASSES_19)))
-    manifest = Manifest(
-        schema_version=SCHEMA_VERSION,
-        dataset="benchmark",
-        source="benchmarks/input_pipeline.py",
-        licence="none",
-        label_kind="multi",
-        class_names=CLASSES_19,
-        bands=get_bands(S2_ALL),
-        attributes=(),
-        compression="",
-        record_format=record_format,
-        shards=tuple(shards),
-        exclusions={},
-        problems=(),
-        options={},
-        versions={},
-    )
-    write_manifest(manifest, folder)
-    return folder, manifest
-
-
-def _write_file(path: Path, record_format: str, numbers: range) -> None:
-    import numpy as np
-    import tensorflow as tf
-
-    from bigearth_tf.bands import S2_ALL, get_bands
-    from bigearth_tf.example_schema import encode_example
-    from bigearth_tf.published_schema import encode_published_example
-
-    encode = {"bigearth_tf": encode_example, "published_s2": encode_published_example}[record_format]
-    bands = get_bands(S2_ALL)
-    with tf.io.TFRecordWriter(os.fspath(path)) as writer:
-        for number in numbers:
-            generator = np.random.default_rng(number)
-            pixels = {
-                band.name: generator.normal(band.mean, band.std, (band.size_px, band.size_px))
-                .clip(0, 65535)
-                .astype(band.dtype)
-                for band in bands
-            }
-            writer.write(encode(f"patch_{number:06d}", [number % 19], pixels, bands))
 
 
 if __name__ == "__main__":

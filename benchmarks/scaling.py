@@ -1,0 +1,270 @@
+"""How much faster do two ranks train than one, what takes the rest, and what follows for hundreds of GPUs?
+
+    python -m benchmarks.scaling --repeats=3
+
+Each rank has one core and the same number of patches a step, however many ranks there are (weak scaling). In turn,
+each side in processes of its own:
+
+- 1 rank: one process, no Horovod.
+- 2 processes apart: two of these beside each other, which know nothing of each other: what the machine gives.
+- 2 ranks, 3 ranks: real Horovod processes over Gloo on this host. Where there are more ranks than cores, the ranks
+  that share a core wait for each other, and all others for them.
+
+A step is training as `experiments.train` does it: shuffled records, augmentation, forward and backward pass, reducing,
+the optimiser. Of it, input is what the rank waits for its batch; communication is measured by itself, afterwards: the
+model's own gradients, reduced by `reduce_gradients` and nothing else; the rest is computing, and waiting for the slower
+rank. Medians of the repeats, each the mean of its steps; other work on the machine slows two ranks more than one.
+
+benchmarks/scaling_model.py predicts what communication takes. Here it gets a link fitted to timed reductions of several
+sizes on two ranks, and is held against steps of 2 and 3 ranks. For GPUs it gets each --link; a step of one GPU takes
+--gpu_step_ms, or, where that is not given, 3 x the FLOPs of the forward pass / --gpu_tflops: an assumption, not a
+measurement. A line of a training's progress on one GPU says it better.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from benchmarks.scaling_model import Link, efficiency, fit_link, quickest_seconds, ring_seconds
+from benchmarks.scaling_rank import Job
+from benchmarks.synthetic_records import write_records
+from bigearth_tf.runtime import progress_bar, run_command
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """What a rank does: `parts` times `part_size` patches a step."""
+
+    part_size: int
+    parts: int
+    quick_overrides: str = ""
+
+
+CASES = {"wide_resnet_eca_b0": Case(16, 1, "resolution_px=15, width=0.5"), "resnet50": Case(4, 4)}
+# Bandwidths are assumed to be four fifths of the line rate. The latency of a hop over InfiniBand is what NCCL itself
+# takes for a ring (src/graph/tuning.cc, see scaling_model.py: NET, ring, simple); that over TCP is assumed.
+LINKS = ("InfiniBand 200 Gb/s:20:9.6", "InfiniBand 100 Gb/s:10:9.6", "Ethernet 25 Gb/s:2.5:50")
+
+_MODELS = flags.DEFINE_list("models", list(CASES), f"Of {', '.join(CASES)}.")
+_REPEATS = flags.DEFINE_integer("repeats", 3, "How often each side is measured.", lower_bound=1)
+_STEPS = flags.DEFINE_integer("steps", 8, "Steps of a measurement.", lower_bound=1)
+_MOST_RANKS = flags.DEFINE_integer("most_ranks", 3, "Ranks at most.", lower_bound=2)
+_QUICK = flags.DEFINE_bool("quick", False, "Tiny batches: seconds, and figures that mean nothing.")
+_LINK = flags.DEFINE_multi_string("link", LINKS, "A link between GPUs: name:10^9 bytes/s:microseconds a hop.")
+_GPUS = flags.DEFINE_list("gpus", [str(2**power) for power in range(3, 11)], "Numbers of GPUs to predict.")
+_GPU_BATCH_SIZE = flags.DEFINE_integer("gpu_batch_size", 128, "Patches that a GPU computes at once.", lower_bound=1)
+_GPU_TFLOPS = flags.DEFINE_float("gpu_tflops", 20.0, "10^12 FLOPs that a GPU does in a second.", lower_bound=1e-3)
+_GPU_STEP_MS = flags.DEFINE_list("gpu_step_ms", [], "Milliseconds of one GPU for --gpu_batch_size, one of each model.")
+_PLOT = flags.DEFINE_string("plot", "", "PNG to write the predictions to; none by default.")
+_WORK_DIR = flags.DEFINE_string("work_dir", None, "Folder to keep the records in; default: a temporary one.")
+_LINK_BYTES = (1 << 12, 1 << 16, 1 << 20, 1 << 23, 1 << 26)
+
+Answer = dict[str, Any]
+
+
+def main() -> None:
+    """Measures and predicts, as the flags say."""
+    unknown = set(_MODELS.value) - set(CASES)
+    if unknown:
+        raise ValueError(f"--models={','.join(sorted(unknown))}: unknown; allowed: {', '.join(CASES)}.")
+    links = dict(map(_parse_link, _LINK.value))
+    gpu_step_ms = [float(text) for text in _GPU_STEP_MS.value]
+    if gpu_step_ms and len(gpu_step_ms) != len(_MODELS.value):
+        raise ValueError(f"--gpu_step_ms: {len(gpu_step_ms)} numbers for {len(_MODELS.value)} models.")
+    with tempfile.TemporaryDirectory() as temporary:
+        records = write_records(Path(_WORK_DIR.value or temporary), 16 if _QUICK.value else 192, names=10)
+        found = _measure(records, Path(temporary))
+    print(
+        f"{len(os.sched_getaffinity(0))} cores, one a rank; median of {_REPEATS.value} measurements, each the mean of "
+        f"{_steps()} steps"
+    )
+    for model, sides in found.items():
+        _print_measured(model, sides)
+    _print_held_against_measurement(found)
+    step_s = {
+        model: gpu_step_ms[index] / 1e3 if gpu_step_ms else _estimate_gpu_step(sides)
+        for index, (model, sides) in enumerate(found.items())
+    }
+    curves = _predict(found, step_s, links)
+    _print_predicted(curves, bool(gpu_step_ms))
+    if _PLOT.value:
+        from benchmarks.plot_scaling import plot_scaling
+
+        plot_scaling(_PLOT.value, curves)
+        print(f"wrote {_PLOT.value}")
+
+
+def _parse_link(text: str) -> tuple[str, Link]:
+    try:
+        name, bandwidth, latency = text.split(":")
+        return name, Link(float(bandwidth) * 1e9, float(latency) * 1e-6)
+    except ValueError as error:
+        raise ValueError(f"--link={text}: expected name:10^9 bytes/s:microseconds, such as {LINKS[0]}") from error
+
+
+def _steps() -> int:
+    return 2 if _QUICK.value else _STEPS.value
+
+
+def _measure(records: Path, folder: Path) -> dict[str, dict[str, list[Answer]]]:
+    """Returns model -> side -> what each repeat found."""
+    sides = {"1 rank": (1, 1), "2 processes apart": (2, 1)}  # Processes, ranks.
+    sides |= {f"{ranks} ranks": (1, ranks) for ranks in range(2, _MOST_RANKS.value + 1)}
+    found: dict[str, dict[str, list[Answer]]] = {model: {side: [] for side in sides} for model in _MODELS.value}
+    with progress_bar(_REPEATS.value * len(found) * len(sides), "benchmark", "side") as progress:
+        for _ in range(_REPEATS.value):
+            for model, answers in found.items():
+                for side, (apart, ranks) in sides.items():
+                    answers[side].append(_run(_job(model, records, folder / "answers", ranks, apart), ranks))
+                    progress.update()
+    return found
+
+
+def _job(model: str, records: Path, answers: Path, ranks: int, apart: int) -> Job:
+    case = CASES[model]
+    return Job(
+        model=model,
+        model_overrides=case.quick_overrides if _QUICK.value else "",
+        records=os.fspath(records),
+        rank_batch_size=_rank_batch_size(case),
+        accumulate=case.parts,
+        steps=_steps(),
+        answers=os.fspath(answers),
+        link_bytes=_LINK_BYTES if ranks == 2 else (),
+        apart=apart,
+    )
+
+
+def _rank_batch_size(case: Case) -> int:
+    return case.parts * (1 if _QUICK.value else case.part_size)
+
+
+def _run(job: Job, ranks: int) -> Answer:
+    """Returns the answer of the slowest of a job's processes."""
+    answers = Path(job.answers)
+    shutil.rmtree(answers, ignore_errors=True)
+    answers.mkdir()
+    launcher = [os.fspath(Path(sys.executable).with_name("horovodrun")), "-np", str(ranks), "--gloo"]
+    processes = [
+        subprocess.Popen(
+            [*(launcher if ranks > 1 else []), sys.executable, "-m", "benchmarks.scaling_rank", one.to_text()],
+            env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for one in (dataclasses.replace(job, number=number) for number in range(job.apart))
+    ]
+    for process in processes:
+        printed, _ = process.communicate()
+        if process.returncode:
+            raise OSError(f"A process of {job.model} failed:\n{printed[-3000:]}")
+    parts = [json.loads(path.read_text(encoding="utf-8")) for path in answers.glob("*.json")]
+    return max(parts, key=lambda part: statistics.mean(part["step_s"]))
+
+
+def _median(answers: list[Answer], key: str) -> float:
+    return statistics.median(statistics.mean(answer[key]) for answer in answers)
+
+
+def _print_measured(model: str, sides: dict[str, list[Answer]]) -> None:
+    case, first = CASES[model], sides["1 rank"][0]
+    patches = _rank_batch_size(case)
+    print(
+        f"\n{model}: {patches} patches of a rank a step, in {case.parts} parts; {first['gradients']} gradients, "
+        f"{first['gradient_bytes'] / 1e6:.1f} MB"
+    )
+    print(f"{'images/s of a rank':24} {'median':>8}   all")
+    for side, answers in sides.items():
+        rates = [patches / statistics.mean(answer["step_s"]) for answer in answers]
+        print(f"{side:24} {statistics.median(rates):8.2f}   {' '.join(f'{rate:.2f}' for rate in rates)}")
+    two = _median(sides["2 ranks"], "step_s")
+    alone, apart = (_median(sides[side], "step_s") for side in ("1 rank", "2 processes apart"))
+    print(f"efficiency: 2 ranks / 1 rank               {alone / two:5.2f}   (goal: at least 0.90)")
+    print(f"efficiency: 2 ranks / 2 processes apart    {apart / two:5.2f}")
+    waited, reduced = (_median(sides["2 ranks"], key) for key in ("input_s", "reduce_s"))
+    print(
+        f"a step of 2 ranks: {two * 1e3:.0f} ms = input {waited / two:.1%} + communication {reduced / two:.1%} "
+        f"+ computing and waiting for each other {1 - (waited + reduced) / two:.1%}"
+    )
+
+
+def _print_held_against_measurement(found: dict[str, dict[str, list[Answer]]]) -> None:
+    timings = [
+        (2, float(size), statistics.median(seconds))
+        for sides in found.values()
+        for answer in sides["2 ranks"]
+        for size, seconds in answer["link_s"].items()
+    ]
+    link = fit_link(timings)
+    print(
+        f"\nlink of 2 ranks of this host, fitted: {link.bandwidth_bytes_s / 1e9:.2f} x 10^9 bytes/s, "
+        f"{link.latency_s * 1e6:.0f} microseconds a hop"
+    )
+    print(f"{'ms':20} {'ranks':>5} {'communication':>20} {'step':>20}")
+    print(f"{'':26} {'predicted':>10}{'measured':>10} {'predicted':>10}{'measured':>10}")
+    cores = len(os.sched_getaffinity(0))
+    for model, sides in found.items():
+        compute = _median(sides["2 processes apart"], "step_s")
+        for ranks in range(2, _MOST_RANKS.value + 1):
+            sharing = -(-ranks // cores)  # Both computing and a message over this host are the work of cores.
+            reduced = sharing * ring_seconds(ranks, sides["1 rank"][0]["gradient_bytes"], link)
+            cells = (
+                (reduced, _median(sides[f"{ranks} ranks"], "reduce_s")),
+                (sharing * compute + reduced, _median(sides[f"{ranks} ranks"], "step_s")),
+            )
+            print(f"{model:20} {ranks:5}" + "".join(f" {one * 1e3:10.1f}{two * 1e3:10.1f}" for one, two in cells))
+
+
+def _estimate_gpu_step(sides: dict[str, list[Answer]]) -> float:
+    """Returns the seconds of a GPU for forward and backward pass of a batch; the latter costs twice the former."""
+    return 3 * sides["1 rank"][0]["flops"] * _GPU_BATCH_SIZE.value / (_GPU_TFLOPS.value * 1e12)
+
+
+Curves = dict[str, dict[int, float]]
+
+
+def _predict(
+    found: dict[str, dict[str, list[Answer]]], step_s: dict[str, float], links: dict[str, Link]
+) -> dict[str, Curves]:
+    """Returns title of a model -> name of a link -> number of GPUs -> efficiency."""
+    curves = {}
+    for model, sides in found.items():
+        num_bytes, parts = sides["1 rank"][0]["gradient_bytes"], CASES[model].parts
+        for accumulate in sorted({1, parts}):
+            compute = accumulate * step_s[model]
+            title = f"{model}, {compute * 1e3:.1f} ms for {accumulate} x {_GPU_BATCH_SIZE.value} patches"
+            curves[title] = {
+                name: {gpus: efficiency(compute, quickest_seconds(gpus, num_bytes, link)) for gpus in _gpu_numbers()}
+                for name, link in links.items()
+            }
+    return curves
+
+
+def _gpu_numbers() -> list[int]:
+    return [int(text) for text in _GPUS.value]
+
+
+def _print_predicted(curves: dict[str, Curves], measured: bool) -> None:
+    origin = "as given" if measured else f"assumed: {_GPU_TFLOPS.value:g} x 10^12 FLOPs a second"
+    print(f"\npredicted efficiency of GPUs; step of one GPU {origin}")
+    for title, links in curves.items():
+        print(title)
+        print(f"{'  GPUs':24}" + "".join(f"{gpus:7}" for gpus in _gpu_numbers()))
+        for name, values in links.items():
+            print(f"  {name:22}" + "".join(f"{value:7.1%}" for value in values.values()))
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,154 @@
+"""How long are the steps of this one rank, and what of a step is input and what communication?
+
+Started by benchmarks/scaling.py, alone or by Horovod's launcher; writes what it finds as JSON beside the job.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+_WARM_UP = 2
+_REDUCTIONS = 12
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What is measured. `rank_batch_size` patches of a rank are worked through in `accumulate` parts.
+
+    `apart` processes that know nothing of each other, of which this is number `number`, begin to measure together.
+    Lists of `link_bytes` are reduced and timed, too. Answers go to `answers`.
+    """
+
+    model: str
+    model_overrides: str
+    records: str
+    rank_batch_size: int
+    accumulate: int
+    steps: int
+    answers: str
+    link_bytes: tuple[int, ...] = ()
+    apart: int = 1
+    number: int = 0
+
+    def to_text(self) -> str:
+        """Returns what `from_text` reads."""
+        return json.dumps(dataclasses.asdict(self))
+
+    @staticmethod
+    def from_text(text: str) -> Job:
+        """Returns the job of a text."""
+        return Job(**json.loads(text))
+
+
+def main() -> None:
+    """Measures the job that the command line holds."""
+    job = Job.from_text(sys.argv[1])
+    place = int(os.environ.get("HOROVOD_LOCAL_RANK", job.number))
+    cores = sorted(os.sched_getaffinity(0))
+    # Before TensorFlow is loaded: it makes as many threads as it finds cores.
+    os.sched_setaffinity(0, {cores[place % len(cores)]})
+    answer = _measure(job)
+    (Path(job.answers) / f"{place}.json").write_text(json.dumps(answer), encoding="utf-8")
+
+
+def _measure(job: Job) -> dict[str, Any]:
+    import tensorflow as tf
+
+    from bigearth_tf import distributed
+    from bigearth_tf.config import DataConfig, OptimizerConfig, TrainConfig
+    from bigearth_tf.manifest import read_manifest
+    from bigearth_tf.model_cost import cost_of
+    from bigearth_tf.training import make_train_step, make_training
+
+    replica = distributed.start()
+    config = TrainConfig(
+        model=job.model,
+        model_overrides=job.model_overrides,
+        data=DataConfig(data_dir=job.records),
+        optimizer=OptimizerConfig(accumulate=job.accumulate),
+        global_batch_size=job.rank_batch_size * replica.world_size,
+    )
+    manifest = read_manifest(job.records)
+    bands = manifest.select_bands(config.data.bands)
+    training = make_training(config, manifest, bands, 10000, replica)
+    distributed.broadcast(training.variables, replica)
+    train_step = make_train_step(training, config, replica)
+    batches = _batches(config, manifest, bands, replica)
+    steps, waits = _steps(job, train_step, batches)
+    gradients = [tf.ones_like(variable) for variable in training.model.trainable_variables]
+    sizes = job.link_bytes if replica.world_size > 1 else ()
+    return {
+        "step_s": steps,
+        "input_s": waits,
+        "reduce_s": _reductions(gradients, replica, config) if replica.world_size > 1 else [0.0],
+        "link_s": {size: _reductions([tf.ones([size // 4])], replica, config) for size in sizes},
+        "gradient_bytes": sum(gradient.shape.num_elements() * gradient.dtype.size for gradient in gradients),
+        "gradients": len(gradients),
+        "flops": cost_of(training.model).flops,
+    }
+
+
+def _batches(config: Any, manifest: Any, bands: Any, replica: Any) -> Iterator[Any]:
+    from bigearth_tf.input_pipeline import make_train_dataset
+
+    for epoch in itertools.count():
+        yield from make_train_dataset(
+            config.data.data_dir,
+            manifest,
+            bands,
+            global_batch_size=config.global_batch_size,
+            replica=replica,
+            seed=config.seed,
+            epoch=epoch,
+            shuffle_mb=config.data.shuffle_mb,
+        )
+
+
+def _steps(job: Job, train_step: Callable[..., Any], batches: Iterator[Any]) -> tuple[list[float], list[float]]:
+    """Returns the seconds of each step, and those of it that it waited for input, as a training run does."""
+    import tensorflow as tf
+
+    seconds, waits = [], []
+    for index in range(_WARM_UP + job.steps):
+        if index == _WARM_UP:
+            _wait_for_the_others(job)
+        started = time.perf_counter()
+        batch = next(batches)
+        waits.append(time.perf_counter() - started)
+        train_step(batch, tf.constant(index, tf.int64), tf.constant([0.0, 0.0])).numpy()
+        seconds.append(time.perf_counter() - started)
+    return seconds[_WARM_UP:], waits[_WARM_UP:]
+
+
+def _wait_for_the_others(job: Job) -> None:
+    folder = Path(job.answers)
+    (folder / f"ready-{job.number}").touch()
+    while len(list(folder.glob("ready-*"))) < job.apart:
+        time.sleep(0.01)
+
+
+def _reductions(tensors: list[Any], replica: Any, config: Any) -> list[float]:
+    """Returns the seconds of some reductions, one after another, of nothing else."""
+    import tensorflow as tf
+
+    from bigearth_tf import distributed
+
+    reduce = tf.function(lambda *values: distributed.reduce_gradients(values, replica, config.communication))
+    seconds = []
+    for _ in range(_WARM_UP + _REDUCTIONS):
+        started = time.perf_counter()
+        reduce(*tensors)[-1].numpy()  # All are there when one is: they travel as a group.
+        seconds.append(time.perf_counter() - started)
+    return seconds[_WARM_UP:]
+
+
+if __name__ == "__main__":
+    main()
