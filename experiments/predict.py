@@ -35,7 +35,6 @@ def main() -> None:
     if not _S2.value and not _S1.value:
         raise ValueError("Name the patches with --s2, --s1, or both.")
     # TensorFlow, GDAL and matplotlib are loaded here: --help must not wait for them.
-    from bigearth_tf.metrics import THRESHOLD
     from bigearth_tf.predict import Predictor
     from experiments.plot_predictions import plot_predictions
     from tfrecord_tools.sources.bigearthnet_v1 import find_patches, read_patch
@@ -46,9 +45,9 @@ def main() -> None:
         raise ValueError(f"No pair of mates in {_S2.value} and {_S1.value}.")
     probabilities = predictor([patch.bands for patch in patches])
     truths = [_true_labels(patch, predictor.class_names) for patch in patches]
-    for patch, row, truth in zip(patches, probabilities, truths):
+    for patch, row, chosen, truth in zip(patches, probabilities, predictor.decide(probabilities), truths):
         print(patch.patch_id)
-        named = [(name, p) for name, p in zip(predictor.class_names, row) if p >= THRESHOLD]
+        named = [(name, p) for name, p, is_chosen in zip(predictor.class_names, row, chosen) if is_chosen]
         said = sorted(named, key=lambda pair: -pair[1])
         print("  predicted  " + ("; ".join(f"{name} {p:.2f}" for name, p in said) or "nothing from 0.5 on"))
         print("  true       " + "; ".join(truth))

@@ -23,8 +23,16 @@ def learnable_pixels(band, labels, rng):
     return np.clip(pixels, 0, 65535).astype(band.dtype)
 
 
-def write_records(folder: Path, counts: dict[str, int], num_shards: int = 2, bands="RGB", seed: int = 0) -> Manifest:
-    """Writes `counts[split]` records a split, each with one or two of three classes; returns the manifest."""
+def write_records(
+    folder: Path,
+    counts: dict[str, int],
+    num_shards: int = 2,
+    bands="RGB",
+    seed: int = 0,
+    label_kind: str = "multi",
+    class_names=CLASS_NAMES,
+) -> Manifest:
+    """Writes `counts[split]` records a split, each with one or two of the first three classes; returns the manifest."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng(seed)
     rows = get_bands(bands)
@@ -33,10 +41,12 @@ def write_records(folder: Path, counts: dict[str, int], num_shards: int = 2, ban
         for index in range(num_shards):
             numbers = range(index * count // num_shards, (index + 1) * count // num_shards)
             name = f"{split}-{index:05d}-of-{num_shards:05d}.tfrecord"
-            class_counts = [0] * len(CLASS_NAMES)
+            class_counts = [0] * len(class_names)
             with tf.io.TFRecordWriter(str(folder / name)) as writer:
                 for number in numbers:
                     labels = {number % 2} | ({2} if number % 3 == 0 else set())
+                    if label_kind == "single":
+                        labels = {number % 3}
                     pixels = {band.name: learnable_pixels(band, labels, rng) for band in rows}
                     writer.write(encode_example(f"{split}_{number:03d}", sorted(labels), pixels, rows))
                     for label in labels:
@@ -48,8 +58,8 @@ def write_records(folder: Path, counts: dict[str, int], num_shards: int = 2, ban
         dataset="test",
         source="tests/records.py",
         licence="none",
-        label_kind="multi",
-        class_names=CLASS_NAMES,
+        label_kind=label_kind,
+        class_names=tuple(class_names),
         bands=rows,
         attributes=(),
         compression="",
