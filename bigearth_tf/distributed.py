@@ -9,15 +9,22 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import json
 import os
-from collections.abc import Iterator, Sequence
-from typing import Any
+import textwrap
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import tensorflow as tf
 
 from bigearth_tf.adasum import adasum
 from bigearth_tf.config import CommunicationConfig
+from bigearth_tf.together import RanksDiffer, host_name, together
+
+_LONGEST_VALUE = 400
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,17 +108,73 @@ def gather(value: Any, replica: Replica) -> list[Any]:
     return [value] if replica.world_size == 1 else _horovod().allgather_object(value)
 
 
-def check_equal(facts: dict[str, Any], replica: Replica) -> None:
-    """Checks that all ranks hold the same facts.
+def run_together(action: Callable[[], T], replica: Replica) -> T:
+    """Returns what `action` returns on this rank, once it has gone well on all ranks; none goes on before.
 
     Raises:
-        ValueError: On every rank, naming the fact and the first rank that differs from rank 0.
+        Exception: Its own, where it failed on every rank.
+        RanksDiffer: It failed on some ranks only.
     """
-    first, *others = gather(facts, replica)
-    for rank, held in enumerate(others, start=1):
-        for name, value in first.items():
-            if held.get(name) != value:
-                raise ValueError(f"Ranks disagree on {name}: rank 0 has {value}, rank {rank} has {held.get(name)}.")
+    return together(action, lambda message: gather(message, replica))
+
+
+def check_equal(facts: dict[str, Any], replica: Replica, remedy: str = "") -> None:
+    """Checks that all ranks hold the same facts; of a fact that is a dict, what differs in it is told.
+
+    Raises:
+        RanksDiffer: On every rank, naming the fact and the first rank that differs from rank 0.
+    """
+    held = gather((host_name(), facts), replica)
+    host, first = held[0]
+    for name, value in first.items():
+        others = [rank for rank, (_, other) in enumerate(held) if other.get(name) != value]
+        if others:
+            rank = others[0]
+            here, there = _what_differs(value, held[rank][1].get(name))
+            more = f"; {len(others)} ranks differ from rank 0" if len(others) > 1 else ""
+            raise RanksDiffer(
+                f"Ranks disagree on {name}: rank 0 has {here}, rank {rank} has {there}. "
+                f"(Rank 0 runs on {host}, rank {rank} on {held[rank][0]}{more}.) {remedy}".rstrip()
+            )
+
+
+def _what_differs(one: Any, other: Any) -> list[str]:
+    """Returns two values as texts; of two dicts, the fields that differ."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        sides = [_leaves(one), _leaves(other)]
+        names = [name for name in {**sides[0], **sides[1]} if sides[0].get(name) != sides[1].get(name)]
+        texts = [", ".join(f"{name}={side.get(name, 'none')}" for name in names) for side in sides]
+    else:
+        texts = [str(one), str(other)]
+    return [textwrap.shorten(text, _LONGEST_VALUE, placeholder=" ...") for text in texts]
+
+
+def _leaves(value: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    found = {}
+    for name, field in value.items():
+        inner = _leaves(field, f"{prefix}{name}.") if isinstance(field, dict) else {}
+        found.update(inner or {f"{prefix}{name}": json.dumps(field, default=str)})
+    return found
+
+
+def clock_offsets(replica: Replica, rounds: int = 5) -> list[float]:
+    """Returns how far the clock of each rank is ahead of rank 0's, in seconds, as exact as an allreduce is quick."""
+    times = []
+    for _ in range(rounds):
+        mean_of_ranks(tf.zeros([]), replica).numpy()  # All ranks leave it at about the same time.
+        times.append(time.time())
+    table = np.array(gather(times, replica))
+    return np.median(table - table[0], axis=1).tolist()
+
+
+def allreduce_seconds(num_bytes: int, repeats: int, replica: Replica) -> float:
+    """Returns how long a sum over ranks takes: the median of some, on the slowest rank."""
+    values, times = tf.zeros([num_bytes // 4]), []
+    for _ in range(1 + repeats):
+        started = time.perf_counter()
+        mean_of_ranks(values, replica)[0].numpy()
+        times.append(time.perf_counter() - started)
+    return max(gather(float(np.median(times[1:])), replica))  # The first one sets things up.
 
 
 def digest(variables: Sequence[tf.Variable]) -> str:

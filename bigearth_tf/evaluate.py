@@ -14,12 +14,13 @@ import numpy as np
 import tensorflow as tf
 
 from bigearth_tf.bands import Band, get_bands
-from bigearth_tf.distributed import Replica, gather
+from bigearth_tf.distributed import Replica, gather, run_together
 from bigearth_tf.evaluation import EVALUATION_NAME
 from bigearth_tf.input_pipeline import make_eval_dataset
 from bigearth_tf.manifest import Manifest, read_manifest
 from bigearth_tf.predictions import Predictions
-from bigearth_tf.run_folder import load_finished_run
+from bigearth_tf.preflight import check_same_work
+from bigearth_tf.run_folder import FinishedRun, load_finished_run
 
 _BATCH_SIZE = 256
 # What must agree for pixels to mean the same; mean and standard deviation are the model's own.
@@ -102,13 +103,19 @@ def predict_run(
 
     Raises:
         FileNotFoundError: The run has not ended, or the data set has no manifest.
-        ValueError: The data set has no such split, or other classes or bands than the model.
+        ValueError: The data set has no such split, or other classes or bands than the model; or the ranks disagree.
     """
-    manifest = read_manifest(data_dir)
-    manifest.split_shards(split)
-    run = load_finished_run(workdir)
+
+    def prepare() -> tuple[Manifest, FinishedRun]:
+        manifest = read_manifest(data_dir)
+        manifest.split_shards(split)
+        run = load_finished_run(workdir)
+        check_fit(run.class_names, run.bands, run.settings["dataset"]["label_kind"], manifest, os.fspath(data_dir))
+        return manifest, run
+
+    manifest, run = run_together(prepare, replica)
+    check_same_work({**run.settings, "split": split}, manifest, True, replica)
     dataset = run.settings["dataset"]
-    check_fit(run.class_names, run.bands, dataset["label_kind"], manifest, os.fspath(data_dir))
     predict_step = make_predict_step(run.model, manifest.label_kind)
 
     def predict(name: str) -> Predictions:

@@ -6,6 +6,7 @@ Band order, class order and counts travel in it: no configuration repeats them.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -123,6 +124,11 @@ def write_manifest(manifest: Manifest, folder: str | os.PathLike) -> None:
     write_text_atomically(
         Path(folder) / MANIFEST_NAME, json.dumps(dataclasses.asdict(manifest), indent=1, ensure_ascii=False) + "\n"
     )
+
+
+def manifest_digest(manifest: Manifest) -> str:
+    """Returns a hash that tells data sets apart: of all that the manifest says, and so of all bytes."""
+    return hashlib.sha256(json.dumps(dataclasses.asdict(manifest), sort_keys=True).encode()).hexdigest()
 
 
 def write_text_atomically(path: Path, text: str) -> None:

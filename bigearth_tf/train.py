@@ -9,16 +9,20 @@ from typing import Any
 
 from absl import logging
 
-from bigearth_tf import distributed
+from bigearth_tf import distributed, preflight
+from bigearth_tf.bands import Band
 from bigearth_tf.config import TrainConfig, validate
 from bigearth_tf.distributed import Replica
 from bigearth_tf.input_pipeline import steps_per_epoch
-from bigearth_tf.manifest import read_manifest
+from bigearth_tf.manifest import Manifest, read_manifest
 from bigearth_tf.metrics import selection_scores
 from bigearth_tf.record_index import check_record_counts
-from bigearth_tf.run_folder import RESULT_NAME, claim, settings_of
+from bigearth_tf.run_folder import CONFIG_NAME, RESULT_NAME, claim, settings_of
 from bigearth_tf.training import make_training
 from bigearth_tf.training_run import TrainingRun
+
+# What a run reads.
+SPLITS = ("train", "val", "test")
 
 
 def train(
@@ -53,13 +57,34 @@ def train(
 
 def _prepare(config: TrainConfig, workdir: Path, replica: Replica, profile: bool) -> TrainingRun | None:
     """Returns the run, restored where it stopped; None where it is complete. Writes nothing before all is checked."""
+    manifest, bands, steps = distributed.run_together(lambda: _check(config, replica), replica)
+    content = settings_of(config, manifest, bands)
+    complete = (workdir / RESULT_NAME).exists()
+    preflight.check_same_work(content, manifest, complete, replica)
+
+    def take() -> None:
+        if replica.is_chief or (workdir / CONFIG_NAME).exists():
+            claim(workdir, config, manifest, bands)
+
+    if complete:
+        take()
+        return None
+    training = make_training(config, manifest, bands, steps * config.epochs, replica)
+    # Only now, when nothing of the config can be wrong any more, is the folder taken for it.
+    distributed.run_together(take, replica)
+    settings = json.dumps(content, sort_keys=True)
+    return TrainingRun(config, workdir, replica, manifest, bands, steps, training, settings, profile)
+
+
+def _check(config: TrainConfig, replica: Replica) -> tuple[Manifest, tuple[Band, ...], int]:
+    """Returns the manifest, the bands to train on and the steps of an epoch, if config and data fit together."""
     validate(config)
     manifest = read_manifest(config.data.data_dir)
     allowed = selection_scores(manifest.label_kind)
     if config.best_metric not in allowed:
         raise ValueError(f"best_metric={config.best_metric!r}: unknown; allowed: {', '.join(allowed)}.")
     bands = manifest.select_bands(config.data.bands)
-    for split in ("train", "val", "test"):
+    for split in SPLITS:
         manifest.split_shards(split)
     steps = steps_per_epoch(manifest, config.global_batch_size, replica)
     per_rank = config.global_batch_size // replica.world_size
@@ -67,15 +92,5 @@ def _prepare(config: TrainConfig, workdir: Path, replica: Replica, profile: bool
         raise ValueError(
             f"optimizer.accumulate={config.optimizer.accumulate} does not divide a rank's {per_rank} records."
         )
-    settings = json.dumps(settings_of(config, manifest, bands), sort_keys=True)
-    complete = (workdir / RESULT_NAME).exists()
     check_record_counts(config.data.data_dir, manifest)
-    distributed.check_equal({"config and data": settings, "whether the run is complete": complete}, replica)
-    if complete:
-        claim(workdir, config, manifest, bands)
-        return None
-    training = make_training(config, manifest, bands, steps * config.epochs, replica)
-    # Only now, when nothing of the config can be wrong any more, is the folder taken for it.
-    if replica.is_chief:
-        claim(workdir, config, manifest, bands)
-    return TrainingRun(config, workdir, replica, manifest, bands, steps, training, settings, profile)
+    return manifest, bands, steps

@@ -22,6 +22,10 @@ _RANKING_DRAWS = flags.DEFINE_integer(
     "ranking_draws", 200, "Draws for average precision and AUROC, which take longer.", lower_bound=1
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the bootstrap.")
+_STAGE_DIR = flags.DEFINE_string(
+    "stage_dir", "", "Folder on each host's own disk, such as $SLURM_TMPDIR, to copy what is read to first."
+)
+_KEEP_STAGED = flags.DEFINE_bool("keep_staged", False, "Leave that copy for a later run.")
 # Of single-label data there is no micro F1, of multi-label data no accuracy.
 _PRINTED = ("micro_f1", "accuracy", "macro_f1")
 
@@ -29,12 +33,22 @@ _PRINTED = ("micro_f1", "accuracy", "macro_f1")
 def main() -> None:
     """Evaluates, as the flags say."""
     # TensorFlow, scikit-learn and matplotlib are loaded here: --help must not wait for them.
-    from bigearth_tf import distributed
+    from bigearth_tf import distributed, preflight, staging
     from bigearth_tf.evaluate import output_folder, predict_run
+    from bigearth_tf.together import differences_end_the_process
 
-    replica = distributed.start()
-    output = output_folder(_WORKDIR.value, _DATA_DIR.value, _SPLIT.value, _OUTPUT.value)
-    predicted = predict_run(_WORKDIR.value, _DATA_DIR.value, _SPLIT.value, replica)
+    with (
+        differences_end_the_process(),
+        # Before Horovod starts, which would not wait for as long as copying may take.
+        staging.staged(_DATA_DIR.value, _STAGE_DIR.value, {_SPLIT.value, "val"}, keep=_KEEP_STAGED.value) as folder,
+    ):
+        replica = distributed.start()
+        preflight.look_around(replica, _STAGE_DIR.value and folder)
+        with distributed.peer_errors(replica):
+            output = distributed.run_together(
+                lambda: output_folder(_WORKDIR.value, folder, _SPLIT.value, _OUTPUT.value), replica
+            )
+            predicted = predict_run(_WORKDIR.value, folder, _SPLIT.value, replica)
     if not replica.is_chief:
         return
     from bigearth_tf.evaluation import evaluate_table, write_evaluation

@@ -20,23 +20,34 @@ _CONFIG = config_flags.DEFINE_config_file("config", None, "File with a get_confi
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: config, checkpoints, logs, result.", required=True)
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of shards and manifest, in place of the config's.")
 _PROFILE = flags.DEFINE_bool("profile", False, "Write a TensorBoard profile of some early steps.")
+_STAGE_DIR = flags.DEFINE_string(
+    "stage_dir", "", "Folder on each host's own disk, such as $SLURM_TMPDIR, to copy what is read to first."
+)
+_KEEP_STAGED = flags.DEFINE_bool("keep_staged", False, "Leave that copy for a later run.")
 flags.mark_flag_as_required("config")
 
 
 def main() -> None:
     """Trains, as the config says."""
     # TensorFlow is loaded here: --help must not wait for it.
-    from bigearth_tf import distributed, train
+    from bigearth_tf import distributed, preflight, staging, train
     from bigearth_tf.metrics import headline
     from bigearth_tf.run_folder import RESULT_NAME
     from bigearth_tf.stop_signal import EXIT_STOPPED, Stopped
+    from bigearth_tf.together import differences_end_the_process
 
     config = _CONFIG.value
-    if _DATA_DIR.value:
-        config.data.data_dir = _DATA_DIR.value
-    replica = distributed.start(config.communication.fusion_mb)
+    data_dir = _DATA_DIR.value or config.data.data_dir
     try:
-        result = train.train(config, _WORKDIR.value, replica, profile=_PROFILE.value)
+        with (
+            differences_end_the_process(),
+            # Before Horovod starts, which would not wait for as long as copying may take.
+            staging.staged(data_dir, _STAGE_DIR.value, train.SPLITS, keep=_KEEP_STAGED.value) as folder,
+        ):
+            config.data.data_dir = folder
+            replica = distributed.start(config.communication.fusion_mb)
+            preflight.look_around(replica, _STAGE_DIR.value and folder)
+            result = train.train(config, _WORKDIR.value, replica, profile=_PROFILE.value)
     except Stopped as stopped:
         logging.info("%s Run the same command again to go on.", stopped)
         sys.exit(EXIT_STOPPED)
