@@ -35,7 +35,7 @@ def plot_scaling(path: str | os.PathLike, curves: dict[str, dict[str, dict[int, 
     cells[0][0].yaxis.set_major_formatter(PercentFormatter(1.0))
     cells[0][0].set_ylabel("predicted efficiency")
     figure.legend(
-        *cells[0][0].get_legend_handles_labels(), frameon=False, ncols=len(_COLOURS), loc="outside lower center"
+        *cells[0][0].get_legend_handles_labels(), frameon=False, ncols=len(curves), loc="outside lower center"
     )
     figure.savefig(path, dpi=110)
     plt.close(figure)

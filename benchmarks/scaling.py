@@ -141,7 +141,7 @@ def _job(model: str, records: Path, answers: Path, ranks: int, apart: int) -> Jo
         accumulate=case.parts,
         steps=_steps(),
         answers=os.fspath(answers),
-        link_bytes=_LINK_BYTES if ranks == 2 else (),
+        link_bytes=_LINK_BYTES[: 2 if _QUICK.value else None] if ranks == 2 else (),
         apart=apart,
     )
 

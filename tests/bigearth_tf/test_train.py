@@ -102,14 +102,32 @@ def read_history(workdir):
     return [json.loads(line) for line in (workdir / "history.jsonl").read_text().splitlines()]
 
 
-def test_test_scores_are_those_of_the_best_checkpoint(data, run, tmp_path):
-    workdir, result = run
-    finished = load_finished_run(workdir)
-    dataset = make_eval_dataset(
-        data, train_module.read_manifest(data), "test", finished.bands, batch_size=8, replica=Replica()
-    )
+def scores_of(data, finished):
+    manifest = train_module.read_manifest(data)
+    dataset = make_eval_dataset(data, manifest, "test", finished.bands, batch_size=8, replica=Replica())
     table = predict_dataset(make_predict_step(finished.model), dataset, Replica(), 13)
-    assert compute_scores(table.labels, table.probabilities) == pytest.approx(result["test"])
+    return compute_scores(table.labels, table.probabilities)
+
+
+def test_test_scores_are_those_of_the_best_checkpoint_not_of_the_last(data, tmp_path):
+    # Quick enough to overshoot: it ends with the first epoch that is no better than the one before.
+    schedule = ScheduleConfig(name="constant", peak=3e-2)
+    result = train(
+        make_config(data, epochs=9, early_stopping_epochs=1, schedule=schedule), tmp_path / "workdir", Replica()
+    )
+    assert result["epochs"] == result["best_epoch"] + 1 < 9
+    finished = load_finished_run(tmp_path / "workdir")
+    assert scores_of(data, finished) == pytest.approx(result["test"])
+    last = tf.train.latest_checkpoint(str(tmp_path / "workdir" / "checkpoints" / "latest"))
+    tf.train.Checkpoint(model=finished.model).restore(last).assert_existing_objects_matched().expect_partial()
+    assert scores_of(data, finished) != pytest.approx(result["test"])
+
+
+def test_few_checkpoints_are_kept_and_the_best_is_the_model_alone(run):
+    counts = {name: len(list((run[0] / "checkpoints" / name).glob("*.index"))) for name in ("latest", "best")}
+    assert counts == {"latest": 2, "best": 1}
+    assert any(key.startswith("optimizer/") for key in weights_of(run[0], "latest"))
+    assert all(key.startswith("model/") for key in weights_of(run[0], "best"))
 
 
 def weights_of(workdir, name):
