@@ -78,6 +78,12 @@ def test_models_and_layers_import_keras_alone(path):
         assert module.split(".")[0] not in ("tensorflow", "torch", "jax", "tf_keras"), module
 
 
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_nothing_imports_the_private_modules_of_tensorflow_and_keras(path):
+    for module, _ in imports_of(path):
+        assert not module.startswith(("tensorflow.python", "keras.src")), module
+
+
 def defines_flags(path, where=r"\b"):
     return bool(re.search(where + r"DEFINE_\w+\(", path.read_text(encoding="utf-8"), re.MULTILINE))
 
