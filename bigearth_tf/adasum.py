@@ -1,7 +1,7 @@
 """How do gradients of many ranks become one, so that what they agree on counts once and what differs adds up? Adasum.
 
-https://arxiv.org/abs/2006.02924, equation 7, for each tensor by itself, as section 4 says: ranks pair up, then pairs
-with pairs, until all hold the same. Horovod has an Adasum of its own, but in builds with MPI only.
+https://arxiv.org/abs/2006.02924, each tensor by itself: ranks pair up, then pairs with pairs, until all hold the same.
+Horovod has an Adasum of its own, but in builds with MPI only.
 """
 
 from __future__ import annotations
@@ -9,6 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import tensorflow as tf
+
+
+def check_ranks(world_size: int) -> None:
+    """Checks that so many ranks can pair up.
+
+    Raises:
+        ValueError: Their number is no power of two.
+    """
+    if world_size & (world_size - 1):
+        raise ValueError(f"communication.reduction='adasum' needs 1, 2, 4, 8, ... ranks, not {world_size}.")
 
 
 def adasum(
@@ -20,13 +30,12 @@ def adasum(
         gradients: Those of this rank.
         rank: This rank.
         world_size: Number of ranks, a power of two.
-        exchange: Gives a vector to a rank, which is given this rank at the same time, and returns that rank's.
+        exchange: Sends a vector to another rank, which sends its own at the same time, and returns that one.
 
     Raises:
         ValueError: The number of ranks is no power of two.
     """
-    if world_size & (world_size - 1):
-        raise ValueError(f"communication.reduction='adasum' needs 2, 4, 8, ... ranks, not {world_size}.")
+    check_ranks(world_size)
     mine, distance = list(gradients), 1
     while distance < world_size:
         partner = rank ^ distance

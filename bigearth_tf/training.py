@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from bigearth_tf import distributed, dropout_seeding
+from bigearth_tf import adasum, distributed, dropout_seeding
 from bigearth_tf.augmentation import mixup, random_symmetry
 from bigearth_tf.bands import Band
 from bigearth_tf.config import TrainConfig, parse_overrides
@@ -56,8 +56,10 @@ def make_training(
         replica: This rank.
 
     Raises:
-        ValueError: The config does not fit the data.
+        ValueError: The config does not fit the data, or the number of ranks.
     """
+    if config.communication.reduction == "adasum":
+        adasum.check_ranks(replica.world_size)
     class_counts, num_records = manifest.class_counts("train"), manifest.num_records("train")
     loss = make_loss(config.loss, manifest.label_kind, class_counts, num_records)
     schedule = make_schedule(config.schedule, steps, config.global_batch_size)

@@ -14,7 +14,6 @@ import tensorflow as tf
 from records import write_records
 
 from bigearth_tf import distributed
-from bigearth_tf.adasum import adasum
 from bigearth_tf.config import CommunicationConfig
 from bigearth_tf.distributed import Replica
 
@@ -181,9 +180,13 @@ def test_adasum_trains(tmp_path):
     assert result["test"]["micro_f1"] > result["always_most_frequent_labels"]["test"]["micro_f1"]
 
 
-def test_adasum_is_refused_for_three_ranks():
-    with pytest.raises(ValueError, match="adasum' needs 2, 4, 8, ... ranks, not 3"):
-        adasum([tf.ones(2)], 0, 3, exchange=None)
+def test_adasum_is_refused_for_three_ranks_before_anything_is_written(tmp_path):
+    write_records(tmp_path / "records", {"train": 40, "val": 9, "test": 11})
+    script = TRAIN.replace("train.train(config", "config.communication.reduction = 'adasum'; train.train(config")
+    script = script.replace("global_batch_size=8", "global_batch_size=9")
+    output = launch(script, tmp_path / "records", tmp_path / "workdir", 3, ranks=3, returncode=1)
+    assert "adasum' needs 1, 2, 4, 8, ... ranks, not 3" in output
+    assert not (tmp_path / "workdir").exists()
 
 
 FLOAT16 = """
