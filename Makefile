@@ -3,7 +3,7 @@ SHELL := bash
 PYTHON_IN_VENV := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup keras3 demo test test-full lint clean
+.PHONY: help setup keras3 slurm demo test test-full test-slurm lint clean
 .NOTPARALLEL:
 
 help: ## list the targets
@@ -14,6 +14,9 @@ setup: ## make the environment .venv: GDAL, TensorFlow, Horovod
 
 keras3: setup ## make the environment .venv-keras3, in which the tests try the models under Keras 3 with JAX
 	@bash .ci/set_up_keras3
+
+slurm: ## install SLURM, of which the tests make a cluster on this machine; on Debian and Ubuntu, as root or by sudo
+	@bash .ci/set_up_slurm
 
 demo: setup ## the main job, end to end, on a few real and some hundred synthetic patches
 	$(PYTHON_IN_VENV) -m experiments.demo
@@ -27,8 +30,12 @@ lint: ## ruff and mypy
 test: lint ## ruff, mypy and the tests
 	$(PYTHON_IN_VENV) -m pytest -n 2
 
-test-full: lint keras3 ## the same with every model of the zoo, under Keras 3, too; takes most of half an hour
-	$(PYTHON_IN_VENV) -m pytest -n 2 --full
+test-full: lint keras3 slurm ## the same with every model, under Keras 3, too, and all of SLURM; takes half an hour
+	$(PYTHON_IN_VENV) -m pytest -n 3 --full
+
+test-slurm: slurm ## all tests on a real SLURM cluster of namespaces on this machine
+	@bash .ci/set_up test
+	$(PYTHON_IN_VENV) -m pytest -n 3 --full tests/slurm
 
 clean: ## remove the environment and the caches; what runs have written stays
 	rm -rf .venv .venv-keras3 build *.egg-info .*_cache

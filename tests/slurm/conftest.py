@@ -1,0 +1,60 @@
+"""Clusters for the tests: each has one of its own, which is up within a second."""
+
+import contextlib
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+from slurm_cluster.cluster import SlurmCluster, why_not
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def start_cluster():
+    """Returns a function that starts a cluster, which ends with the test."""
+    reason = why_not()
+    if reason:
+        pytest.skip(reason)
+    # Of a short path: sockets are below it.
+    folder = Path(tempfile.mkdtemp(prefix="slurm"))
+    folder.chmod(0o755)
+    with contextlib.ExitStack() as stack:
+        yield lambda **options: stack.enter_context(SlurmCluster(folder / "cluster", **options))
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def environment():
+    """Returns the variables of a user whose environment is this one."""
+    return {
+        "PYTHONPATH": str(REPOSITORY),
+        "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+    }
+
+
+@pytest.fixture
+def batch_script(tmp_path):
+    """Returns a function that writes a batch script which launches a command, and returns its path."""
+
+    def write(*command, options="--fail_within=30"):
+        path = tmp_path / "job.sh"
+        launch = f"python -m bigearth_tf.launch {options} --"
+        path.write_text(f"#!/bin/bash\nexec {launch} {' '.join(map(str, command))}\n")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def stepping(tmp_path, batch_script):
+    """Returns a function that writes a batch script of stepping.py."""
+
+    def write(steps=20, seconds=0.05, fault="", **options):
+        command = ["python", Path(__file__).with_name("stepping.py"), tmp_path, steps, seconds, fault]
+        return batch_script(*command, **options)
+
+    return write

@@ -1,0 +1,62 @@
+"""A command for the tests: ranks that step together, save where they are, stop when asked, and fail as they are told.
+
+usage: stepping.py FOLDER STEPS SECONDS_A_STEP [HOW:RANK:STEP]     HOW: kill, raise, hang
+"""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from bigearth_tf.runtime import run_command
+
+folder, steps, seconds = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+how, failing_rank, failing_step = [*sys.argv[4].split(":")] if len(sys.argv) > 4 else ("", "-1", "-1")
+del sys.argv[1:]
+
+
+def fail():
+    if how == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if how == "raise":
+        raise RuntimeError("boom")
+    if how == "hang":
+        sleep_for_ever()
+
+
+def sleep_for_ever():
+    time.sleep(1000)
+
+
+def main():
+    import tensorflow as tf
+
+    from bigearth_tf import distributed
+    from bigearth_tf.stop_signal import EXIT_STOPPED, StopSignal
+    from bigearth_tf.watchdog import Watchdog
+
+    replica = distributed.start()
+    state = folder / "state"
+    first = int(state.read_text()) if state.exists() else 0
+    print(
+        f"rank {replica.rank} of {replica.world_size} on {os.environ['HOROVOD_HOSTNAME']} begins at {first}", flush=True
+    )
+    stop_signal, watchdog = StopSignal(), Watchdog(folder, replica, timeout_s=5 if how == "hang" else 60)
+    with distributed.peer_errors(replica), stop_signal.listening(), watchdog.watching():
+        for step in range(first, steps):
+            watchdog.beat(f"step {step}")
+            if (replica.rank, step) == (int(failing_rank), int(failing_step)):
+                fail()
+            stop = distributed.mean_of_ranks(tf.constant(float(bool(stop_signal.received))), replica)
+            if replica.is_chief:
+                (folder / "new").write_text(str(step + 1))
+                (folder / "new").rename(state)
+            if stop > 0:
+                print(f"rank {replica.rank} saved at {step + 1}", flush=True)
+                sys.exit(EXIT_STOPPED)
+            time.sleep(seconds)
+    print(f"rank {replica.rank} of {replica.world_size} is done", flush=True)
+
+
+run_command(main)

@@ -1,0 +1,119 @@
+"""Does whatever goes wrong on a real SLURM cluster end the job soon, with one line that names the first cause?"""
+
+import re
+import time
+
+import pytest
+
+pytest.importorskip("horovod", reason="Horovod is not installed")
+
+
+def last_line(job):
+    return job.output.strip().splitlines()[-1]
+
+
+def seconds_in(job, state="FAILED"):
+    """Waits until a job has ended; returns how long that took."""
+    started = time.monotonic()
+    assert job.wait() == state, job.output
+    return time.monotonic() - started
+
+
+def processes_left(cluster, node):
+    return cluster.run("pgrep", "-af", "stepping.py", node=node, check=False)
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "cause"),
+    [
+        ("kill:1:5", "137:0", "killed by SIGKILL"),
+        pytest.param("raise:1:5", "1:0", "RuntimeError: boom", marks=pytest.mark.full),
+        pytest.param("kill:0:5", "137:0", "killed by SIGKILL", marks=pytest.mark.full),
+    ],
+)
+def test_a_rank_that_ends_is_the_cause_that_is_named(start_cluster, stepping, environment, fault, code, cause):
+    cluster, rank = start_cluster(), int(fault.split(":")[1])
+    job = cluster.submit("-N2", "--ntasks-per-node=1", stepping(fault=fault), environ=environment)
+    seconds_in(job)
+    assert job["ExitCode"] == code
+    assert f"rank {rank} on n{rank + 1} failed first: {cause}; its log: " in last_line(job)
+    assert (cluster.folder / "jobs" / f"launch-{job.number}" / f"rank-{1 - rank}.log").exists()
+    assert not processes_left(cluster, 1) + processes_left(cluster, 2)
+
+
+@pytest.mark.full
+def test_a_rank_that_hangs_is_named_and_shown(start_cluster, stepping, environment):
+    cluster = start_cluster()
+    job = cluster.submit("-N2", "--ntasks-per-node=1", stepping(fault="hang:1:5"), environ=environment)
+    seconds_in(job)
+    assert job["ExitCode"] == "70:0"
+    assert re.search(r"no step for \d+ s; rank 1 on n2 \(process \d+\) has stood still for longest", last_line(job))
+    logs = [(cluster.folder / "jobs" / f"launch-{job.number}" / f"rank-{rank}.log").read_text() for rank in range(2)]
+    assert "in sleep_for_ever" in logs[1]
+    assert "allreduce" in logs[0]
+    assert not processes_left(cluster, 1) + processes_left(cluster, 2)
+
+
+@pytest.mark.full
+def test_a_frozen_rank_is_named(start_cluster, stepping, environment):
+    cluster = start_cluster()
+    job = cluster.submit("-N2", "--ntasks-per-node=1", stepping(steps=2000), environ=environment)
+    job.wait_for("rank 0 of 2 .* begins")
+    cluster.run("pkill", "-STOP", "-f", "^python [^ ]*stepping.py", node=2)
+    assert seconds_in(job) < 60
+    assert job["ExitCode"] == "69:0"
+    assert "rank 1 on n2 failed first: frozen: its process was stopped (SIGSTOP)" in last_line(job)
+    assert not processes_left(cluster, 1) + processes_left(cluster, 2)
+
+
+@pytest.mark.full
+def test_a_cut_cable_is_named_and_leaves_no_orphans(start_cluster, stepping, environment):
+    cluster = start_cluster(slurmd_timeout_s=20)
+    job = cluster.submit("-N2", "--ntasks-per-node=1", stepping(steps=2000), environ=environment)
+    job.wait_for("rank 0 of 2 .* begins")
+    cluster.cut(2)
+    started = time.monotonic()
+    job.wait_for("launch: exit code 69: rank 1 on n2 not heard of for 10 s: the node or its network is lost")
+    assert time.monotonic() - started < 60
+    end = time.monotonic() + 60
+    # The node that nobody reaches ends its rank by itself.
+    while processes_left(cluster, 1) + processes_left(cluster, 2) and time.monotonic() < end:
+        time.sleep(0.5)
+    assert not processes_left(cluster, 1) + processes_left(cluster, 2)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("node", [2, 1], ids=["another", "the first"])
+def test_a_node_without_power_is_replaced_and_the_job_goes_on(start_cluster, stepping, environment, node):
+    cluster = start_cluster(nodes=3, slurmd_timeout_s=10)
+    script = stepping(steps=300)
+    job = cluster.submit("-N2", "--ntasks-per-node=1", "--requeue", script, environ=environment)
+    job.wait_for("rank 0 of 2 on n1 begins at 0")
+    time.sleep(2)
+    cluster.crash(node)
+    assert job.wait(timeout_s=200) == "COMPLETED", job.output
+    assert int(job["Restarts"]) >= 1
+    begun = re.findall(r"rank 0 of 2 on (n\d) begins at (\d+)", job.output)
+    assert int(begun[-1][1]) > 5
+    assert f"n{node}" not in job["NodeList"]
+    assert job["NodeList"] == ("n[1,3]" if node == 2 else "n[2-3]")
+    assert "launch: exit code 0: all ranks are done" in last_line(job)
+
+
+@pytest.mark.full
+def test_nodes_that_do_not_know_their_name_are_refused(start_cluster, stepping, environment):
+    cluster = start_cluster(own_name_at_loopback=True)
+    job = cluster.submit("-N2", "--ntasks-per-node=1", stepping(), environ=environment)
+    seconds_in(job)
+    assert job["ExitCode"] == "78:0"
+    assert "rank 0 on n1: n1 resolves its own name to 127.0.1.1, which other nodes cannot reach" in job.output
+    assert "its line in /etc/hosts (an administrator's to mend) should be: 10.199.0.11 n1" in job.output
+
+
+@pytest.mark.full
+def test_an_interface_that_is_not_there_is_refused(start_cluster, stepping, environment):
+    cluster = start_cluster()
+    environment = {**environment, "BIGEARTH_IFACE": "ib0"}
+    job = cluster.submit("-N2", "--ntasks-per-node=1", stepping(), environ=environment)
+    seconds_in(job)
+    assert re.search(r"n1 has no interface 'ib0' with an IPv4 address; it has .*eth0 \(10.199.0.11\)", job.output)

@@ -1,0 +1,79 @@
+"""Does a job outlive its time limit, its nodes and its number of nodes?"""
+
+import re
+import time
+
+import pytest
+
+pytest.importorskip("horovod", reason="Horovod is not installed")
+pytestmark = pytest.mark.full
+
+
+def starts(job):
+    return [tuple(map(int, found)) for found in re.findall(r"rank 0 of (\d) on n\d begins at (\d+)", job.output)]
+
+
+def test_before_its_time_is_over_it_saves_and_is_queued_again(start_cluster, stepping, environment):
+    cluster = start_cluster()
+    # SLURM looks at its clocks now and then: what should come after 30 s may come at once.
+    options = ["-N2", "--ntasks-per-node=1", "--requeue", "--signal=B:USR1@90", "--time=2"]
+    job = cluster.submit(*options, stepping(steps=400, seconds=0.1), environ=environment)
+    job.wait_for("launch: got SIGUSR1; asking all ranks to save and end")
+    job.wait_for("launch: the job is queued again and will go on")
+    assert job.wait(timeout_s=250) == "COMPLETED", job.output
+    assert int(job["Restarts"]) >= 1
+    saved = [int(step) for step in re.findall(r"rank 0 saved at (\d+)", job.output)]
+    # It goes on at the very step.
+    assert saved
+    assert [first for _, first in starts(job)] == [0, *saved]
+
+
+def test_queued_again_by_hand_it_goes_on_with_another_number_of_nodes(start_cluster, stepping, environment):
+    cluster = start_cluster()
+    job = cluster.submit("-N2", "--ntasks-per-node=1", "--requeue", stepping(steps=300), environ=environment)
+    job.wait_for("rank 0 of 2 .* begins at 0")
+    time.sleep(2)
+    cluster.run("scontrol", "requeuehold", job.number)
+    job.wait_for("asked to stop")
+    cluster.run("scontrol", "update", f"JobId={job.number}", "NumNodes=1")
+    cluster.run("scontrol", "release", job.number)
+    assert job.wait(timeout_s=200) == "COMPLETED", job.output
+    assert [ranks for ranks, _ in starts(job)] == [2, 1]
+    assert starts(job)[1][1] > 5
+
+
+def test_cancelled_it_ends_and_is_not_queued_again(start_cluster, stepping, environment):
+    cluster = start_cluster()
+    job = cluster.submit("-N2", "--ntasks-per-node=1", "--requeue", stepping(steps=2000), environ=environment)
+    job.wait_for("rank 0 of 2 .* begins at 0")
+    cluster.run("scancel", job.number)
+    assert job.wait(timeout_s=60) == "CANCELLED"
+    time.sleep(8)
+    assert job["JobState"] == "CANCELLED"
+    assert job["Restarts"] == "0"
+    for node in (1, 2):
+        assert not cluster.run("pgrep", "-af", "stepping.py", node=node, check=False)
+
+
+def test_an_elastic_job_shrinks_and_grows(start_cluster, stepping, environment):
+    cluster = start_cluster()
+    script = stepping(steps=450, seconds=0.1, options="--fail_within=24 --elastic")
+    job = cluster.submit("-N2", "--ntasks-per-node=1", "--no-kill", script, environ=environment)
+    job.wait_for("rank 0 of 2 .* begins at 0")
+    time.sleep(2)
+    cluster.cut(2)
+    job.wait_for("rank 0 of 1 .* begins at [1-9]")
+    cluster.heal(2)
+    assert job.wait(timeout_s=200) == "COMPLETED", job.output
+    assert [ranks for ranks, _ in starts(job)] == [2, 1, 2]
+    assert sorted(first for _, first in starts(job)) == [first for _, first in starts(job)]
+    assert "launch: n2 is back" in job.output
+
+
+def test_an_elastic_job_with_too_few_nodes_ends(start_cluster, stepping, environment):
+    cluster = start_cluster()
+    script = stepping(steps=2000, options="--fail_within=24 --elastic --min_nodes=2")
+    job = cluster.submit("-N2", "--ntasks-per-node=1", "--no-kill", script, environ=environment)
+    job.wait_for("rank 0 of 2 .* begins at 0")
+    cluster.crash(2)
+    job.wait_for("launch: exit code 69: 1 nodes are left, --min_nodes=2: rank 1 on n2 not heard of")

@@ -1,0 +1,202 @@
+"""Does training on a real SLURM cluster, however its ranks are laid out, give what one process gives?"""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from records import write_records
+
+pytest.importorskip("horovod", reason="Horovod is not installed")
+REPOSITORY = Path(__file__).parents[2]
+OPTIONS = [
+    f"--config={REPOSITORY}/experiments/configs/published.py",
+    "--config.model=mlp_mixer_tiny",
+    "'--config.model_overrides=dim=8, depth=1, tokens_dim=8'",
+    "--config.data.bands=RGB",
+    "--config.epochs=2",
+    "--config.global_batch_size=12",
+    "--config.best_metric=micro_f1",
+]
+
+
+def train(records, workdir, *options):
+    return ["python", "-m", "experiments.train", *OPTIONS, f"--data_dir={records}", f"--workdir={workdir}", *options]
+
+
+def losses(workdir):
+    rows = [json.loads(line) for line in (workdir / "history.jsonl").read_text().splitlines()]
+    return [row["loss"] for row in rows if "step" in row and "loss" in row]
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data") / "records"
+    write_records(folder, {"train": 40, "val": 9, "test": 11})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def alone(records, tmp_path_factory, environment):
+    """The work folder of one process."""
+    workdir = tmp_path_factory.mktemp("alone") / "run"
+    subprocess.run(
+        ["bash", "-c", " ".join(map(str, train(records, workdir)))], env=environment, check=True, timeout=200
+    )
+    return workdir
+
+
+def assert_equal_to(alone, workdir):
+    found, expected = losses(workdir), losses(alone)
+    assert len(found) == len(expected) >= 6
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    results = [json.loads((folder / "result.json").read_text()) for folder in (workdir, alone)]
+    assert results[0]["test"] == pytest.approx(results[1]["test"], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("layout", "options", "ranks"),
+    [
+        pytest.param(["-N2", "--ntasks-per-node=1"], "", {"n1": "rank 0", "n2": "rank 1"}, id="2 nodes"),
+        pytest.param(
+            ["-N2", "--ntasks-per-node=2"],
+            "",
+            {"n1": "rank 0.*rank 1", "n2": "rank 2.*rank 3"},
+            id="2 nodes of 2",
+            marks=pytest.mark.full,
+        ),
+        pytest.param(
+            ["-N2", "-n3"],
+            "--srun=--distribution=cyclic",
+            {"n1": "rank 0.*rank 2", "n2": "rank 1"},
+            id="3 ranks, cyclic",
+            marks=pytest.mark.full,
+        ),
+    ],
+)
+def test_ranks_of_a_cluster_train_as_one_process(
+    start_cluster, batch_script, environment, records, alone, tmp_path, layout, options, ranks
+):
+    cluster = start_cluster()
+    script = batch_script(*train(records, tmp_path / "run"), options=options)
+    job = cluster.submit(*layout, script, environ=environment)
+    assert job.wait(timeout_s=200) == "COMPLETED", job.output
+    for node, said in ranks.items():
+        assert re.search(rf"launch:   {node} \(10.199.0.1\d\): {said}", job.output), job.output
+    assert_equal_to(alone, tmp_path / "run")
+
+
+@pytest.mark.full
+def test_two_jobs_side_by_side_keep_to_themselves(start_cluster, batch_script, environment, records, alone, tmp_path):
+    cluster = start_cluster()
+    jobs = []
+    for name in ("first", "second"):
+        script = batch_script(*train(records, tmp_path / name), options="")
+        jobs.append(cluster.submit("-N2", "--ntasks-per-node=1", script, environ=environment))
+    for job, name in zip(jobs, ("first", "second")):
+        assert job.wait(timeout_s=250) == "COMPLETED", job.output
+        assert_equal_to(alone, tmp_path / name)
+
+
+@pytest.mark.full
+def test_a_job_killed_and_queued_again_ends_as_if_it_had_not_been(
+    start_cluster, batch_script, environment, records, alone, tmp_path
+):
+    cluster = start_cluster(nodes=2)
+    script = batch_script(*train(records, tmp_path / "run", "--config.checkpoint_steps=1"), options="--fail_within=30")
+    job = cluster.submit("-N2", "--ntasks-per-node=1", "--requeue", script, environ=environment)
+    job.wait_for("epoch 1/2")
+    cluster.run("scontrol", "requeue", job.number)
+    assert job.wait(timeout_s=250) == "COMPLETED", job.output
+    assert job["Restarts"] == "1"
+    assert_equal_to(alone, tmp_path / "run")
+
+
+@pytest.mark.full
+def test_staged_on_each_nodes_own_disk_it_is_the_same(
+    start_cluster, batch_script, environment, records, alone, tmp_path
+):
+    cluster = start_cluster()
+    scratch = cluster.folder / "scratch"
+    script = batch_script(*train(records, tmp_path / "run", f"--stage_dir={scratch}", "--keep_staged"), options="")
+    job = cluster.submit("-N2", "--ntasks-per-node=1", script, environ=environment)
+    assert job.wait(timeout_s=200) == "COMPLETED", job.output
+    assert_equal_to(alone, tmp_path / "run")
+    names = {path.name for path in records.iterdir()}
+    for node in (1, 2):
+        assert names <= set(cluster.run("find", scratch, "-printf", "%f\n", node=node).split())
+
+
+@pytest.mark.full
+def test_a_scratch_that_is_too_small_is_told(start_cluster, batch_script, environment, tmp_path):
+    write_records(tmp_path / "large", {"train": 60, "val": 9, "test": 11}, bands="S2_ALL")
+    cluster = start_cluster(scratch_mb=1)
+    run = train(tmp_path / "large", tmp_path / "run", f"--stage_dir={cluster.folder / 'scratch'}")
+    job = cluster.submit(
+        "-N2", "--ntasks-per-node=1", batch_script(*run, options="--fail_within=30"), environ=environment
+    )
+    assert job.wait(timeout_s=200) == "FAILED", job.output
+    assert not (tmp_path / "run").exists()
+    last = job.output.strip().splitlines()[-1]
+    assert re.search(r"rank \d on n\d failed first", last)
+    assert "--stage_dir" in last
+
+
+@pytest.mark.full
+def test_ranks_that_do_not_fit_together_are_refused(start_cluster, batch_script, environment, records, tmp_path):
+    """Each node sees a data set of its own, as where a shared file system was not mounted on one of them."""
+    cluster = start_cluster()
+    write_records(tmp_path / "other", {"train": 40, "val": 9, "test": 11}, seed=1)
+    for node, data in ((1, records), (2, tmp_path / "other")):
+        cluster.run("cp", "-r", data, cluster.folder / "scratch" / "data", node=node)
+    script = batch_script(*train(cluster.folder / "scratch" / "data", tmp_path / "run"), options="--fail_within=30")
+    job = cluster.submit("-N2", "--ntasks-per-node=1", script, environ=environment)
+    assert job.wait(timeout_s=200) == "FAILED", job.output
+    assert job["ExitCode"] == "78:0", job.output
+    assert re.search(r"rank 1 .*n2", job.output.strip().splitlines()[-1]), job.output
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.full
+def test_gpus_are_bound_by_name(start_cluster, environment, tmp_path):
+    """SLURM hands out GPUs that are not there: what is looked at is which of them a rank would take."""
+    cluster = start_cluster(gpus=2)
+    show = "python -c 'print(1)'"
+    for options, bound in (
+        (["--gpus-per-node=2"], {"n1": "rank 0 on GPU 0, rank 1 on GPU 1", "n2": "rank 2 on GPU 0, rank 3 on GPU 1"}),
+        (["--gpus-per-task=1"], {"n1": "rank 0 on GPU 0, rank 1 on GPU 1", "n2": "rank 2 on GPU 0, rank 3 on GPU 1"}),
+        (["--gpus-per-node=1"], {"n1": "rank 0 on GPU 0, rank 1 on GPU 0"}),
+    ):
+        script = tmp_path / "job.sh"
+        script.write_text(f"#!/bin/bash\nexec python -m bigearth_tf.launch -- {show}\n")
+        job = cluster.submit("-N2", "--ntasks-per-node=2", *options, script, environ=environment)
+        assert job.wait() == "COMPLETED", job.output
+        for node, said in bound.items():
+            assert re.search(rf"{node} \(\S+\): {said}", job.output), job.output
+
+
+@pytest.mark.full
+def test_an_array_of_conversion_tasks_writes_what_one_process_writes(start_cluster, environment, tmp_path):
+    patches = tmp_path / "patches"
+    subprocess.run(
+        [sys.executable, "-m", "tfrecord_tools.synthesize", f"--output_dir={patches}", "--num_patches=60"],
+        env=environment, check=True, timeout=100, cwd=REPOSITORY,
+    )  # fmt: skip
+    options = f"--s2={patches}/BigEarthNet-v1.0 --lists_dir={patches}/lists --num_shards=5 --workers=1"
+    convert = f"python -m tfrecord_tools.convert {options} --output_dir={tmp_path}"
+    cluster = start_cluster()
+    alone = cluster.submit(f"--wrap={convert}/alone", environ=environment)
+    array = cluster.submit("--array=0-2", f"--wrap={convert}/array", environ=environment)
+    finalize = f"--wrap=python -m tfrecord_tools.finalize --output_dir={tmp_path}/array"
+    last = cluster.submit(f"--dependency=afterok:{array.number}", finalize, environ=environment)
+    assert alone.wait(timeout_s=200) == "COMPLETED", alone.output
+    assert last.wait(timeout_s=200) == "COMPLETED", last.output
+    names = sorted(path.name for path in (tmp_path / "alone").iterdir() if path.is_file())
+    assert "manifest.json" in names
+    shards = [name for name in names if "tfrecord" in name]
+    assert len(shards) >= 5
+    for name in [*shards, "manifest.json"]:
+        assert (tmp_path / "array" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes(), name

@@ -1,0 +1,257 @@
+"""How does one machine become a SLURM cluster? A namespace is a node, with its own network, name and processes.
+
+munged, slurmctld and a slurmd for each node run as on a real cluster; all of them live below one process, with which
+they end. Nothing outside the cluster's folder is written. It takes root, or unprivileged user namespaces.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import secrets
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+HERE = Path(__file__).parent
+NETWORK = "10.199.0"  # Inside the namespaces alone: clusters side by side may share it.
+PROGRAMS = ("slurmctld", "slurmd", "srun", "munged", "ip", "unshare", "nsenter")
+_PR_SET_PDEATHSIG = 1
+
+# Reactions are quick, and what needs systemd, cgroups or a database is left out.
+CONF = """
+ClusterName=test
+SlurmctldHost=controller({network}.1)
+SlurmUser={user}
+SlurmdUser={user}
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge/socket,cred_expire=5
+CredType=cred/munge
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool/%n
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.%n.pid
+SlurmctldLogFile={folder}/log/slurmctld.log
+SlurmdLogFile={folder}/log/slurmd.%n.log
+PlugStackConfig=/dev/null
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/none
+AccountingStorageType=accounting_storage/none
+SwitchType=switch/none
+MpiDefault=none
+PropagateResourceLimits=NONE
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+SchedulerType=sched/backfill
+SchedulerParameters=sched_interval=2,bf_interval=2,batch_sched_delay=0
+ReturnToService=2
+JobRequeue=0
+InactiveLimit=0
+KillWait=5
+SlurmctldTimeout=30
+SlurmdTimeout={slurmd_timeout_s}
+MessageTimeout=10
+TCPTimeout=5
+MinJobAge=3600
+SlurmdParameters=config_overrides
+"""
+
+
+def why_not() -> str:
+    """Returns why no cluster can be started here, and the mend; "" where one can."""
+    path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
+    missing = [program for program in PROGRAMS if not shutil.which(program, path=path)]
+    if missing:
+        return f"no {', '.join(missing)} here; `make test-slurm` installs what is missing on Debian and Ubuntu"
+    probe = ["unshare", "--net", "--uts", "--mount", "--pid", "--fork", "--mount-proc", "mount", "--make-rprivate", "/"]
+    if os.getuid() or subprocess.run(probe, capture_output=True, check=False).returncode:
+        return "a cluster of namespaces needs root, with the right to make namespaces and mounts"
+    return ""
+
+
+class SlurmCluster:
+    """A cluster that is up for as long as its context lasts."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        nodes: int = 2,
+        cpus: int = 4,
+        gpus: int = 0,
+        slurmd_timeout_s: int = 300,
+        scratch_mb: int = 100,
+        own_name_at_loopback: bool = False,
+    ) -> None:
+        """Nothing is started yet.
+
+        Args:
+            folder: Where all of its files are; new, and its path short, as a socket is below it.
+            nodes: n1, n2, ...
+            cpus: That each node claims.
+            gpus: That each node pretends to have: SLURM counts and binds them, nothing is behind them.
+            slurmd_timeout_s: After which SLURM takes a silent node for down.
+            scratch_mb: Size of a node's own `scratch` in the folder.
+            own_name_at_loopback: Whether each node takes its own name for 127.0.1.1.
+        """
+        self.folder, self.num_nodes = folder, nodes
+        settings = {
+            "network": NETWORK,
+            "nodes": nodes,
+            "scratch_mb": scratch_mb,
+            "own_name_at_loopback": "yes" if own_name_at_loopback else "",
+        }
+        for name in ("etc", "log", "state", "spool", "munge", "jobs", "dev", "scratch"):
+            (folder / name).mkdir(parents=True)
+        (folder / "munge").chmod(0o755)
+        (folder / "settings").write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
+        (folder / "munge.key").write_bytes(secrets.token_bytes(128))
+        (folder / "munge.key").chmod(0o600)
+        hosts = [("127.0.0.1", "localhost"), (f"{NETWORK}.1", "controller")]
+        hosts += [(f"{NETWORK}.{10 + number}", f"n{number}") for number in range(1, nodes + 1)]
+        (folder / "hosts").write_text("".join(f"{address} {name}\n" for address, name in hosts))
+        (folder / "resolv.conf").write_text("")
+        self._write_conf(cpus, gpus, slurmd_timeout_s)
+
+    def _write_conf(self, cpus: int, gpus: int, slurmd_timeout_s: int) -> None:
+        conf = CONF.format(network=NETWORK, folder=self.folder, user="root", slurmd_timeout_s=slurmd_timeout_s)
+        resources = f"CPUs={cpus} RealMemory=2000"
+        if gpus:
+            for number in range(gpus):
+                (self.folder / "dev" / f"gpu{number}").symlink_to("/dev/null")
+            (self.folder / "gres.conf").write_text(
+                f"AutoDetect=off\nName=gpu File={self.folder}/dev/gpu[0-{gpus - 1}]\n"
+            )
+            conf += "GresTypes=gpu\n"
+            resources += f" Gres=gpu:{gpus}"
+        for number in range(1, self.num_nodes + 1):
+            conf += f"NodeName=n{number} NodeAddr={NETWORK}.{10 + number} {resources} State=UNKNOWN\n"
+        conf += f"PartitionName=test Nodes=n[1-{self.num_nodes}] Default=YES MaxTime=INFINITE State=UP\n"
+        (self.folder / "slurm.conf").write_text(conf)
+        version = subprocess.run(
+            ["slurmd", "-V"], env=self._environ(), capture_output=True, text=True, check=True
+        ).stdout.split()[1]
+        if tuple(map(int, version.split(".")[:2])) >= (23, 11):
+            (self.folder / "cgroup.conf").write_text("CgroupPlugin=disabled\n")
+
+    def _environ(self) -> dict[str, str]:
+        others = ("SLURM_", "SBATCH_", "HOROVOD_")
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(others)}
+        return {**kept, "SLURM_CONF": str(self.folder / "slurm.conf"), "PATH": f"{kept['PATH']}:/usr/sbin:/sbin"}
+
+    def __enter__(self) -> SlurmCluster:
+        """Starts it, and waits until every node is idle."""
+        with (self.folder / "log" / "controller.log").open("w") as log:
+            self._outer = subprocess.Popen(
+                ["unshare", "--net", "--uts", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
+                 "bash", str(HERE / "controller.sh"), str(self.folder)],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environ(),
+                preexec_fn=lambda: ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL),  # noqa: PLW1509
+            )  # fmt: skip
+        end = time.monotonic() + 60
+        try:
+            while not (self.folder / "ready").exists() or self.node_states() != ["idle"] * self.num_nodes:
+                if time.monotonic() > end or self._outer.poll() is not None:
+                    logs = "".join(path.read_text()[-2000:] for path in (self.folder / "log").iterdir())
+                    raise TimeoutError(f"the cluster did not come up:\n{logs}")
+                time.sleep(0.1)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Ends every process of it at once."""
+        self._outer.kill()
+        self._outer.wait()
+
+    def _inside(self, node: int | None) -> list[str]:
+        children = Path(f"/proc/{self._outer.pid}/task/{self._outer.pid}/children").read_text().split()
+        into = ["nsenter", "--net", "--uts", "--mount", "--pid", f"--wd={self.folder / 'jobs'}"]
+        command = [*into, "-t", children[0]]
+        if node is not None:
+            command += [*into, "-t", (self.folder / f"n{node}.pid").read_text().strip()]
+        return command
+
+    def run(self, *command: object, node: int | None = None, check: bool = True, timeout_s: float = 120) -> str:
+        """Returns the output of a command that is run as a user would on the login node, or on a node."""
+        result = subprocess.run(
+            [*self._inside(node), *map(str, command)],
+            env=self._environ(), capture_output=True, text=True, timeout=timeout_s, check=False,
+        )  # fmt: skip
+        if check and result.returncode:
+            raise RuntimeError(f"{command}: exit code {result.returncode}\n{result.stdout}\n{result.stderr}")
+        return result.stdout + ("" if check else result.stderr)
+
+    def node_states(self) -> list[str]:
+        """Returns the state of each node, such as "idle"."""
+        return self.run("sinfo", "-h", "-N", "-o", "%T", check=False).split()
+
+    def submit(self, *arguments: object, environ: dict[str, str] | None = None) -> Job:
+        """Queues a job by sbatch; its output goes to `jobs/<job>.out` unless the script says otherwise."""
+        variables = [f"{key}={value}" for key, value in (environ or {}).items()]
+        sbatch = ["sbatch", "--parsable", "--output=%j.out", "--open-mode=append"]
+        return Job(self, self.run("env", *variables, *sbatch, *arguments).strip())
+
+    def crash(self, node: int) -> None:
+        """Cuts a node's power: nothing is said to anybody, and all of its processes are gone."""
+        self.cut(node)
+        self.run("kill", "-9", (self.folder / f"n{node}.pid").read_text().strip())
+        time.sleep(0.5)
+        self.run("ip", "link", "del", f"to-n{node}", check=False)
+
+    def boot(self, node: int) -> None:
+        """Switches a node on again."""
+        self.run("sh", "-c", f"echo {node} > {self.folder}/boot")
+
+    def cut(self, node: int) -> None:
+        """Pulls a node's network cable."""
+        self.run("ip", "link", "set", f"to-n{node}", "down")
+
+    def heal(self, node: int) -> None:
+        """Plugs it in again."""
+        self.run("ip", "link", "set", f"to-n{node}", "up")
+
+
+class Job:
+    """A job that was queued."""
+
+    def __init__(self, cluster: SlurmCluster, number: str) -> None:
+        """Takes its number."""
+        self.cluster, self.number = cluster, number
+
+    def __getitem__(self, field: str) -> str:
+        """Returns a field that SLURM tells of it, such as "JobState"; "" where there is none."""
+        match = re.search(rf"\b{field}=(\S*)", self.cluster.run("scontrol", "--oneliner", "show", "job", self.number))
+        return match[1] if match else ""
+
+    @property
+    def output(self) -> str:
+        """What it has written so far."""
+        path = self.cluster.folder / "jobs" / f"{self.number}.out"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def wait(self, timeout_s: float = 120) -> str:
+        """Returns its state when it has ended."""
+        return self._wait_until(
+            lambda: self["JobState"] in ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL"),
+            timeout_s,
+            "end",
+        )
+
+    def wait_for(self, text: str, timeout_s: float = 120) -> str:
+        """Returns its state when a text is in its output."""
+        return self._wait_until(lambda: re.search(text, self.output), timeout_s, f"say {text!r}")
+
+    def _wait_until(self, done, timeout_s: float, what: str) -> str:  # type: ignore[no-untyped-def]
+        end = time.monotonic() + timeout_s
+        while not done():
+            if time.monotonic() > end:
+                told = self.cluster.run("scontrol", "show", "job", self.number)
+                raise TimeoutError(f"job {self.number} did not {what} within {timeout_s} s:\n{told}\n{self.output}")
+            time.sleep(0.3)
+        return self["JobState"]

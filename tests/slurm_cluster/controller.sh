@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# PID 1 of the controller's namespaces: a bridge, munged, slurmctld, and a namespace for each node.
+# usage: controller.sh FOLDER      (what is in FOLDER: cluster.py)
+set -u
+folder=$1
+here=$(dirname "$0")
+. "$folder/settings"
+export SLURM_CONF=$folder/slurm.conf PATH=$PATH:/usr/sbin:/sbin
+
+mount --make-rprivate /
+mount --bind "$folder/hosts" /etc/hosts
+mount --bind "$folder/resolv.conf" /etc/resolv.conf # Empty: there is no DNS in here, and each question would wait 10 s.
+hostname controller
+ip link set lo up
+ip link add bridge type bridge && ip link set bridge up && ip addr add "$network.1/24" dev bridge
+munged --foreground --force --key-file="$folder/munge.key" --socket="$folder/munge/socket" \
+  --pid-file="$folder/munge/pid" --log-file="$folder/log/munged.log" --seed-file="$folder/munge/seed" --num-threads=2 &
+while [ ! -S "$folder/munge/socket" ]; do sleep 0.05; done
+slurmctld -D -i -f "$SLURM_CONF" &
+
+boot() { # NUMBER
+  local outer inner=""
+  unshare --net --uts --mount --pid --fork --kill-child --mount-proc bash "$here/node.sh" "$folder" "$1" &
+  outer=$!
+  while [ -z "$inner" ]; do
+    inner=$(cat "/proc/$outer/task/$outer/children" 2>/dev/null)
+    inner=${inner%% *}
+    sleep 0.02
+  done
+  ip link add "to-n$1" type veth peer name eth0 netns "$inner" && ip link set "to-n$1" master bridge up
+  echo "$inner" >"$folder/n$1.pid" # As this namespace counts.
+}
+
+for number in $(seq "$nodes"); do boot "$number"; done
+# Stays as the parent of all, and boots a node whose number is written to the pipe.
+mkfifo "$folder/boot"
+exec 9<>"$folder/boot"
+touch "$folder/ready"
+while read -r number <&9; do boot "$number"; done
