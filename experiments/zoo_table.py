@@ -10,16 +10,13 @@ bigearth_tf/model_cost.py; where there is a published form, that is built, too, 
 
 from __future__ import annotations
 
-import csv
-import io
-import re
 import sys
 from pathlib import Path
-from typing import Any
 
 from absl import flags
 
 from bigearth_tf.runtime import progress_bar, run_command
+from experiments.table_text import natural_order, to_csv, to_markdown
 
 _MODELS = flags.DEFINE_string("models", "*", "Shell pattern of names; with fewer than all, rows are only printed.")
 _CHECK = flags.DEFINE_boolean("check", False, "Write nothing; end with exit code 1 where a file says something else.")
@@ -87,24 +84,6 @@ def build_rows(names: list[str]) -> list[dict[str, str]]:
     return rows
 
 
-def to_csv(rows: list[dict[str, str]]) -> str:
-    """Returns the rows as CSV."""
-    file = io.StringIO()
-    writer = csv.DictWriter(file, list(COLUMNS), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return file.getvalue()
-
-
-def to_markdown(rows: list[dict[str, str]]) -> str:
-    """Returns the rows as a Markdown table, whole numbers with commas."""
-    lines = [[title for title, _ in COLUMNS.values()], [rule for _, rule in COLUMNS.values()]]
-    for row in rows:
-        cells = [f"{int(row[column]):,}" if row[column].isdecimal() else row[column] for column in COLUMNS]
-        lines.append([f"`{cells[0]}`", *cells[1:]])
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
-
-
 def insert_table(text: str, table: str) -> str:
     """Returns a README with the table between its two markers.
 
@@ -117,11 +96,6 @@ def insert_table(text: str, table: str) -> str:
     return f"{text[: text.index(begin)]}{begin}\n\n{table}\n{text[text.index(end) :]}"
 
 
-def natural_order(name: str) -> list[Any]:
-    """Returns a key by which vit_6 is before vit_12."""
-    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
-
-
 def main() -> None:
     """Builds the rows, then prints, checks or writes them."""
     from bigearth_tf.manifest import write_text_atomically
@@ -131,13 +105,13 @@ def main() -> None:
     if not names:
         raise ValueError(f"--models={_MODELS.value}: no model of the zoo has such a name.")
     if len(names) < len(list_models()):
-        print(to_csv(build_rows(names)), end="")
+        print(to_csv(COLUMNS, build_rows(names)), end="")
         return
     insert_table(README_PATH.read_text(encoding="utf-8"), "")
     rows = build_rows(names)
     # Read again: building takes minutes, in which somebody may have written.
     readme = README_PATH.read_text(encoding="utf-8")
-    wanted = {CSV_PATH: to_csv(rows), README_PATH: insert_table(readme, to_markdown(rows))}
+    wanted = {CSV_PATH: to_csv(COLUMNS, rows), README_PATH: insert_table(readme, to_markdown(COLUMNS, rows))}
     found = {path: path.read_text(encoding="utf-8") if path.exists() else "" for path in wanted}
     stale = [path.name for path in wanted if found[path] != wanted[path]]
     if _CHECK.value:

@@ -8,15 +8,13 @@ import pytest
 
 from bigearth_tf.models import list_models, model_config
 from bigearth_tf.published_names import PUBLISHED_NAMES
+from experiments.table_text import natural_order, to_csv, to_markdown
 from experiments.zoo_table import (
     COLUMNS,
     CSV_PATH,
     README_PATH,
     build_row,
     insert_table,
-    natural_order,
-    to_csv,
-    to_markdown,
 )
 
 GOLDENS = Path(__file__).parents[1] / "goldens" / "parameters.csv"
@@ -68,8 +66,8 @@ def test_a_row_is_built_in_both_forms():
         "parameters": "306814", "trainable": "305886", "published_parameters": "306817", "gflops": "0.320",
         "activations_m": "0.663", "features": "128",
     }  # fmt: skip
-    assert to_csv([row]).splitlines() == [",".join(COLUMNS), ",".join(row.values())]
-    assert to_markdown([row]).splitlines()[2] == (
+    assert to_csv(COLUMNS, [row]).splitlines() == [",".join(COLUMNS), ",".join(row.values())]
+    assert to_markdown(COLUMNS, [row]).splitlines()[2] == (
         "| `wide_resnet_eca_b0` | WideResNet-ECA | wide_resnet | 60 | 306,814 | 305,886 | 306,817 | 0.320 | 0.663 "
         "| 128 |"
     )

@@ -1,0 +1,157 @@
+"""Trains one model of a list, which an array of jobs works through; then makes one table of all of them.
+
+    python -m experiments.sweep --models='wide_resnet_*,resnet50' --list
+    python -m experiments.sweep --models='wide_resnet_*,resnet50' --task_index=3 --config=CONFIG --workdir=runs/zoo
+    python -m experiments.sweep --workdir=runs/zoo --table
+
+The model is trained by experiments.train in WORKDIR/<model>, with this config and only the model another. The table
+takes every run below WORKDIR that has ended: WORKDIR/sweep.csv and sweep.md, the best validation score first.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+from ml_collections import config_flags
+
+from bigearth_tf.runtime import run_command
+from experiments.config_arguments import config_arguments
+from experiments.table_text import natural_order, to_csv, to_markdown
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "File with a get_config(); its model is replaced.")
+_MODELS = flags.DEFINE_list("models", ["*"], "Names of models, or shell patterns of names, with commas between.")
+_TASK_INDEX = flags.DEFINE_integer("task_index", None, "Which of them to train, from 0; default: SLURM's array task.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the sweep; each run has a folder in it.")
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of shards and manifest, in place of the config's.")
+_STAGE_DIR = flags.DEFINE_string("stage_dir", "", "As of experiments.train.")
+_KEEP_STAGED = flags.DEFINE_bool("keep_staged", False, "As of experiments.train.")
+_LIST = flags.DEFINE_bool("list", False, "Only say which index stands for which model.")
+_TABLE = flags.DEFINE_bool("table", False, "Only make the table.")
+
+TABLE_NAME = "sweep"
+# Column of the CSV -> title in Markdown, and where numbers and names stand.
+COLUMNS = {
+    "model": ("model", "---"),
+    "parameters": ("parameters", "---:"),
+    "best_epoch": ("best epoch", "---:"),
+    "chosen_by": ("chosen by", "---"),
+    "val_score": ("its validation score", "---:"),
+    "test_micro_f1": ("test micro F1", "---:"),
+    "test_macro_f1": ("test macro F1", "---:"),
+    "test_accuracy": ("test accuracy", "---:"),
+    "train_seconds": ("training, s", "---:"),
+}
+
+
+def choose_models(patterns: list[str]) -> list[str]:
+    """Returns the models of all patterns in one order, whatever the order of the patterns.
+
+    Raises:
+        ValueError: No model has a name of a pattern.
+    """
+    from bigearth_tf.models import list_models, nearest
+
+    found = {pattern: list_models(pattern) for pattern in patterns}
+    for pattern, names in found.items():
+        if not names:
+            raise ValueError(f"--models={pattern}: no model has such a name; {nearest(pattern, list_models())}")
+    return sorted({name for names in found.values() for name in names}, key=natural_order)
+
+
+def train_one(models: list[str]) -> None:
+    """Becomes `python -m experiments.train` of the model of this task.
+
+    Raises:
+        ValueError: The task is none of the sweep, or a flag is missing or does not belong here.
+    """
+    if not _WORKDIR.value or not _CONFIG.value:
+        raise ValueError("Training needs --config and --workdir; --list and --table need less.")
+    own = config_arguments()
+    if any(argument.startswith("--config.model=") for argument in own):
+        raise ValueError("--config.model: --models names the models; leave it out.")
+    index = os.environ.get("SLURM_ARRAY_TASK_ID") if _TASK_INDEX.value is None else _TASK_INDEX.value
+    if index is None:
+        raise ValueError("Say which model to train with --task_index, or submit this as an array: slurm/zoo.sbatch.")
+    if not 0 <= int(index) < len(models):
+        raise ValueError(f"task {index}: expected 0 ... {len(models) - 1}; --list says what they stand for.")
+    name = models[int(index)]
+    data = [f"--data_dir={_DATA_DIR.value}"] if _DATA_DIR.value else []
+    data += [f"--stage_dir={_STAGE_DIR.value}", f"--keep_staged={_KEEP_STAGED.value}"]
+    workdir = f"--workdir={Path(_WORKDIR.value) / name}"
+    os.execv(
+        sys.executable, [sys.executable, "-m", "experiments.train", *own, f"--config.model={name}", workdir, *data]
+    )
+
+
+def make_rows(workdir: Path) -> list[dict[str, str]]:
+    """Returns a row for each run that has ended, the best validation score first.
+
+    Raises:
+        FileNotFoundError: There is none.
+    """
+    found = []
+    for path in sorted(workdir.glob("*/result.json")):
+        result = json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(path.with_name("config.json").read_text(encoding="utf-8"))["config"]
+        found.append((result["val"][config["best_metric"]], _row(result, config["best_metric"])))
+    if not found:
+        raise FileNotFoundError(f"{workdir}: holds no folder with a result.json; no run of the sweep has ended.")
+    return [row for _, row in sorted(found, key=lambda pair: (-pair[0], pair[1]["model"]))]
+
+
+def _row(result: dict[str, Any], best_metric: str) -> dict[str, str]:
+    def score(name: str) -> str:
+        return f"{result['test'][name]:.4f}" if name in result["test"] else ""
+
+    return {
+        "model": result["model"],
+        "parameters": str(result["num_parameters"]),
+        "best_epoch": str(result["best_epoch"]),
+        "chosen_by": best_metric,
+        "val_score": f"{result['val'][best_metric]:.4f}",
+        "test_micro_f1": score("micro_f1"),
+        "test_macro_f1": score("macro_f1"),
+        "test_accuracy": score("accuracy"),
+        "train_seconds": f"{result['train_seconds']:.1f}",
+    }
+
+
+def write_table(workdir: Path) -> None:
+    """Writes and prints the table, and says which runs have not ended."""
+    from bigearth_tf.manifest import write_text_atomically
+
+    rows = make_rows(workdir)
+    markdown = to_markdown(COLUMNS, rows)
+    write_text_atomically(workdir / f"{TABLE_NAME}.csv", to_csv(COLUMNS, rows))
+    write_text_atomically(workdir / f"{TABLE_NAME}.md", markdown)
+    print(markdown)
+    under_way = sorted(
+        path.parent.name for path in workdir.glob("*/config.json") if not path.with_name("result.json").exists()
+    )
+    if under_way:
+        print(f"not ended: {', '.join(under_way)}")
+    print(f"{len(rows)} runs; wrote {workdir / TABLE_NAME}.csv and .md")
+
+
+def main() -> None:
+    """Lists, tabulates or trains."""
+    if _TABLE.value:
+        if not _WORKDIR.value:
+            raise ValueError("--table needs --workdir, the folder of the sweep.")
+        write_table(Path(_WORKDIR.value))
+        return
+    models = choose_models(_MODELS.value)
+    if not _LIST.value:
+        train_one(models)
+    for index, name in enumerate(models):
+        print(f"{index:4d}  {name}")
+    print(f"all of them: sbatch --array=0-{len(models) - 1} slurm/zoo.sbatch --models='{','.join(_MODELS.value)}' ...")
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,35 @@
+"""How is a table of results written? As CSV for programs and as Markdown for people, from the same rows."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+# Column of the CSV -> title in Markdown, and where numbers ("---:") and names ("---") stand.
+Columns = Mapping[str, tuple[str, str]]
+
+
+def to_csv(columns: Columns, rows: Sequence[Mapping[str, str]]) -> str:
+    """Returns the rows as CSV."""
+    file = io.StringIO()
+    writer = csv.DictWriter(file, list(columns), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue()
+
+
+def to_markdown(columns: Columns, rows: Sequence[Mapping[str, str]]) -> str:
+    """Returns the rows as a Markdown table, whole numbers with commas."""
+    lines = [[title for title, _ in columns.values()], [rule for _, rule in columns.values()]]
+    for row in rows:
+        cells = [f"{int(row[column]):,}" if row[column].isdecimal() else row[column] for column in columns]
+        lines.append([f"`{cells[0]}`", *cells[1:]])
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def natural_order(name: str) -> list[Any]:
+    """Returns a key by which vit_6 is before vit_12."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
