@@ -28,7 +28,7 @@ IMPORTERS = {
     "tensorflow_addons": {"bigearth_tf/optimizers.py"},
     "bigearthnet_common": set(),
 }
-FLAG_READERS = ("tfrecord_tools", "experiments")
+FLAG_READERS = ("tfrecord_tools", "experiments", "slurm")
 
 
 def imports_of(path):
