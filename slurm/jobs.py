@@ -1,0 +1,133 @@
+"""Which jobs lead from patches to an exported model, what does each ask for, and how are they queued?"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shlex
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from slurm.cluster import Request
+
+HERE = Path(__file__).parent
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A batch script with options of sbatch and arguments; `variables` are those the script is to see."""
+
+    name: str
+    options: tuple[str, ...]
+    arguments: tuple[str, ...]
+    variables: dict[str, str]
+
+    @property
+    def script(self) -> Path:
+        """The batch script."""
+        return HERE / f"{self.name}.sbatch"
+
+    def command(self, after: str = "") -> list[str]:
+        """Returns the command that queues it, to start when the job `after` has ended well."""
+        wait = [f"--dependency=afterok:{after}", "--kill-on-invalid-dep=yes"] if after else []
+        return ["sbatch", "--parsable", "--export=ALL", *wait, *self.options, str(self.script), *self.arguments]
+
+    def shown(self, after: str = "") -> str:
+        """Returns that command as one would type it."""
+        variables = [f"{name}={shlex.quote(value)}" for name, value in self.variables.items()]
+        return " ".join([*variables, shlex.join(self.command(after))])
+
+    def queue(self, after: str = "") -> str:
+        """Queues it, and returns its number.
+
+        Raises:
+            OSError: SLURM refused.
+        """
+        environ = {**os.environ, **self.variables}
+        answer = subprocess.run(self.command(after), env=environ, capture_output=True, text=True, check=False)
+        if answer.returncode:
+            raise OSError(f"{self.shown(after)}\nwas refused: {answer.stderr.strip()}")
+        return answer.stdout.strip().split(";")[0]  # After it comes the cluster's name, where there are several.
+
+
+@dataclasses.dataclass(frozen=True)
+class Chain:
+    """What all jobs of a chain share."""
+
+    request: Request
+    workdir: Path
+    data_dir: str
+    partition: str
+    cpu_partition: str
+    account: str
+    further: tuple[str, ...]
+    elastic_min_nodes: int = 0
+
+    @property
+    def logs(self) -> Path:
+        """Folder of the jobs' output."""
+        return self.workdir / "slurm"
+
+    def convert(self, arguments: Sequence[str], tasks: int) -> list[Job]:
+        """Returns the conversion by so many tasks, and the job that makes a data set of their work."""
+        tolerated = [argument for argument in arguments if argument.lstrip("-").startswith("allow_problems=")]
+        output = f"--output_dir={self.data_dir}"
+        cores = f"--cpus-per-task={self.request.cpus_per_rank}"
+        array = self._job("convert", [f"--array=0-{tasks - 1}", cores], [*arguments, output], log="%x-%A_%a")
+        return [array, self._job("finalize", [], [output, *tolerated])]
+
+    def train(self, config_arguments: Sequence[str]) -> Job:
+        """Returns the training."""
+        launch = f"--elastic --min_nodes={self.elastic_min_nodes}" if self.elastic_min_nodes else ""
+        options = [*self._ranks(self.request.nodes), *(["--no-kill"] if launch else [])]
+        arguments = [*config_arguments, f"--data_dir={self.data_dir}", f"--workdir={self.workdir}"]
+        return self._job("train", options, arguments, launch=launch)
+
+    def evaluate(self) -> Job:
+        """Returns the evaluation of the best checkpoint, on one node."""
+        return self._job("evaluate", self._ranks(1), [f"--workdir={self.workdir}", f"--data_dir={self.data_dir}"])
+
+    def export(self) -> Job:
+        """Returns the export of the best checkpoint."""
+        cores = f"--cpus-per-task={self.request.cpus_per_rank}"
+        return self._job("export", [cores], [f"--workdir={self.workdir}", f"--output_dir={self.workdir / 'model'}"])
+
+    def _ranks(self, nodes: int) -> list[str]:
+        asked = self.request
+        gpus = [f"--gpus-per-node={asked.gpus_per_node}"] if asked.gpus_per_node else []
+        ranks = [f"--ntasks-per-node={asked.ranks_per_node}", f"--cpus-per-task={asked.cpus_per_rank}"]
+        return [f"--nodes={nodes}", *ranks, *gpus]
+
+    def _job(
+        self, name: str, options: Sequence[str], arguments: Sequence[str], log: str = "%x-%j", launch: str = ""
+    ) -> Job:
+        on_cpus = name in ("convert", "finalize", "export")
+        shared = {
+            "partition": self.cpu_partition if on_cpus else self.partition,
+            "account": self.account,
+            "time": self.request.time,
+            "output": f"{self.logs}/{log}.out",
+        }
+        named = [f"--{key}={value}" for key, value in shared.items() if value]
+        variables = {"BIGEARTH_HOME": str(HERE.parent), "BIGEARTH_LOGS": str(self.logs)}
+        if launch:
+            variables["BIGEARTH_LAUNCH"] = launch
+        return Job(name, (*options, *named, *self.further), tuple(arguments), variables)
+
+
+def queue_all(jobs: Sequence[Job]) -> list[str]:
+    """Queues jobs, each to start when the one before has ended well; returns their numbers.
+
+    Raises:
+        OSError: SLURM refused one; those before it are cancelled.
+    """
+    numbers: list[str] = []
+    for job in jobs:
+        try:
+            numbers.append(job.queue(after=numbers[-1] if numbers else ""))
+        except OSError:
+            if numbers:
+                subprocess.run(["scancel", *numbers], check=False)
+            raise
+    return numbers

@@ -1,0 +1,201 @@
+"""Submits what leads from patches to a trained, exported model as SLURM jobs, each after the one before.
+
+    python -m slurm.submit --config=experiments/configs/published.py --data_dir=records --workdir=runs/eca_b0 --dry_run
+    python -m slurm.submit --config=... --data_dir=... --workdir=... --nodes=2 --gpus_per_node=4 --steps=train,export
+
+What cannot work is refused before anything is queued. Without --dry_run it queues the jobs and says how to follow and
+cancel them; the jobs' output goes to WORKDIR/slurm. Site settings are in slurm/env.sh.
+"""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from absl import flags
+from ml_collections import config_flags
+
+from bigearth_tf.runtime import run_command
+from experiments.config_arguments import config_arguments
+from slurm.cluster import Request, check_request, find_partition, read_partitions, read_site
+from slurm.jobs import Chain, Job, queue_all
+
+STEPS = ("convert", "train", "evaluate", "export")
+# Those of the flags of tfrecord_tools.convert that name files, and those that this command gives itself.
+_SOURCES = ("s2", "s1", "maps", "input", "lists_dir", "metadata")
+_GIVEN_HERE = ("output_dir", "task_index", "num_tasks")
+
+_STEPS = flags.DEFINE_list("steps", ["train"], f"What to do, of {', '.join(STEPS)}; always in this order.")
+_CONFIG = config_flags.DEFINE_config_file("config", None, "File with a get_config() that returns a TrainConfig.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; jobs log to its folder slurm.", required=True)
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of shards and manifest, in place of the config's.")
+_NODES = flags.DEFINE_integer("nodes", 1, "Nodes to train on.", lower_bound=1)
+_GPUS = flags.DEFINE_integer("gpus_per_node", 1, "GPUs of each node, a rank each; 0 for CPUs.", lower_bound=0)
+_RANKS = flags.DEFINE_integer("ranks_per_node", None, "Ranks a node; of GPUs, or else 1, by default.", lower_bound=1)
+_CPUS = flags.DEFINE_integer("cpus_per_rank", 4, "Cores of each rank, and of each conversion task.", lower_bound=1)
+_TIME = flags.DEFINE_string("time", "", "Time limit of each job, as of sbatch; training goes on after it.")
+_PARTITION = flags.DEFINE_string("partition", None, "Partition; default: that of slurm/env.sh, or else SLURM's.")
+_CPU_PARTITION = flags.DEFINE_string("cpu_partition", None, "Partition of jobs that need no GPU, if it is another.")
+_ACCOUNT = flags.DEFINE_string("account", None, "Account; default: that of slurm/env.sh, or else SLURM's.")
+_SBATCH = flags.DEFINE_string("sbatch", "", "Further options of sbatch for all jobs: '--qos=high --mem=0'.")
+_ELASTIC = flags.DEFINE_bool("elastic", False, "Go on with the nodes that are left when one is lost.")
+_MIN_NODES = flags.DEFINE_integer("min_nodes", 1, "Of an elastic run.", lower_bound=1)
+_CONVERT_ARGS = flags.DEFINE_string("convert_args", "", "Arguments of tfrecord_tools.convert: '--s2=... --s1=...'.")
+_CONVERT_TASKS = flags.DEFINE_integer("convert_tasks", 8, "Tasks that share the conversion.", lower_bound=1)
+_DRY_RUN = flags.DEFINE_bool("dry_run", False, "Queue nothing: show the scripts and what they would ask for.")
+
+
+def chosen_steps() -> list[str]:
+    """Returns the steps in their order.
+
+    Raises:
+        ValueError: One is unknown, or there is none.
+    """
+    unknown = sorted(set(_STEPS.value) - set(STEPS))
+    if unknown or not _STEPS.value:
+        raise ValueError(f"--steps={','.join(_STEPS.value)}: expected some of {', '.join(STEPS)}.")
+    return [step for step in STEPS if step in _STEPS.value]
+
+
+def request() -> Request:
+    """Returns what training asks for.
+
+    Raises:
+        ValueError: Flags do not go together.
+    """
+    gpus, ranks = _GPUS.value, _RANKS.value or _GPUS.value or 1
+    if gpus and ranks != gpus:
+        raise ValueError(
+            f"--ranks_per_node={ranks} with --gpus_per_node={gpus}: each rank takes a GPU of its own; leave out "
+            "--ranks_per_node, or train on CPUs with --gpus_per_node=0."
+        )
+    if _ELASTIC.value and _MIN_NODES.value > _NODES.value:
+        raise ValueError(f"--min_nodes={_MIN_NODES.value} is more than --nodes={_NODES.value}.")
+    return Request(_NODES.value, ranks, gpus, _CPUS.value, _TIME.value)
+
+
+def conversion_arguments() -> list[str]:
+    """Returns the arguments of the conversion, after a look at the files they name.
+
+    Raises:
+        FileNotFoundError: One is missing.
+        ValueError: They are no flags, name no source, or say what this command says itself.
+    """
+    arguments = shlex.split(_CONVERT_ARGS.value)
+    named = dict(argument.lstrip("-").partition("=")[::2] for argument in arguments)
+    if not all(argument.startswith("--") for argument in arguments) or not set(named) & {"s2", "s1", "input"}:
+        raise ValueError(
+            f"--convert_args={_CONVERT_ARGS.value!r}: expected '--s2=FOLDER ...', as of tfrecord_tools.convert."
+        )
+    for name in _GIVEN_HERE:
+        if name in named:
+            raise ValueError(f"--convert_args: leave out --{name}; --data_dir and --convert_tasks say it.")
+    for name in _SOURCES:
+        for path in filter(None, named.get(name, "").split(",")):
+            if not Path(path).exists():
+                raise FileNotFoundError(f"--convert_args: --{name}={path}: no such file or folder.")
+    return arguments
+
+
+def check_work(steps: list[str], data_dir: str, asked: Request) -> list[str]:
+    """Returns what people should know of the work, a line each; refuses what cannot be done."""
+    from bigearth_tf.manifest import read_manifest
+    from slurm.work import check_trained, check_training
+
+    workdir = Path(_WORKDIR.value)
+    if "train" in steps:
+        _CONFIG.value.data.data_dir = data_dir
+        fewest = _MIN_NODES.value if _ELASTIC.value else asked.nodes
+        ranks = [nodes * asked.ranks_per_node for nodes in range(asked.nodes, fewest - 1, -1)]
+        return check_training(_CONFIG.value, workdir, ranks, converted_before="convert" in steps)
+    if "evaluate" in steps or "export" in steps:
+        check_trained(workdir)
+    if "evaluate" in steps and "convert" not in steps:
+        read_manifest(data_dir)
+    return []
+
+
+def make_chain(asked: Request, data_dir: str, lines: list[str]) -> Chain:
+    """Returns what all jobs share, after a look at the cluster; `lines` gets what it says."""
+    site = read_site()
+    partition = _PARTITION.value or site.get("SBATCH_PARTITION", "")
+    cpu_partition = _CPU_PARTITION.value or site.get("BIGEARTH_CPU_PARTITION", "") or partition
+    try:
+        partitions = read_partitions()
+    except FileNotFoundError:
+        if not _DRY_RUN.value:
+            raise
+        lines.append("partition: not looked at, there is no SLURM on this machine")
+    else:
+        found = find_partition(partition, partitions)
+        check_request(asked, found)
+        find_partition(cpu_partition, partitions)
+        lines.append(f"partition: {found}")
+    return Chain(
+        request=asked,
+        workdir=Path(_WORKDIR.value),
+        data_dir=data_dir,
+        partition=partition,
+        cpu_partition=cpu_partition,
+        account=_ACCOUNT.value or site.get("SBATCH_ACCOUNT", ""),
+        further=tuple(shlex.split(_SBATCH.value)),
+        elastic_min_nodes=_MIN_NODES.value if _ELASTIC.value else 0,
+    )
+
+
+def make_jobs(steps: list[str], chain: Chain, convert_arguments: list[str]) -> list[Job]:
+    """Returns the jobs of the steps."""
+    jobs = chain.convert(convert_arguments, _CONVERT_TASKS.value) if "convert" in steps else []
+    if "train" in steps:
+        jobs.append(chain.train(config_arguments()))
+    return [
+        *jobs,
+        *(make() for step, make in (("evaluate", chain.evaluate), ("export", chain.export)) if step in steps),
+    ]
+
+
+def show(jobs: list[Job]) -> None:
+    """Prints the commands that would queue the jobs, and their scripts."""
+    for before, job in zip([None, *jobs], jobs):
+        print(f"\n== {job.name}\n$ {job.shown(f'<job of {before.name}>' if before else '')}\n")
+        print("".join(f"    {line}\n" for line in job.script.read_text(encoding="utf-8").splitlines()), end="")
+
+
+def submit(jobs: list[Job], logs: Path) -> None:
+    """Queues the jobs and prints how to follow and cancel them."""
+    logs.mkdir(parents=True, exist_ok=True)
+    numbers = queue_all(jobs)
+    for job, number, before in zip(jobs, numbers, ["", *numbers]):
+        print(f"{job.name}: job {number}" + (f", after {before}" if before else ""))
+    print(f"queue:   squeue --jobs={','.join(numbers)}")
+    print(f"follow:  tail -F {' '.join(f'{logs}/{job.name}-{number}*.out' for job, number in zip(jobs, numbers))}")
+    print(f"cancel:  scancel {' '.join(numbers)}")
+
+
+def main() -> None:
+    """Checks, then shows or queues."""
+    steps, asked = chosen_steps(), request()
+    if "train" in steps and not _CONFIG.value:
+        raise ValueError("Training needs --config; experiments/configs/ has some.")
+    data_dir = _DATA_DIR.value or (_CONFIG.value.data.data_dir if _CONFIG.value else "")
+    if not data_dir and steps != ["export"]:
+        raise ValueError("Name the folder of the records with --data_dir.")
+    convert_arguments = conversion_arguments() if "convert" in steps else []
+    lines: list[str] = []
+    chain = make_chain(asked, data_dir, lines)
+    device = "a GPU each" if asked.gpus_per_node else "on CPUs"
+    lines.insert(
+        0,
+        f"{asked.nodes} nodes x {asked.ranks_per_node} ranks = {asked.ranks} ranks, {device}, {asked.cpus_per_rank} cores each",
+    )
+    lines += check_work(steps, data_dir, asked)
+    print("\n".join(lines))
+    jobs = make_jobs(steps, chain, convert_arguments)
+    if _DRY_RUN.value:
+        show(jobs)
+    else:
+        submit(jobs, chain.logs)
+
+
+if __name__ == "__main__":
+    run_command(main)
