@@ -13,7 +13,8 @@ each side in processes of its own:
 A step is training as `experiments.train` does it: shuffled records, augmentation, forward and backward pass, reducing,
 the optimiser. Of it, input is what the rank waits for its batch; communication is measured by itself, afterwards: the
 model's own gradients, reduced by `reduce_gradients` and nothing else; the rest is computing, and waiting for the slower
-rank. Medians of the repeats, each the mean of its steps; other work on the machine slows two ranks more than one.
+rank. Medians of the repeats, each the median of its steps. Other work on the machine slows two ranks more than one,
+since each waits for the other; the time that a core was at work on a step shows what it would be without.
 
 benchmarks/scaling_model.py predicts what communication takes. Here it gets a link fitted to timed reductions of several
 sizes on two ranks, and is held against steps of 2 and 3 ranks. For GPUs it gets each --link; a step of one GPU takes
@@ -86,8 +87,8 @@ def main() -> None:
         records = write_records(Path(_WORK_DIR.value or temporary), 16 if _QUICK.value else 192, names=10)
         found = _measure(records, Path(temporary))
     print(
-        f"{len(os.sched_getaffinity(0))} cores, one a rank; median of {_REPEATS.value} measurements, each the mean of "
-        f"{_steps()} steps"
+        f"{len(os.sched_getaffinity(0))} cores, one a rank; "
+        f"median of {_REPEATS.value} measurements, each the median of {_steps()} steps"
     )
     for model, sides in found.items():
         _print_measured(model, sides)
@@ -171,11 +172,11 @@ def _run(job: Job, ranks: int) -> Answer:
         if process.returncode:
             raise OSError(f"A process of {job.model} failed:\n{printed[-3000:]}")
     parts = [json.loads(path.read_text(encoding="utf-8")) for path in answers.glob("*.json")]
-    return max(parts, key=lambda part: statistics.mean(part["step_s"]))
+    return max(parts, key=lambda part: statistics.median(part["step_s"]))
 
 
 def _median(answers: list[Answer], key: str) -> float:
-    return statistics.median(statistics.mean(answer[key]) for answer in answers)
+    return statistics.median(statistics.median(answer[key]) for answer in answers)
 
 
 def _print_measured(model: str, sides: dict[str, list[Answer]]) -> None:
@@ -187,12 +188,14 @@ def _print_measured(model: str, sides: dict[str, list[Answer]]) -> None:
     )
     print(f"{'images/s of a rank':24} {'median':>8}   all")
     for side, answers in sides.items():
-        rates = [patches / statistics.mean(answer["step_s"]) for answer in answers]
+        rates = [patches / statistics.median(answer["step_s"]) for answer in answers]
         print(f"{side:24} {statistics.median(rates):8.2f}   {' '.join(f'{rate:.2f}' for rate in rates)}")
     two = _median(sides["2 ranks"], "step_s")
     alone, apart = (_median(sides[side], "step_s") for side in ("1 rank", "2 processes apart"))
-    print(f"efficiency: 2 ranks / 1 rank               {alone / two:5.2f}   (goal: at least 0.90)")
-    print(f"efficiency: 2 ranks / 2 processes apart    {apart / two:5.2f}")
+    print(f"efficiency: 2 ranks / 1 rank                   {alone / two:5.2f}   (goal: at least 0.90)")
+    print(f"efficiency: 2 ranks / 2 processes apart        {apart / two:5.2f}")
+    core_alone, core_two = (_median(sides[side], "core_s") for side in ("1 rank", "2 ranks"))
+    print(f"the same, of the time a core was at work       {core_alone / core_two:5.2f}")
     waited, reduced = (_median(sides["2 ranks"], key) for key in ("input_s", "reduce_s"))
     print(
         f"a step of 2 ranks: {two * 1e3:.0f} ms = input {waited / two:.1%} + communication {reduced / two:.1%} "

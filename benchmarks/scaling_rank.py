@@ -82,12 +82,11 @@ def _measure(job: Job) -> dict[str, Any]:
     distributed.broadcast(training.variables, replica)
     train_step = make_train_step(training, config, replica)
     batches = _batches(config, manifest, bands, replica)
-    steps, waits = _steps(job, train_step, batches)
+    steps = _steps(job, train_step, batches)
     gradients = [tf.ones_like(variable) for variable in training.model.trainable_variables]
     sizes = job.link_bytes if replica.world_size > 1 else ()
     return {
-        "step_s": steps,
-        "input_s": waits,
+        **steps,
         "reduce_s": _reductions(gradients, replica, config) if replica.world_size > 1 else [0.0],
         "link_s": {size: _reductions([tf.ones([size // 4])], replica, config) for size in sizes},
         "gradient_bytes": sum(gradient.shape.num_elements() * gradient.dtype.size for gradient in gradients),
@@ -112,20 +111,21 @@ def _batches(config: Any, manifest: Any, bands: Any, replica: Any) -> Iterator[A
         )
 
 
-def _steps(job: Job, train_step: Callable[..., Any], batches: Iterator[Any]) -> tuple[list[float], list[float]]:
-    """Returns the seconds of each step, and those of it that it waited for input, as a training run does."""
+def _steps(job: Job, train_step: Callable[..., Any], batches: Iterator[Any]) -> dict[str, list[float]]:
+    """Returns the seconds of each step, those of it that it waited for input, and those that the core was at work."""
     import tensorflow as tf
 
-    seconds, waits = [], []
+    found: dict[str, list[float]] = {"step_s": [], "input_s": [], "core_s": []}
     for index in range(_WARM_UP + job.steps):
         if index == _WARM_UP:
             _wait_for_the_others(job)
-        started = time.perf_counter()
+        started, core_started = time.perf_counter(), time.process_time()
         batch = next(batches)
-        waits.append(time.perf_counter() - started)
+        found["input_s"].append(time.perf_counter() - started)
         train_step(batch, tf.constant(index, tf.int64), tf.constant([0.0, 0.0])).numpy()
-        seconds.append(time.perf_counter() - started)
-    return seconds[_WARM_UP:], waits[_WARM_UP:]
+        found["step_s"].append(time.perf_counter() - started)
+        found["core_s"].append(time.process_time() - core_started)
+    return {name: seconds[_WARM_UP:] for name, seconds in found.items()}
 
 
 def _wait_for_the_others(job: Job) -> None:
