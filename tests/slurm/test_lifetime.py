@@ -28,14 +28,15 @@ def test_before_its_time_is_over_it_saves_and_is_queued_again(start_cluster, ste
     assert [first for _, first in starts(job)] == [0, *saved]
 
 
-def test_queued_again_by_hand_it_goes_on_with_another_number_of_nodes(start_cluster, stepping, environment):
+def test_queued_again_with_fewer_nodes_it_goes_on(start_cluster, stepping, environment):
     cluster = start_cluster()
     job = cluster.submit("-N2", "--ntasks-per-node=1", "--requeue", stepping(steps=300), environ=environment)
     job.wait_for("rank 0 of 2 .* begins at 0")
     time.sleep(2)
     cluster.run("scontrol", "requeuehold", job.number)
     job.wait_for("asked to stop")
-    cluster.run("scontrol", "update", f"JobId={job.number}", "NumNodes=1")
+    time.sleep(7)
+    cluster.run("scontrol", "update", f"JobId={job.number}", "NumNodes=1", "NumTasks=1")
     cluster.run("scontrol", "release", job.number)
     assert job.wait(timeout_s=200) == "COMPLETED", job.output
     assert [ranks for ranks, _ in starts(job)] == [2, 1]
