@@ -1,0 +1,131 @@
+"""Do the batch scripts run their commands, wherever SLURM copies them, and do the examples set what they read?"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SLURM = Path(__file__).parents[2] / "slurm"
+SCRIPTS = sorted(SLURM.glob("*.sbatch"))
+SITES = [SLURM / "env.sh", *sorted((SLURM / "examples").glob("*.sh"))]
+
+
+def names(path):
+    return path.name
+
+
+def run(script, *arguments, cwd, **variables):
+    """Runs a script as SLURM does: a copy of it elsewhere, with the variables of a job."""
+    copied = shutil.copy(script, cwd / "slurm_script")
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("SLURM_", "BIGEARTH_", "HOROVOD_"))}
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    job = {"SLURM_JOB_NAME": script.stem, "SLURM_JOB_ID": "7", "BIGEARTH_SCRATCH": ""}
+    return subprocess.run(
+        ["bash", copied, *arguments], cwd=cwd, env={**kept, **job, "PATH": path, **variables},
+        capture_output=True, text=True, timeout=100,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("path", [*SCRIPTS, *SITES], ids=names)
+def test_bash_can_read_it(path):
+    subprocess.run(["bash", "-n", path], check=True)
+
+
+def test_every_step_has_a_script():
+    assert {path.stem for path in SCRIPTS} == {"convert", "finalize", "train", "zoo", "evaluate", "export"}
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=names)
+def test_a_script_holds_resources_and_one_command(path):
+    lines = path.read_text().splitlines()
+    options = " ".join(line for line in lines if line.startswith("#SBATCH"))
+    assert f"--job-name={path.stem}" in options
+    assert "--output=" in options
+    assert "--open-mode=append" in options, "what it said before it was queued again would be lost"
+    assert not re.search(r"--(partition|account|qos|mail-user|gres|gpus)", options), "that is the site's, or the user's"
+    first = next(index for index, line in enumerate(lines) if line and not line.startswith("#"))
+    assert lines[first] == "set -euo pipefail"
+    assert not any(line.startswith("#SBATCH") for line in lines[first:]), "SLURM reads none below a command"
+    # Bash hands on no signal while a command of its own runs: the last one takes its place.
+    body = "\n".join(lines[first:]).replace("\\\n", " ")
+    assert body.splitlines()[-1].startswith('exec "${PYTHON[@]}" -m ')
+    assert body.endswith('"$@"')
+    saves = {"train", "zoo"}
+    assert ("--signal=B:USR1@" in options) == (path.stem in saves)
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=names)
+def test_a_script_finds_the_repository_or_says_how(path, tmp_path):
+    result = run(path, cwd=tmp_path, SLURM_SUBMIT_DIR=str(tmp_path))
+    assert result.returncode == 78
+    assert result.stderr.startswith(f"error: {tmp_path}/slurm/env.sh: missing. Submit from the repository's folder")
+    result = run(path, cwd=tmp_path)
+    assert result.returncode == 1
+    assert "this is a batch script, start it with sbatch" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "message"),
+    [
+        ("convert", ["--output_dir=x", "--s2=nowhere"], "error: nowhere: no such folder or tar"),
+        ("finalize", ["--output_dir=nowhere"], "error: nowhere"),
+        ("export", ["--workdir=nowhere", "--output_dir=x"], "error: nowhere/config.json: missing"),
+        ("zoo", ["--models=resnet*", "--list"], "   4  resnet152"),
+        ("evaluate", ["--workdir=nowhere", "--data_dir=nowhere"], "error: nowhere/manifest.json"),
+        ("train", ["--config=CONFIGS/demo.py", "--workdir=x", "--data_dir=nowhere"], "error: nowhere/manifest.json"),
+    ],
+)
+def test_a_script_runs_its_command(script, arguments, message, tmp_path):
+    """On this host, in place of srun: the launcher is the same, and so is the command."""
+    arguments = [argument.replace("CONFIGS", str(SLURM.parent / "experiments" / "configs")) for argument in arguments]
+    result = run(
+        SLURM / f"{script}.sbatch", *arguments, cwd=tmp_path, BIGEARTH_HOME=str(SLURM.parent),
+        BIGEARTH_LAUNCH="--ranks=1",
+    )  # fmt: skip
+    said = result.stdout + result.stderr
+    assert message in said, said
+    assert (result.returncode == 0) == ("error" not in message)
+    launched = script in ("train", "zoo", "evaluate")
+    assert (tmp_path / f"{script}-7" / "rank-0.log").exists() == launched
+
+
+@pytest.mark.parametrize("path", SITES, ids=names)
+def test_a_site_sets_what_the_scripts_read(path, tmp_path):
+    """Each of the examples in the place of env.sh, with what its site would have: modules, or an environment."""
+    home = tmp_path / "repository"
+    (home / "slurm").mkdir(parents=True)
+    shutil.copy(path, home / "slurm" / "env.sh")
+    for folder in (home / ".venv", tmp_path / "bigearth"):
+        (folder / "bin").mkdir(parents=True)
+        (folder / "bin" / "activate").write_text("activated=yes\n")
+    show = 'set -euo pipefail; module() { :; }; . "$1"; printf "%s\\n" "$BIGEARTH_HOME" "$PYTHONPATH" '
+    show += '"-$BIGEARTH_SCRATCH" "${PYTHON[-1]}" "${#LAUNCH[@]}"'
+    environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "USER": "me"}
+    told = subprocess.run(
+        ["bash", "-c", show, "bash", home / "slurm" / "env.sh"], env=environ, capture_output=True, text=True, cwd="/"
+    )
+    assert not told.stderr
+    shown_home, python_path, scratch, python, num_options = told.stdout.splitlines()
+    assert shown_home == python_path == str(home)
+    assert scratch == ("-/scr/me" if path.name == "env_venv.sh" else "-")
+    assert python in ("python", "python3")
+    assert num_options == ("1" if path.name == "env_apptainer.sh" else "0")
+
+
+def test_the_environment_of_setup_is_taken_before_others(tmp_path):
+    home = tmp_path / "repository"
+    (home / "slurm").mkdir(parents=True)
+    shutil.copy(SLURM / "env.sh", home / "slurm")
+    own = home / ".venv" / "bin" / "python"
+    show = ["bash", "-euc", '. "$1"; command -v "${PYTHON[@]}"', "bash", home / "slurm" / "env.sh"]
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    for expected in (shutil.which("python", path=path), str(own)):
+        told = subprocess.run(show, env={"PATH": path}, capture_output=True, text=True, check=True)
+        assert told.stdout.strip() == expected
+        own.parent.mkdir(parents=True, exist_ok=True)
+        own.write_text("#!/bin/sh\n")
+        own.chmod(0o755)
