@@ -94,9 +94,9 @@ def meet(message: str) -> list[str]:
         return [message]
     url, rank = f"http://{address}:{port}/{_SCOPE}", int(environ["HOROVOD_RANK"])
     try:
-        _request(f"{url}/{rank}", message)
+        request(f"{url}/{rank}", message)
         if rank == 0:
-            _request(f"{url}/all", json.dumps([_wait_for(f"{url}/{other}") for other in range(size)]))
+            request(f"{url}/all", json.dumps([_wait_for(f"{url}/{other}") for other in range(size)]))
         return json.loads(_wait_for(f"{url}/all"))
     except OSError as error:
         raise ConnectionError(f"rank {rank} cannot reach the launcher's server at {address}:{port}: {error}") from error
@@ -106,7 +106,12 @@ def meet(message: str) -> list[str]:
 _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
-def _request(url: str, content: str | None = None) -> str:
+def request(url: str, content: str | None = None) -> str:
+    """Returns what is at an address, or puts a text there.
+
+    Raises:
+        OSError: The server cannot be reached, or has nothing there.
+    """
     body = None if content is None else content.encode()
     method = "GET" if body is None else "PUT"
     with _opener.open(urllib.request.Request(url, body, method=method), timeout=_REQUEST_TIMEOUT_S) as answer:
@@ -117,7 +122,7 @@ def _wait_for(url: str) -> str:
     """Returns what is at an address as soon as it is there; a rank that dies instead is the launcher's to notice."""
     while True:
         try:
-            return _request(url)
+            return request(url)
         except urllib.error.HTTPError as error:
             if error.code != 404:
                 raise

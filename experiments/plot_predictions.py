@@ -26,6 +26,7 @@ def plot_predictions(
     probabilities: np.ndarray,
     truths: Sequence[Sequence[str]],
     class_names: Sequence[str],
+    threshold: float | None,
 ) -> None:
     """Writes a PNG with a cell a patch: image, bars of its likeliest classes, and the true labels below.
 
@@ -35,6 +36,7 @@ def plot_predictions(
         probabilities: [N, K].
         truths: True labels of each patch, among `class_names`.
         class_names: K names.
+        threshold: From which on a class is said; None where it is the likeliest one.
     """
     rows = -(-len(patches) // _COLUMNS)
     columns = min(_COLUMNS, len(patches))
@@ -48,6 +50,8 @@ def plot_predictions(
         image.set_yticks([])
         image.set_xlabel(textwrap.fill("true: " + "; ".join(_short(name) for name in truth), 44), fontsize=7)
         _plot_bars(bars, row, truth, class_names)
+        if threshold is not None:
+            bars.axvline(threshold, color="0.6", linewidth=0.8, linestyle=":", zorder=0)
     figure.suptitle("green: a true label, red: not", fontsize=9)
     figure.savefig(path, dpi=110)
     plt.close(figure)
@@ -62,7 +66,6 @@ def _plot_bars(axes: plt.Axes, row: np.ndarray, truth: Sequence[str], class_name
         axes.text(0.0, position - 0.3, text, fontsize=7, va="bottom")
     axes.set_xlim(0, 1)
     axes.set_ylim(len(top) - 0.5, -0.8)
-    axes.axvline(0.5, color="0.6", linewidth=0.8, linestyle=":", zorder=0)
     axes.set_yticks([])
     axes.tick_params(labelsize=6)
     axes.spines[["top", "right", "left"]].set_visible(False)

@@ -35,6 +35,7 @@ def main() -> None:
     if not _S2.value and not _S1.value:
         raise ValueError("Name the patches with --s2, --s1, or both.")
     # TensorFlow, GDAL and matplotlib are loaded here: --help must not wait for them.
+    from bigearth_tf.metrics import THRESHOLD
     from bigearth_tf.predict import Predictor
     from experiments.plot_predictions import plot_predictions
     from tfrecord_tools.sources.bigearthnet_v1 import find_patches, read_patch
@@ -54,7 +55,8 @@ def main() -> None:
     output_dir = Path(_OUTPUT_DIR.value)
     output_dir.mkdir(parents=True, exist_ok=True)
     _write_csv(output_dir / "predictions.csv", patches, probabilities, truths, predictor.class_names)
-    plot_predictions(output_dir / "predictions.png", patches, probabilities, truths, predictor.class_names)
+    threshold = THRESHOLD if predictor.label_kind == "multi" else None
+    plot_predictions(output_dir / "predictions.png", patches, probabilities, truths, predictor.class_names, threshold)
     print(f"wrote {output_dir / 'predictions.csv'} and {output_dir / 'predictions.png'}")
 
 

@@ -16,8 +16,9 @@ from absl import logging
 from bigearth_tf.launch.layout import Place
 from bigearth_tf.launch.rendezvous import Rendezvous
 from bigearth_tf.launch.start import Start
-from bigearth_tf.launch.task import EXIT_LOST, EXIT_UNFIT, NOTICE_SHARE
+from bigearth_tf.launch.task import EXIT_LOST, NOTICE_SHARE
 from bigearth_tf.stop_signal import EXIT_STOPPED
+from bigearth_tf.together import EXIT_RANKS_DIFFER
 
 # What the ranks say of a failure arrives within moments of each other; the first to arrive need not be the cause.
 _GATHER_S = 2.0
@@ -103,7 +104,7 @@ class Launch:
                 if said["problem"]
             ]
             if problems:
-                return Outcome(EXIT_UNFIT, "\nlaunch: ".join(problems))
+                return Outcome(EXIT_RANKS_DIFFER, "\nlaunch: ".join(problems))
             if len(greetings) == expected:
                 break
             if self._stopped_early(tasks) or time.monotonic() > end:

@@ -10,12 +10,10 @@ import json
 import secrets
 import threading
 import time
-import urllib.request
 from typing import Any
 
 from bigearth_tf.launch.layout import Place
-
-_TIMEOUT_S = 5.0
+from bigearth_tf.together import request
 
 
 class Rendezvous:
@@ -109,10 +107,7 @@ class Launcher:
         Raises:
             OSError: The launcher cannot be reached.
         """
-        url = f"{self._url}{kind}.{self._rank}"
-        request = urllib.request.Request(url, data=json.dumps(value).encode(), method="PUT")
-        with _opener.open(request, timeout=_TIMEOUT_S):
-            pass
+        request(f"{self._url}{kind}.{self._rank}", json.dumps(value))
 
     def orders(self) -> dict[str, Any]:
         """Returns the orders that hold, and shows that this rank lives.
@@ -120,9 +115,4 @@ class Launcher:
         Raises:
             OSError: The launcher cannot be reached.
         """
-        with _opener.open(f"{self._url}orders.{self._rank}", timeout=_TIMEOUT_S) as answer:
-            return json.loads(answer.read())
-
-
-# A proxy for the outer world, which many clusters set, does not lead to the nodes.
-_opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        return json.loads(request(f"{self._url}orders.{self._rank}"))

@@ -6,7 +6,6 @@ import ctypes
 import os
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -32,14 +31,14 @@ from bigearth_tf.launch.layout import (
 )
 from bigearth_tf.launch.rendezvous import Launcher
 from bigearth_tf.stop_signal import EXIT_STOPPED
+from bigearth_tf.together import EXIT_RANKS_DIFFER, host_name
 
 # How the launcher speaks to its tasks: variables of their environment.
 ADDRESS, PORT, SCOPE = "BIGEARTH_LAUNCH_ADDRESS", "BIGEARTH_LAUNCH_PORT", "BIGEARTH_LAUNCH_SCOPE"
 LOG_DIR, FAIL_WITHIN_S, INTERFACE = "BIGEARTH_LAUNCH_LOG_DIR", "BIGEARTH_LAUNCH_FAIL_WITHIN_S", "BIGEARTH_IFACE"
 # Where there is no SLURM.
 RANK, NUM_RANKS = "BIGEARTH_LAUNCH_RANK", "BIGEARTH_LAUNCH_NUM_RANKS"
-# Of sysexits.h: EX_UNAVAILABLE, EX_CONFIG.
-EXIT_LOST, EXIT_UNFIT = 69, 78
+EXIT_LOST = 69  # EX_UNAVAILABLE of sysexits.h
 # A third of the time goes into noticing, the rest into ending.
 NOTICE_SHARE = 1 / 3
 _PR_SET_PDEATHSIG = 1
@@ -50,8 +49,7 @@ def main(command: Sequence[str]) -> int:
     environ = os.environ
     local = RANK in environ
     place = place_on_this_host(int(environ[RANK]), int(environ[NUM_RANKS])) if local else place_in_step(environ)
-    # In a test cluster and in containers a node's own name may differ from the one SLURM knows.
-    host = environ.get("SLURMD_NODENAME") or socket.gethostname()
+    host = host_name()
     launcher = Launcher(environ[ADDRESS], environ[PORT], environ[SCOPE], place.rank)
     interface, address, problem = _reach(environ[ADDRESS], len(place.tasks_per_node) > 1)
     log_dir = Path(environ[LOG_DIR])
@@ -77,7 +75,7 @@ def main(command: Sequence[str]) -> int:
         )
         return EXIT_LOST
     if "go" not in orders:
-        return EXIT_UNFIT
+        return EXIT_RANKS_DIFFER
     try:
         watched = _Watched(command, _environ(place, host, interface), place, launcher)
     except OSError as error:
