@@ -63,7 +63,7 @@ def choose_models(patterns: list[str]) -> list[str]:
     return sorted({name for names in found.values() for name in names}, key=natural_order)
 
 
-def train_one(models: list[str]) -> None:
+def train_one() -> None:
     """Becomes `python -m experiments.train` of the model of this task.
 
     Raises:
@@ -73,10 +73,11 @@ def train_one(models: list[str]) -> None:
         raise ValueError("Training needs --config and --workdir; --list and --table need less.")
     own = config_arguments()
     if any(argument.startswith("--config.model=") for argument in own):
-        raise ValueError("--config.model: --models names the models; leave it out.")
+        raise ValueError("--config.model: leave it out, --models names them.")
     index = os.environ.get("SLURM_ARRAY_TASK_ID") if _TASK_INDEX.value is None else _TASK_INDEX.value
     if index is None:
         raise ValueError("Say which model to train with --task_index, or submit this as an array: slurm/zoo.sbatch.")
+    models = choose_models(_MODELS.value)
     if not 0 <= int(index) < len(models):
         raise ValueError(f"task {index}: expected 0 ... {len(models) - 1}; --list says what they stand for.")
     name = models[int(index)]
@@ -145,9 +146,9 @@ def main() -> None:
             raise ValueError("--table needs --workdir, the folder of the sweep.")
         write_table(Path(_WORKDIR.value))
         return
-    models = choose_models(_MODELS.value)
     if not _LIST.value:
-        train_one(models)
+        train_one()
+    models = choose_models(_MODELS.value)
     for index, name in enumerate(models):
         print(f"{index:4d}  {name}")
     print(f"all of them: sbatch --array=0-{len(models) - 1} slurm/zoo.sbatch --models='{','.join(_MODELS.value)}' ...")

@@ -32,6 +32,12 @@ class Request:
         """Ranks over all nodes."""
         return self.nodes * self.ranks_per_node
 
+    def __str__(self) -> str:
+        """Returns the request for people."""
+        device = "with a GPU each" if self.gpus_per_node else "on CPUs"
+        ranks = f"{self.nodes} nodes x {self.ranks_per_node} ranks = {self.ranks} ranks {device}"
+        return f"{ranks}, {self.cpus_per_rank} cores a rank"
+
 
 @dataclasses.dataclass
 class Partition:
@@ -129,19 +135,19 @@ def check_request(request: Request, partition: Partition) -> None:
         )
     if request.nodes > sum(fitting.values()):
         raise ValueError(
-            f"--nodes={request.nodes}: {sum(fitting.values())} nodes of the partition have {cpus} cores and {gpus} GPUs; "
-            f"ask for fewer: {partition}."
+            f"--nodes={request.nodes}: {sum(fitting.values())} nodes of the partition have {cpus} cores and {gpus} "
+            f"GPUs; ask for fewer: {partition}."
         )
-    limit, wanted = minutes(partition.time_limit), minutes(request.time or "infinite")
-    if request.time and limit and wanted > limit:
+    wanted = minutes(request.time or partition.time_limit)
+    if wanted > minutes(partition.time_limit):
         raise ValueError(
             f"--time={request.time}: longer than the partition allows: {partition}. A job near its limit saves, is "
             f"queued again and goes on, so --time={partition.time_limit} does, too."
         )
-    if request.time and wanted < _LEAST_MINUTES:
+    if wanted < _LEAST_MINUTES:
         raise ValueError(
-            f"--time={request.time}: give at least {_LEAST_MINUTES} minutes; training is asked to save 3 to 4 minutes "
-            "before the end."
+            f"--time={request.time or partition.time_limit}: give at least {_LEAST_MINUTES} minutes; training is asked "
+            "to save 3 to 4 minutes before the end."
         )
 
 

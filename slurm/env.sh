@@ -1,6 +1,6 @@
-# shellcheck shell=bash
-# What is this site like? The only file here to edit; examples/ shows it for three kinds of sites. The batch scripts read
-# it on a job's first node, slurm/submit.py where you submit. It works as it is with .venv of `make setup`, or else with
+# shellcheck shell=bash disable=SC1090,SC2034
+# What is this site like? The only file here to edit; examples/ shows it for three kinds of sites. The batch scripts
+# read it on a job's first node, slurm/submit.py where you submit. As it is, it takes .venv of `make setup`, or else
 # the environment that is active when you submit. The repository must be on a file system that all nodes see.
 
 BIGEARTH_HOME=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)

@@ -16,12 +16,16 @@ HERE = Path(__file__).parent
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """A batch script with options of sbatch and arguments; `variables` are those the script is to see."""
+    """A batch script with options of sbatch and arguments.
+
+    `variables` are those the script is to see. `log` is where its output goes, with %j for the job's number.
+    """
 
     name: str
     options: tuple[str, ...]
     arguments: tuple[str, ...]
     variables: dict[str, str]
+    log: Path
 
     @property
     def script(self) -> Path:
@@ -74,7 +78,7 @@ class Chain:
         tolerated = [argument for argument in arguments if argument.lstrip("-").startswith("allow_problems=")]
         output = f"--output_dir={self.data_dir}"
         cores = f"--cpus-per-task={self.request.cpus_per_rank}"
-        array = self._job("convert", [f"--array=0-{tasks - 1}", cores], [*arguments, output], log="%x-%A_%a")
+        array = self._job("convert", [f"--array=0-{tasks - 1}", cores], [*arguments, output])
         return [array, self._job("finalize", [], [output, *tolerated])]
 
     def train(self, config_arguments: Sequence[str]) -> Job:
@@ -99,21 +103,47 @@ class Chain:
         ranks = [f"--ntasks-per-node={asked.ranks_per_node}", f"--cpus-per-task={asked.cpus_per_rank}"]
         return [f"--nodes={nodes}", *ranks, *gpus]
 
-    def _job(
-        self, name: str, options: Sequence[str], arguments: Sequence[str], log: str = "%x-%j", launch: str = ""
-    ) -> Job:
+    def _job(self, name: str, options: Sequence[str], arguments: Sequence[str], launch: str = "") -> Job:
         on_cpus = name in ("convert", "finalize", "export")
+        is_array = any(option.startswith("--array") for option in options)
         shared = {
             "partition": self.cpu_partition if on_cpus else self.partition,
             "account": self.account,
             "time": self.request.time,
-            "output": f"{self.logs}/{log}.out",
+            "output": str(self.logs / ("%x-%A_%a.out" if is_array else "%x-%j.out")),
+            # By which jobs of one folder are found.
+            "comment": str(self.workdir.absolute()),
         }
         named = [f"--{key}={value}" for key, value in shared.items() if value]
         variables = {"BIGEARTH_HOME": str(HERE.parent), "BIGEARTH_LOGS": str(self.logs)}
         if launch:
             variables["BIGEARTH_LAUNCH"] = launch
-        return Job(name, (*options, *named, *self.further), tuple(arguments), variables)
+        log = self.logs / (f"{name}-%j_0.out" if is_array else f"{name}-%j.out")
+        return Job(name, (*options, *named, *self.further), tuple(arguments), variables, log)
+
+
+def check_alone(workdir: Path) -> None:
+    """Checks that no job of this user is queued or runs for the same folder.
+
+    Raises:
+        ValueError: One does.
+        OSError: SLURM does not answer.
+    """
+    command = ["squeue", "--me", "--noheader", "--format=%A %j %k"]
+    told = subprocess.run(command, capture_output=True, text=True, check=False)
+    if told.returncode:
+        raise OSError(f"SLURM does not answer: {' '.join(command)}: {told.stderr.strip()}")
+    jobs = dict.fromkeys(
+        f"{number} ({name})"
+        for number, name, comment in (line.split(maxsplit=2) for line in told.stdout.splitlines())
+        if comment == str(workdir.absolute())
+    )
+    if jobs:
+        numbers = " ".join(job.split()[0] for job in jobs)
+        raise ValueError(
+            f"{workdir}: jobs for this folder are queued or running already: {', '.join(jobs)}. Wait for them, or "
+            f"`scancel {numbers}`, or name another --workdir."
+        )
 
 
 def queue_all(jobs: Sequence[Job]) -> list[str]:

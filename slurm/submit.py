@@ -18,7 +18,7 @@ from ml_collections import config_flags
 from bigearth_tf.runtime import run_command
 from experiments.config_arguments import config_arguments
 from slurm.cluster import Request, check_request, find_partition, read_partitions, read_site
-from slurm.jobs import Chain, Job, queue_all
+from slurm.jobs import Chain, Job, check_alone, queue_all
 
 STEPS = ("convert", "train", "evaluate", "export")
 # Those of the flags of tfrecord_tools.convert that name files, and those that this command gives itself.
@@ -122,10 +122,10 @@ def make_chain(asked: Request, data_dir: str, lines: list[str]) -> Chain:
     cpu_partition = _CPU_PARTITION.value or site.get("BIGEARTH_CPU_PARTITION", "") or partition
     try:
         partitions = read_partitions()
-    except FileNotFoundError:
+    except OSError as error:
         if not _DRY_RUN.value:
             raise
-        lines.append("partition: not looked at, there is no SLURM on this machine")
+        lines.append(f"partition: not looked at. {error}")
     else:
         found = find_partition(partition, partitions)
         check_request(asked, found)
@@ -161,14 +161,15 @@ def show(jobs: list[Job]) -> None:
         print("".join(f"    {line}\n" for line in job.script.read_text(encoding="utf-8").splitlines()), end="")
 
 
-def submit(jobs: list[Job], logs: Path) -> None:
+def submit(jobs: list[Job], chain: Chain) -> None:
     """Queues the jobs and prints how to follow and cancel them."""
-    logs.mkdir(parents=True, exist_ok=True)
+    check_alone(chain.workdir)
+    chain.logs.mkdir(parents=True, exist_ok=True)
     numbers = queue_all(jobs)
     for job, number, before in zip(jobs, numbers, ["", *numbers]):
         print(f"{job.name}: job {number}" + (f", after {before}" if before else ""))
     print(f"queue:   squeue --jobs={','.join(numbers)}")
-    print(f"follow:  tail -F {' '.join(f'{logs}/{job.name}-{number}*.out' for job, number in zip(jobs, numbers))}")
+    print("follow:  tail -F", *(str(job.log).replace("%j", number) for job, number in zip(jobs, numbers)))
     print(f"cancel:  scancel {' '.join(numbers)}")
 
 
@@ -181,20 +182,15 @@ def main() -> None:
     if not data_dir and steps != ["export"]:
         raise ValueError("Name the folder of the records with --data_dir.")
     convert_arguments = conversion_arguments() if "convert" in steps else []
-    lines: list[str] = []
+    lines = [str(asked)]
     chain = make_chain(asked, data_dir, lines)
-    device = "a GPU each" if asked.gpus_per_node else "on CPUs"
-    lines.insert(
-        0,
-        f"{asked.nodes} nodes x {asked.ranks_per_node} ranks = {asked.ranks} ranks, {device}, {asked.cpus_per_rank} cores each",
-    )
     lines += check_work(steps, data_dir, asked)
     print("\n".join(lines))
     jobs = make_jobs(steps, chain, convert_arguments)
     if _DRY_RUN.value:
         show(jobs)
     else:
-        submit(jobs, chain.logs)
+        submit(jobs, chain)
 
 
 if __name__ == "__main__":

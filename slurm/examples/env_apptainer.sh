@@ -1,9 +1,9 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC1090,SC2034
 # slurm/env.sh for a site that has Apptainer: everything runs in the image of bigearth_tf.def, the launcher, too.
 #   apptainer build bigearth_tf.sif slurm/examples/bigearth_tf.def
-# The launcher calls srun from within the image: the image holds SLURM's commands, the host gives their configuration and
-# munge's socket. Their version may be at most two major releases older than the controller's (`sinfo --version`).
-# Not run as it stands. Not for --elastic.
+# The launcher calls srun from within the image: the image holds SLURM's commands, the host gives their configuration
+# and munge's socket. Their version may be at most two major releases older than the controller's (`sinfo --version`).
+# Not run with a real Apptainer.
 
 BIGEARTH_HOME=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 export BIGEARTH_HOME PYTHONPATH=$BIGEARTH_HOME${PYTHONPATH:+:$PYTHONPATH}
@@ -13,10 +13,12 @@ export BIGEARTH_IFACE=ib0
 export BIGEARTH_SCRATCH=${BIGEARTH_SCRATCH-${SLURM_TMPDIR:-}}
 
 export BIGEARTH_IMAGE=${BIGEARTH_IMAGE:-$BIGEARTH_HOME/bigearth_tf.sif}
-# Apptainer mounts the home and working folders by itself; --nv gives it the GPUs.
-export APPTAINER_BIND=$BIGEARTH_HOME,/etc/slurm,/run/munge${BIGEARTH_SCRATCH:+,$BIGEARTH_SCRATCH}${APPTAINER_BIND:+,$APPTAINER_BIND}
-CONTAINER=(apptainer exec --nv "$BIGEARTH_IMAGE")
+# Its whole path: the nodes get the PATH of the image.
+export BIGEARTH_APPTAINER=${BIGEARTH_APPTAINER:-$(type -P apptainer)}
+# Apptainer mounts the home and working folders by itself. Add the folder of the records where it is elsewhere.
+export APPTAINER_BIND=$BIGEARTH_HOME,/etc/slurm,/run/munge${BIGEARTH_SCRATCH:+,$BIGEARTH_SCRATCH}
+# In the image, srun is the one of this folder.
+export APPTAINERENV_PREPEND_PATH=$BIGEARTH_HOME/slurm/examples/in_image
 
-# On the job's first node: the launcher, in the image. By srun on each node: a rank, in the image.
-PYTHON=("${CONTAINER[@]}" python3)
-LAUNCH=(--srun="${CONTAINER[*]}")
+PYTHON=("${BIGEARTH_APPTAINER:-apptainer}" exec --nv "$BIGEARTH_IMAGE" python3)
+read -ra LAUNCH <<<"${BIGEARTH_LAUNCH:-}"

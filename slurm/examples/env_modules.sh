@@ -1,6 +1,6 @@
-# shellcheck shell=bash
-# slurm/env.sh for a typical GPU cluster: software in modules, InfiniBand, accounts, a disk a node. Not run as it stands:
-# names of modules and partitions differ everywhere (`module avail`, `sinfo`, `sacctmgr show associations user=$USER`).
+# shellcheck shell=bash disable=SC1090,SC2034
+# slurm/env.sh for a typical GPU cluster: software in modules, InfiniBand, accounts, a disk a node. Not run as it
+# stands: names differ everywhere (`module avail`, `sinfo`, `sacctmgr show associations user=$USER`).
 
 BIGEARTH_HOME=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 export BIGEARTH_HOME PYTHONPATH=$BIGEARTH_HOME${PYTHONPATH:+:$PYTHONPATH}
@@ -9,7 +9,7 @@ export SBATCH_PARTITION=gpu SBATCH_ACCOUNT=my_project BIGEARTH_CPU_PARTITION=cpu
 
 # IP over InfiniBand. NCCL finds the InfiniBand adapters by itself; it needs this interface for its first contact alone.
 export BIGEARTH_IFACE=ib0
-# Only where NCCL takes the wrong adapters (`nvidia-smi topo -m` shows which are near the GPUs): NCCL_IB_HCA=mlx5_0,mlx5_1
+# Only where NCCL takes the wrong adapters (`nvidia-smi topo -m` shows those near the GPUs): NCCL_IB_HCA=mlx5_0,mlx5_1
 export NCCL_DEBUG=WARN
 
 # The site makes a folder for each job on the node's disk and removes it at the job's end.

@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC1090,SC2034
 # slurm/env.sh for a site without modules: a virtual environment made once, on a file system that all nodes see.
 #   python3.11 -m venv ~/bigearth && source ~/bigearth/bin/activate && pip install -e '.[gpu,horovod]'
 

@@ -1,0 +1,42 @@
+"""A cluster for the tests of a file, and commands on its login node."""
+
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+from slurm_cluster.cluster import SlurmCluster, why_not
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Two nodes with four cores and two pretended GPUs each."""
+    reason = why_not()
+    if reason:
+        pytest.skip(reason)
+    folder = Path(tempfile.mkdtemp(prefix="slurm"))  # Of a short path: sockets are below it.
+    folder.chmod(0o755)
+    with SlurmCluster(folder / "cluster", gpus=2) as running:
+        yield running
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def login(cluster):
+    """Returns a function that runs a command in the cluster's folder of jobs, as a user would."""
+    variables = {
+        "PYTHONPATH": REPOSITORY,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin:/sbin",
+        "CUDA_VISIBLE_DEVICES": "",
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+    }
+
+    def run(*command, **more):
+        environ = [f"{key}={value}" for key, value in {**variables, **more}.items()]
+        return cluster.run("env", *environ, *command, check=False)
+
+    return run

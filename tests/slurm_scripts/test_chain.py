@@ -1,0 +1,190 @@
+"""Does what is submitted run on a real cluster, from patches to an exported model, and is the impossible not queued?"""
+
+import csv
+import json
+import re
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from archives import write_lists, write_pair
+from records import write_records
+
+REPOSITORY = Path(__file__).parents[2]
+TINY = Path(__file__).with_name("tiny.py")
+SUBMIT = ("python", "-m", "slurm.submit", f"--config={TINY}", "--cpus_per_rank=1")
+ON_CPUS = ("--gpus_per_node=0", "--nodes=2")
+
+
+def wait(cluster, output, timeout_s=250):
+    """Waits until all jobs that submit told of have ended; returns name -> state."""
+    numbers = dict(re.findall(r"^(\w+): job (\d+)", output, re.MULTILINE))
+    assert numbers, output
+    end = time.monotonic() + timeout_s
+    while cluster.run("squeue", "-h", f"--jobs={','.join(numbers.values())}"):
+        assert time.monotonic() < end, cluster.run("squeue")
+        time.sleep(0.5)
+    return {name: job_field(cluster, number, "JobState") for name, number in numbers.items()}
+
+
+def job_field(cluster, number, field):
+    told = cluster.run("scontrol", "--oneliner", "show", "job", number)
+    values = set(re.findall(rf"\b{field}=(\S*)", told))
+    assert len(values) == 1, told
+    return values.pop()
+
+
+def logs(workdir):
+    return "".join(f"== {path.name}\n{path.read_text()}" for path in sorted((workdir / "slurm").glob("*.out")))
+
+
+@pytest.fixture(scope="module")
+def records(cluster):
+    write_records(cluster.folder / "jobs" / "records", {"train": 32, "val": 8, "test": 8})
+    return "records"
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["--partition=gpux"], r"--partition=gpux: no such partition; there are: test \(2 nodes of 4 cores and 2 GPUs"),
+    (["--nodes=3"], r"--nodes=3: 2 nodes of the partition have 1 cores and 1 GPUs"),
+    (["--gpus_per_node=3"], r"--gpus_per_node=3: no node of the partition has so many"),
+    (["--gpus_per_node=2", "--cpus_per_rank=3"], r"2 ranks a node with --cpus_per_rank=3 need 6 cores"),
+    (["--data_dir=nowhere"], r"nowhere/manifest.json: there is no manifest"),
+])  # fmt: skip
+def test_what_cannot_work_is_not_queued(cluster, login, records, arguments, message):
+    output = login(*SUBMIT, f"--data_dir={records}", "--workdir=refused", *arguments)
+    assert re.search(f"error: {message}", output), output
+    assert not cluster.run("squeue", "-h")
+    assert not (cluster.folder / "jobs" / "refused").exists()
+
+
+def test_the_site_decides_partition_and_account(cluster, login, records):
+    arguments = (*SUBMIT, f"--data_dir={records}", "--workdir=refused", "--dry_run")
+    assert "--partition=slow: no such partition" in login(*arguments, SBATCH_PARTITION="slow")
+    output = login(*arguments, "--partition=test", SBATCH_PARTITION="slow", SBATCH_ACCOUNT="me")
+    assert "--partition=test --account=me" in output, output
+
+
+def test_what_slurm_refuses_is_told_and_what_was_queued_before_is_cancelled(cluster, login):
+    script = (
+        "import pathlib\n"
+        "from slurm.jobs import Job, queue_all\n"
+        "def job(*options):\n"
+        "    return Job('export', options, (), {}, pathlib.Path('export.out'))\n"
+        "queue_all([job('--hold', '--comment=first'), job('--reservation=none')])\n"
+    )
+    output = login("python", "-c", script)
+    assert re.search(
+        r"OSError: sbatch .*--dependency=afterok:\d+ .*--reservation=none .*\nwas refused: sbatch: error: ", output
+    ), output
+    assert "JobState=CANCELLED" in cluster.run("scontrol", "show", "job", re.search(r"afterok:(\d+)", output)[1])
+    assert not cluster.run("squeue", "-h")
+
+
+def test_pretended_gpus_are_asked_for_and_a_second_run_in_the_folder_is_refused(cluster, login, records):
+    command = (*SUBMIT, f"--data_dir={records}", "--workdir=gpus", "--gpus_per_node=2", "--nodes=2", "--sbatch=--hold")
+    output = login(*command)
+    number = re.search(r"^train: job (\d+)$", output, re.MULTILINE)[1]
+    assert job_field(cluster, number, "TresPerNode") == "gres:gpu:2"
+    assert job_field(cluster, number, "NumTasks") == "4"
+    assert f"follow:  tail -F gpus/slurm/train-{number}.out\n" in output
+    assert f"cancel:  scancel {number}\n" in output
+    again = login(*command)
+    assert f"gpus: jobs for this folder are queued or running already: {number} (train). Wait for them" in again
+    cluster.run("scancel", number)
+
+
+@pytest.mark.full
+def test_from_patches_to_an_exported_model(cluster, login):
+    jobs = cluster.folder / "jobs"
+    for index in range(20):
+        write_pair(jobs, index, ["Pastures"] if index % 2 else ["Airports"])
+    write_lists(jobs / "lists", {"train": list(range(12)), "val": list(range(12, 16)), "test": [16, 17, 18, 19]})
+    source = "--s2=s2 --lists_dir=lists --num_shards=2"
+    output = login(
+        *SUBMIT, *ON_CPUS, "--steps=convert,train,evaluate,export", f"--convert_args={source}", "--convert_tasks=2",
+        "--data_dir=converted", "--workdir=whole", "--config.global_batch_size=4",
+    )  # fmt: skip
+    states = wait(cluster, output)
+    jobs_of_chain = ("convert", "finalize", "train", "evaluate", "export")
+    assert states == dict.fromkeys(jobs_of_chain, "COMPLETED"), logs(jobs / "whole")
+    cluster.run(sys.executable, "-m", "tfrecord_tools.convert", *source.split(), "--output_dir=alone")
+    contents = [{path.name: path.read_bytes() for path in (jobs / name).iterdir()} for name in ("converted", "alone")]
+    assert contents[0] == contents[1]
+    result = json.loads((jobs / "whole" / "result.json").read_text())
+    card = json.loads((jobs / "whole" / "model" / "model_card.json").read_text())
+    evaluation = json.loads((jobs / "whole" / "evaluation" / "test" / "evaluation.json").read_text())
+    assert card["scores"]["test"] == result["test"]
+    fixed = evaluation["decisions"]["fixed"]["scores"]
+    assert fixed["micro_f1"]["value"] == pytest.approx(result["test"]["micro_f1"])
+    train = re.search(r"^train: job (\d+)", output, re.MULTILINE)[1]
+    assert {path.name for path in (jobs / "whole" / "slurm" / f"train-{train}").iterdir()} == {
+        "rank-0.log",
+        "rank-1.log",
+    }
+
+
+@pytest.mark.full
+def test_what_waits_for_a_failed_job_is_cancelled(cluster, login, records):
+    jobs = cluster.folder / "jobs"
+    shutil.copytree(jobs / records, jobs / "damaged")
+    shard = jobs / "damaged" / "train-00000-of-00002.tfrecord"
+    shard.write_bytes(bytes(shard.stat().st_size))  # Of the right size, so that only reading tells.
+    steps = ("--steps=train,export", "--data_dir=damaged", "--workdir=failing")
+    states = wait(cluster, login(*SUBMIT, *ON_CPUS, *steps))
+    said = logs(jobs / "failing")
+    assert states == {"train": "FAILED", "export": "CANCELLED"}, said
+    assert re.search(r"launch: .*damaged/train-00000-of-00002.tfrecord", said), said
+    assert not (jobs / "failing" / "model").exists()
+
+
+@pytest.mark.full
+def test_an_array_trains_a_sweep(cluster, login, records):
+    jobs = cluster.folder / "jobs"
+    number = login(
+        "sbatch", "--parsable", "--array=0-1", "--cpus-per-task=1", "--ntasks-per-node=2",
+        f"{REPOSITORY}/slurm/zoo.sbatch", f"--config={TINY}", "--models=wide_resnet_s?,wide_resnet",
+        f"--data_dir={records}", "--workdir=zoo", BIGEARTH_HOME=str(REPOSITORY),
+    ).strip()  # fmt: skip
+    states = wait(cluster, f"zoo: job {number}")
+    said = "".join(path.read_text() for path in jobs.glob("zoo-*.out"))
+    assert states == {"zoo": "COMPLETED"}, said
+    output = login("python", "-m", "experiments.sweep", "--workdir=zoo", "--table")
+    assert "2 runs; wrote zoo/sweep.csv and .md" in output, output
+    with (jobs / "zoo" / "sweep.csv").open(newline="") as file:
+        assert {row["model"] for row in csv.DictReader(file)} == {"wide_resnet", "wide_resnet_se"}
+
+
+@pytest.mark.full
+def test_everything_can_run_in_a_container(cluster, login, records, tmp_path):
+    """The example for Apptainer, with a program in its place that notes where it was asked to run what."""
+    jobs, home = cluster.folder / "jobs", tmp_path / "checkout"
+    shutil.copytree(REPOSITORY / "slurm", home / "slurm")
+    for package in ("bigearth_tf", "experiments", "tfrecord_tools"):
+        (home / package).symlink_to(REPOSITORY / package)
+    settings = (REPOSITORY / "slurm" / "examples" / "env_apptainer.sh").read_text()
+    (home / "slurm" / "env.sh").write_text(settings.replace("=ib0", "=eth0"))
+    (tmp_path / "bin").mkdir()
+    pretended = tmp_path / "bin" / "apptainer"
+    pretended.write_text(
+        f'#!/bin/bash\necho "$(hostname) $*" >>{tmp_path}/asked\n'
+        f'[ "$1 $2 $3" = "exec --nv {home}/bigearth_tf.sif" ] || exit 9\n'
+        'PATH=$APPTAINERENV_PREPEND_PATH:$PATH\nexec "${@:4}"\n'
+    )
+    pretended.chmod(0o755)
+    (tmp_path / "bin" / "python3").write_text(f'#!/bin/bash\nexec {sys.executable} "$@"\n')
+    (tmp_path / "bin" / "python3").chmod(0o755)
+    number = login(
+        "bash", "-c", f'PATH={tmp_path}/bin:$PATH exec "$@"', "bash",
+        "sbatch", "--parsable", "--nodes=2", "--cpus-per-task=1", f"{home}/slurm/train.sbatch",
+        f"--config={TINY}", f"--data_dir={records}", "--workdir=contained", BIGEARTH_HOME=str(home),
+    ).strip()  # fmt: skip
+    states = wait(cluster, f"train: job {number}")
+    said = (jobs / f"train-{number}.out").read_text()
+    assert states == {"train": "COMPLETED"}, said
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert len(asked) == 3, asked
+    assert sum("-m bigearth_tf.launch --log_dir=" in line for line in asked) == 1
+    assert sorted(line.split()[0] for line in asked if "bigearth_tf.launch.task" in line) == ["n1", "n2"]

@@ -1,0 +1,262 @@
+"""Does submit show what it would ask for, and refuse what cannot work before it is queued?"""
+
+import dataclasses
+import os
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from finished_runs import write_finished_run
+from records import write_records
+
+from bigearth_tf.config import DataConfig, TrainConfig
+from slurm.cluster import Partition, Request, check_request, find_partition, minutes
+from slurm.work import check_trained, check_training
+
+REPOSITORY = Path(__file__).parents[2]
+TINY = Path(__file__).with_name("tiny.py")
+GPU = Partition("gpu", False, "1-00:00:00", Counter({(64, 4): 2, (32, 8): 1}))
+CPU = Partition("cpu", True, "infinite", Counter({(16, 0): 10}))
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data") / "records"
+    write_records(folder, {"train": 32, "val": 8, "test": 5})
+    return folder
+
+
+@pytest.fixture
+def config(records):
+    return TrainConfig(data=DataConfig(data_dir=str(records), bands="RGB"), global_batch_size=8, best_metric="micro_f1")
+
+
+def submit(*arguments, cwd=REPOSITORY, path=None):
+    """Runs it on a machine without SLURM."""
+    environ = {
+        **os.environ,
+        "PYTHONPATH": str(REPOSITORY),
+        "CUDA_VISIBLE_DEVICES": "",
+        "PATH": path or os.environ["PATH"],
+    }
+    command = [sys.executable, "-m", "slurm.submit", *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, env=environ, capture_output=True, text=True)
+
+
+@pytest.fixture
+def without_slurm(tmp_path):
+    """Returns a PATH on which there is bash and little else."""
+    for name in ("bash", "env", "dirname", "git"):
+        (tmp_path / name).symlink_to(shutil.which(name))
+    return str(tmp_path)
+
+
+def test_a_dry_run_needs_no_slurm_and_shows_everything(records, without_slurm, tmp_path):
+    workdir = tmp_path / "run"
+    result = submit(
+        f"--config={TINY}", "--config.epochs=7", "--config.model_overrides=resolution_px=15, width=1",
+        f"--data_dir={records}", f"--workdir={workdir}", "--steps=export,train,evaluate", "--nodes=2",
+        "--gpus_per_node=2", "--cpus_per_rank=3", "--time=2-0", "--partition=fast", "--account=me",
+        "--sbatch=--qos=high --mem=0", "--dry_run", path=without_slurm,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    for line in (
+        "2 nodes x 2 ranks = 4 ranks with a GPU each, 3 cores a rank",
+        "global batch 8 on 4 ranks: 2 records a rank",
+        "records: train 32, val 8, test 5",
+        "4 steps an epoch, 7 epochs",
+    ):
+        assert line in result.stdout.splitlines()
+    assert "partition: not looked at. There is no sbatch on this machine" in result.stdout
+    train, evaluate, export = (line for line in result.stdout.splitlines() if line.startswith("$ "))
+    shared = (
+        f"--partition=fast --account=me --time=2-0 --output={workdir}/slurm/%x-%j.out --comment={workdir} "
+        "--qos=high --mem=0"
+    )
+    assert train == (
+        f"$ BIGEARTH_HOME={REPOSITORY} BIGEARTH_LOGS={workdir}/slurm sbatch --parsable --export=ALL --nodes=2 "
+        f"--ntasks-per-node=2 --cpus-per-task=3 --gpus-per-node=2 {shared} {REPOSITORY}/slurm/train.sbatch "
+        f"--config={TINY} --config.epochs=7 '--config.model_overrides=resolution_px=15, width=1' "
+        f"--data_dir={records} --workdir={workdir}"
+    )
+    assert "'--dependency=afterok:<job of train>' --kill-on-invalid-dep=yes --nodes=1 --ntasks-per-node=2" in evaluate
+    assert "'--dependency=afterok:<job of evaluate>'" in export
+    assert "--gpus" not in export
+    assert export.endswith(f"slurm/export.sbatch --workdir={workdir} --output_dir={workdir}/model")
+    for script in ("train", "evaluate", "export"):
+        for line in (REPOSITORY / "slurm" / f"{script}.sbatch").read_text().splitlines():
+            assert f"    {line}\n" in result.stdout
+    assert not workdir.exists()
+
+
+def test_a_dry_run_of_the_conversion_tells_its_array_and_what_is_not_known_yet(without_slurm, tmp_path):
+    result = submit(
+        f"--config={TINY}", f"--data_dir={tmp_path / 'new'}", f"--workdir={tmp_path / 'run'}", "--steps=convert,train",
+        f"--convert_args=--s2={tmp_path} --allow_problems=3", "--convert_tasks=5", "--dry_run", path=without_slurm,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert f"records: not converted yet; whether they fit shows when {tmp_path / 'new'} is" in result.stdout
+    convert, finalize, train = (line for line in result.stdout.splitlines() if line.startswith("$ "))
+    assert "--array=0-4" in convert
+    assert "/slurm/%x-%A_%a.out" in convert
+    assert convert.endswith(f"convert.sbatch --s2={tmp_path} --allow_problems=3 --output_dir={tmp_path / 'new'}")
+    assert finalize.endswith(f"finalize.sbatch --output_dir={tmp_path / 'new'} --allow_problems=3")
+    assert "'--dependency=afterok:<job of finalize>'" in train
+
+
+def test_an_elastic_run_asks_slurm_to_keep_the_job_when_a_node_is_lost(records, without_slurm, tmp_path):
+    arguments = [f"--config={TINY}", f"--data_dir={records}", f"--workdir={tmp_path / 'run'}", "--nodes=2", "--elastic"]
+    result = submit(*arguments, "--dry_run", path=without_slurm)
+    assert result.returncode == 0, result.stderr
+    assert "BIGEARTH_LAUNCH='--elastic --min_nodes=1' sbatch" in result.stdout
+    assert " --no-kill " in result.stdout
+    assert "global batch 8 on 1 ranks: 8 records a rank" in result.stdout
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["--steps=train,fly"], "--steps=train,fly: expected some of convert, train, evaluate, export"),
+    (["--gpus_per_node=2", "--ranks_per_node=4"], "each rank takes a GPU of its own; leave out --ranks_per_node"),
+    (["--elastic", "--min_nodes=2"], "--min_nodes=2 is more than --nodes=1"),
+    ([], "Training needs --config; experiments/configs/ has some"),
+    ([f"--config={TINY}"], "Name the folder of the records with --data_dir"),
+    (["--steps=evaluate"], "Name the folder of the records with --data_dir"),
+    (["--steps=convert", "--data_dir=x"], "--convert_args='': expected '--s2=FOLDER ...'"),
+    (["--steps=convert", "--data_dir=x", "--convert_args=--s2=nowhere"], "--s2=nowhere: no such file or folder"),
+    (["--steps=convert", "--data_dir=x", "--convert_args=--s2=slurm --num_tasks=3"], "leave out --num_tasks"),
+    ([f"--config={TINY}", "--data_dir=x", "--config.epoch=3"], "epoch"),
+    ([f"--config={TINY}", "--data_dir=x"], "There is no sbatch on this machine: submit on a login node"),
+])  # fmt: skip
+def test_wrong_flags_are_told_at_once(arguments, message, without_slurm, tmp_path):
+    result = submit(f"--workdir={tmp_path / 'run'}", *arguments, path=without_slurm)
+    assert result.returncode == 1
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_help_loads_nothing_heavy():
+    script = (
+        "import runpy, sys\n"
+        "sys.argv = ['submit', '--help']\n"
+        "try:\n"
+        "    runpy.run_module('slurm.submit', run_name='__main__', alter_sys=True)\n"
+        "except SystemExit:\n"
+        "    heavy = {'tensorflow', 'keras', 'sklearn'} & set(sys.modules)\n"
+        "    assert not heavy, heavy\n"
+    )
+    result = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True)
+    assert not result.stderr
+    assert "python -m slurm.submit" in result.stdout
+
+
+def test_a_partition_is_found_by_name_or_is_the_default():
+    partitions = {"gpu": GPU, "cpu": CPU}
+    assert find_partition("gpu", partitions) is GPU
+    assert find_partition("", partitions) is CPU
+    with pytest.raises(
+        ValueError, match=r"--partition=gpux: no such partition; there are: gpu \(1 nodes of 32 cores and 8 GPUs"
+    ):
+        find_partition("gpux", partitions)
+    with pytest.raises(ValueError, match=r"no default partition: name one with --partition, of: gpu \("):
+        find_partition("", {"gpu": GPU})
+
+
+FITS = Request(nodes=2, ranks_per_node=4, gpus_per_node=4, cpus_per_rank=16, time="24:00:00")
+
+
+@pytest.mark.parametrize(("changes", "partition", "message"), [
+    ({}, GPU, ""),
+    ({"nodes": 3, "cpus_per_rank": 8}, GPU, ""),
+    ({"nodes": 3}, GPU, "--nodes=3: 2 nodes of the partition have 64 cores and 4 GPUs; ask for fewer"),
+    ({"gpus_per_node": 9}, GPU, "--gpus_per_node=9: no node of the partition has so many.*lower --gpus_per_node"),
+    ({}, CPU, "train on CPUs with --gpus_per_node=0"),
+    ({"gpus_per_node": 0, "nodes": 10, "cpus_per_rank": 4}, CPU, ""),
+    ({"gpus_per_node": 0, "nodes": 11, "cpus_per_rank": 4}, CPU, "--nodes=11: 10 nodes"),
+    ({"gpus_per_node": 0}, CPU, "4 ranks a node with --cpus_per_rank=16 need 64 cores, more than a node has"),
+    ({"time": "1-1"}, GPU, "--time=1-1: longer than the partition allows.*--time=1-00:00:00 does, too"),
+    ({"time": "9"}, GPU, "--time=9: give at least 10 minutes"),
+    ({"time": "soon"}, GPU, "--time=soon: expected minutes"),
+])  # fmt: skip
+def test_what_a_partition_can_never_give_is_refused(changes, partition, message):
+    request = dataclasses.replace(FITS, **changes)
+    if not message:
+        check_request(request, partition)
+        return
+    with pytest.raises(ValueError, match=message):
+        check_request(request, partition)
+
+
+def test_times_are_read_as_slurm_writes_them():
+    times = {"90": 90, "90:30": 90.5, "2:00:30": 120.5, "2-12": 3600, "1-01:30": 1530, "1-00:00:30": 1440.5}
+    assert {text: minutes(text) for text in times} == times
+    assert minutes("infinite") == float("inf")
+
+
+def check(config, workdir, ranks=2):
+    return check_training(config, workdir, [ranks], converted_before=False)
+
+
+@pytest.mark.parametrize(("ranks", "changes", "message"), [
+    (3, {}, "global_batch_size=8 cannot be divided among 3 ranks; the nearest that can: "
+            "--config.global_batch_size=6 or --config.global_batch_size=9"),
+    (16, {}, "the nearest that can: --config.global_batch_size=16"),
+    (2, {"optimizer.accumulate": 3}, "among 2 ranks in 3 parts .*: --config.global_batch_size=6 or .*=12"),
+    (6, {"global_batch_size": 12}, "6 ranks, but the split test has 5 records"),
+    (2, {"global_batch_size": 64}, "global_batch_size=64 is more than the 32 training records"),
+    (2, {"data.bands": "S1"}, "VV"),
+    (2, {"best_metric": "speed"}, "best_metric='speed': unknown; allowed: micro_precision"),
+    (2, {"model": "resnet5"}, "Unknown model 'resnet5'; did you mean resnet50"),
+    (2, {"model_overrides": "depht=3"}, "has no field 'depht'"),
+    (2, {"epochs": 0}, "epochs"),
+    (4, {"global_batch_size": 24, "communication.reduction": "adasum"}, None),
+    (3, {"global_batch_size": 24, "communication.reduction": "adasum"}, "needs 1, 2, 4, 8, ... ranks, not 3"),
+])  # fmt: skip
+def test_what_the_data_or_the_ranks_do_not_allow_is_refused(config, tmp_path, ranks, changes, message):
+    for name, value in changes.items():
+        *parents, field = name.split(".")
+        setattr(getattr(config, parents[0]) if parents else config, field, value)
+    if message is None:
+        assert check(config, tmp_path, ranks)
+        return
+    with pytest.raises(ValueError, match=message):
+        check(config, tmp_path, ranks)
+
+
+def test_an_elastic_run_must_be_divisible_on_fewer_nodes_too(config, tmp_path):
+    config.global_batch_size = 16
+    check_training(config, tmp_path, [4, 2], converted_before=False)
+    with pytest.raises(ValueError, match="among 3 ranks"):
+        check_training(config, tmp_path, [4, 3, 2], converted_before=False)
+
+
+def test_missing_data_are_refused_unless_they_are_converted_before(config, records, tmp_path):
+    incomplete = shutil.copytree(records, tmp_path / "incomplete")
+    (incomplete / "val-00001-of-00002.tfrecord").unlink()
+    for folder, message in (("nowhere", "there is no manifest"), ("incomplete", "val-00001-of-00002.tfrecord")):
+        config.data.data_dir = str(tmp_path / folder)
+        with pytest.raises(FileNotFoundError, match=message):
+            check(config, tmp_path / "run")
+    config.data.data_dir = str(tmp_path / "nowhere")
+    assert "not converted yet" in check_training(config, tmp_path / "run", [2], converted_before=True)[-1]
+
+
+def test_the_folder_of_another_run_is_refused_and_a_finished_one_told(config, records, tmp_path):
+    from bigearth_tf.manifest import read_manifest
+
+    write_finished_run(tmp_path / "run", read_manifest(records))
+    written = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
+    with pytest.raises(ValueError, match=r'belongs to another run(.|\n)*"global_batch_size": 8'):
+        check(config, tmp_path / "run")
+    same = TrainConfig(
+        model="wide_resnet_eca_b0", model_overrides="resolution_px=15, width=0.5", data=dataclasses.replace(config.data)
+    )
+    same.global_batch_size = 256
+    with pytest.raises(ValueError, match="more than the 32 training records"):
+        check(same, tmp_path / "run")
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")} == written
+    check_trained(tmp_path / "run")
+    with pytest.raises(FileNotFoundError, match="that run has not ended. Add train to --steps"):
+        check_trained(tmp_path)
