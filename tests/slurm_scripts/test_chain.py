@@ -60,6 +60,13 @@ def test_what_cannot_work_is_not_queued(cluster, login, records, arguments, mess
     assert not (cluster.folder / "jobs" / "refused").exists()
 
 
+def test_a_conversion_needs_no_gpus(cluster, login):
+    arguments = ("--steps=convert", "--convert_args=--s2=.", "--data_dir=new", "--workdir=new", "--gpus_per_node=3")
+    output = login("python", "-m", "slurm.submit", *arguments, "--dry_run")
+    assert "== finalize" in output, output
+    assert "--gpus" not in output
+
+
 def test_the_site_decides_partition_and_account(cluster, login, records):
     arguments = (*SUBMIT, f"--data_dir={records}", "--workdir=refused", "--dry_run")
     assert "--partition=slow: no such partition" in login(*arguments, SBATCH_PARTITION="slow")
