@@ -1,6 +1,7 @@
 """Clusters for the tests: each has one of its own, which is up within a second."""
 
 import contextlib
+import itertools
 import shutil
 import sys
 import tempfile
@@ -13,17 +14,23 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def start_cluster():
-    """Returns a function that starts a cluster, which ends with the test."""
+def cluster_folder():
+    """A new folder where a cluster can be started; of a short path, as sockets are below it."""
     reason = why_not()
     if reason:
         pytest.skip(reason)
-    # Of a short path: sockets are below it.
     folder = Path(tempfile.mkdtemp(prefix="slurm"))
     folder.chmod(0o755)
-    with contextlib.ExitStack() as stack:
-        yield lambda **options: stack.enter_context(SlurmCluster(folder / "cluster", **options))
+    yield folder
     shutil.rmtree(folder)
+
+
+@pytest.fixture
+def start_cluster(cluster_folder):
+    """Returns a function that starts a cluster, which ends with the test."""
+    numbers = itertools.count()
+    with contextlib.ExitStack() as stack:
+        yield lambda **options: stack.enter_context(SlurmCluster(cluster_folder / str(next(numbers)), **options))
 
 
 @pytest.fixture(scope="session")

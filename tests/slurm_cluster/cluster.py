@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import pwd
 import re
 import secrets
 import shutil
@@ -20,6 +21,14 @@ HERE = Path(__file__).parent
 NETWORK = "10.199.0"  # Inside the namespaces alone: clusters side by side may share it.
 PROGRAMS = ("slurmctld", "slurmd", "srun", "munged", "ip", "unshare", "nsenter")
 _PR_SET_PDEATHSIG = 1
+
+# Of an ordinary user the kernel asks for a user namespace, too, whose root may make the others. The daemons refuse to
+# run as such a root: one more namespace makes it the user again.
+_IS_ROOT = os.getuid() == 0
+_AS_USER = [] if _IS_ROOT else ["unshare", "--user", f"--map-user={os.getuid()}", f"--map-group={os.getgid()}"]
+_UNSHARE = ["unshare", *([] if _IS_ROOT else ["--user", "--map-root-user"]), "--net", "--uts", "--mount", "--pid"]
+_UNSHARE += ["--fork", "--kill-child", "--mount-proc"]
+_ENTER = ["nsenter", "--net", "--uts", "--mount", "--pid"]
 
 # Reactions are quick, and what needs systemd, cgroups or a database is left out.
 CONF = """
@@ -67,10 +76,20 @@ def why_not() -> str:
     missing = [program for program in PROGRAMS if not shutil.which(program, path=path)]
     if missing:
         return f"no {', '.join(missing)} here; `make test-slurm` installs what is missing on Debian and Ubuntu"
-    probe = ["unshare", "--net", "--uts", "--mount", "--pid", "--fork", "--mount-proc", "mount", "--make-rprivate", "/"]
-    if os.getuid() or subprocess.run(probe, capture_output=True, check=False).returncode:
-        return "a cluster of namespaces needs root, with the right to make namespaces and mounts"
+    try:
+        name = _user_name()
+    except KeyError as error:
+        return f"SLURM takes no user without a name: {error.args[0]}"
+    probe = subprocess.run([*_UNSHARE, "mount", "--make-rprivate", "/"], capture_output=True, text=True, check=False)
+    if probe.returncode:
+        mend = "sysctl kernel.unprivileged_userns_clone=1, or kernel.apparmor_restrict_unprivileged_userns=0, or root"
+        mend = "a container needs --privileged" if _IS_ROOT else mend
+        return f"{name} may not make namespaces here ({probe.stderr.strip()}); what would help: {mend}"
     return ""
+
+
+def _user_name() -> str:
+    return pwd.getpwuid(os.getuid()).pw_name
 
 
 class SlurmCluster:
@@ -104,6 +123,7 @@ class SlurmCluster:
             "nodes": nodes,
             "scratch_mb": scratch_mb,
             "own_name_at_loopback": "yes" if own_name_at_loopback else "",
+            "as_user": f"'{' '.join(_AS_USER)}'",
         }
         for name in ("etc", "log", "state", "spool", "munge", "jobs", "dev", "scratch"):
             (folder / name).mkdir(parents=True)
@@ -118,7 +138,7 @@ class SlurmCluster:
         self._write_conf(cpus, gpus, slurmd_timeout_s)
 
     def _write_conf(self, cpus: int, gpus: int, slurmd_timeout_s: int) -> None:
-        conf = CONF.format(network=NETWORK, folder=self.folder, user="root", slurmd_timeout_s=slurmd_timeout_s)
+        conf = CONF.format(network=NETWORK, folder=self.folder, user=_user_name(), slurmd_timeout_s=slurmd_timeout_s)
         resources = f"CPUs={cpus} RealMemory=2000"
         if gpus:
             for number in range(gpus):
@@ -147,8 +167,7 @@ class SlurmCluster:
         """Starts it, and waits until every node is idle."""
         with (self.folder / "log" / "controller.log").open("w") as log:
             self._outer = subprocess.Popen(
-                ["unshare", "--net", "--uts", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
-                 "bash", str(HERE / "controller.sh"), str(self.folder)],
+                [*_UNSHARE, "bash", str(HERE / "controller.sh"), str(self.folder)],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environ(),
                 preexec_fn=lambda: ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL),  # noqa: PLW1509
             )  # fmt: skip
@@ -165,22 +184,35 @@ class SlurmCluster:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Ends every process of it at once."""
-        self._outer.kill()
+        """Ends every process of it at once; returns when all are gone."""
+        if self._outer.poll() is None:
+            first = self._children_of_outer()
+            # With the first process of a process namespace the kernel ends all others, and waits for them.
+            os.kill(int(first[0]) if first else self._outer.pid, signal.SIGKILL)
         self._outer.wait()
 
-    def _inside(self, node: int | None) -> list[str]:
-        children = Path(f"/proc/{self._outer.pid}/task/{self._outer.pid}/children").read_text().split()
-        into = ["nsenter", "--net", "--uts", "--mount", "--pid", f"--wd={self.folder / 'jobs'}"]
-        command = [*into, "-t", children[0]]
+    def _children_of_outer(self) -> list[str]:
+        return Path(f"/proc/{self._outer.pid}/task/{self._outer.pid}/children").read_text().split()
+
+    def _inside(self, node: int | None, as_root: bool) -> list[str]:
+        users = [] if _IS_ROOT else ["--user", "--preserve-credentials"]
+        into = [*_ENTER, f"--wd={self.folder / 'jobs'}"]
+        command = [*into, *users, "-t", self._children_of_outer()[0]]
         if node is not None:
             command += [*into, "-t", (self.folder / f"n{node}.pid").read_text().strip()]
-        return command
+        return command if as_root else [*command, *_AS_USER]
 
-    def run(self, *command: object, node: int | None = None, check: bool = True, timeout_s: float = 120) -> str:
+    def run(
+        self,
+        *command: object,
+        node: int | None = None,
+        check: bool = True,
+        timeout_s: float = 120,
+        as_root: bool = False,
+    ) -> str:
         """Returns the output of a command that is run as a user would on the login node, or on a node."""
         result = subprocess.run(
-            [*self._inside(node), *map(str, command)],
+            [*self._inside(node, as_root), *map(str, command)],
             env=self._environ(), capture_output=True, text=True, timeout=timeout_s, check=False,
         )  # fmt: skip
         if check and result.returncode:
@@ -200,9 +232,9 @@ class SlurmCluster:
     def crash(self, node: int) -> None:
         """Cuts a node's power: nothing is said to anybody, and all of its processes are gone."""
         self.cut(node)
-        self.run("kill", "-9", (self.folder / f"n{node}.pid").read_text().strip())
+        self.run("kill", "-9", (self.folder / f"n{node}.pid").read_text().strip(), as_root=True)
         time.sleep(0.5)
-        self.run("ip", "link", "del", f"to-n{node}", check=False)
+        self.run("ip", "link", "del", f"to-n{node}", check=False, as_root=True)
 
     def boot(self, node: int) -> None:
         """Switches a node on again."""
@@ -210,11 +242,15 @@ class SlurmCluster:
 
     def cut(self, node: int) -> None:
         """Pulls a node's network cable."""
-        self.run("ip", "link", "set", f"to-n{node}", "down")
+        self.run("ip", "link", "set", f"to-n{node}", "down", as_root=True)
 
     def heal(self, node: int) -> None:
         """Plugs it in again."""
-        self.run("ip", "link", "set", f"to-n{node}", "up")
+        self.run("ip", "link", "set", f"to-n{node}", "up", as_root=True)
+
+    def kill_slurmd(self, node: int) -> None:
+        """Ends a node's daemon; the tasks that it has started stay."""
+        self.run("kill", "-9", (self.folder / f"slurmd.n{node}.pid").read_text().strip(), node=node)
 
 
 class Job:

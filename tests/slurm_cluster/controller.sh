@@ -13,10 +13,10 @@ mount --bind "$folder/resolv.conf" /etc/resolv.conf # Empty: there is no DNS in 
 hostname controller
 ip link set lo up
 ip link add bridge type bridge && ip link set bridge up && ip addr add "$network.1/24" dev bridge
-munged --foreground --force --key-file="$folder/munge.key" --socket="$folder/munge/socket" \
+$as_user munged --foreground --force --key-file="$folder/munge.key" --socket="$folder/munge/socket" \
   --pid-file="$folder/munge/pid" --log-file="$folder/log/munged.log" --seed-file="$folder/munge/seed" --num-threads=2 &
 while [ ! -S "$folder/munge/socket" ]; do sleep 0.05; done
-slurmctld -D -i -f "$SLURM_CONF" &
+$as_user slurmctld -D -i -f "$SLURM_CONF" &
 
 boot() { # NUMBER
   local outer inner=""

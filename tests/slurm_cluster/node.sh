@@ -17,5 +17,5 @@ if [ -n "$own_name_at_loopback" ]; then # As the installers of Debian and Ubuntu
   mount --bind "$folder/hosts.n$number" /etc/hosts
 fi
 mkdir -p "$folder/spool/n$number"
-slurmd -D -N "n$number" -f "$SLURM_CONF" &
+$as_user slurmd -D -N "n$number" -f "$SLURM_CONF" &
 while :; do sleep 1000 & wait $!; done

@@ -1,0 +1,113 @@
+"""Does the cluster that the other tests trust come up for root and users, keep to itself, and leave nothing behind?"""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+# A test run that starts a cluster, says so, and is killed some time later.
+START = """
+import sys, time
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from slurm_cluster.cluster import SlurmCluster, why_not
+assert not why_not(), why_not()
+with SlurmCluster(Path(sys.argv[2]) / "cluster") as cluster:
+    print(cluster.run("srun", "-N2", "id", "-un"), "is up", flush=True)
+    if sys.argv[3:]:
+        time.sleep(1000)
+"""
+USER = ["unshare", "--user", "--map-user=65534", "--map-group=65534"]  # "nobody", without any right of root.
+AS = pytest.mark.parametrize("become", [[], USER], ids=["the same", "an ordinary user"])
+
+
+def processes_of(folder):
+    """Returns what runs with the cluster's configuration or below its folder: all that it has started has."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if bytes(folder) in (process / "environ").read_bytes() + (process / "cmdline").read_bytes():
+                found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+        except OSError:
+            continue
+    return [command for command in found if command]
+
+
+def surroundings():
+    return Path("/proc/self/mountinfo").read_text(), os.listdir("/sys/class/net")
+
+
+def start(become, folder, *arguments):
+    if become and subprocess.run([*become, "true"], capture_output=True).returncode:
+        pytest.skip("users may not make namespaces here")
+    script = [sys.executable, "-c", START, str(Path(__file__).parents[1]), str(folder), *arguments]
+    return subprocess.Popen([*become, *script], stdout=subprocess.PIPE, text=True)
+
+
+@AS
+def test_a_cluster_runs_steps_and_leaves_nothing_behind(cluster_folder, become):
+    before = surroundings()
+    starting = start(become, cluster_folder)
+    output, _ = starting.communicate(timeout=100)
+    assert starting.returncode == 0
+    assert (
+        output.split()[0]
+        == output.split()[1]
+        == ("nobody" if become else subprocess.check_output(["id", "-un"], text=True).strip())
+    )
+    assert not processes_of(cluster_folder)
+    assert surroundings() == before
+
+
+@AS
+def test_nothing_is_left_of_a_test_run_that_was_killed(cluster_folder, become):
+    before = surroundings()
+    starting = start(become, cluster_folder, "stay")
+    lines = iter(starting.stdout.readline, "")
+    assert any("is up" in line for line in lines)
+    assert any("slurmctld" in command for command in processes_of(cluster_folder))
+    starting.kill()
+    starting.wait()
+    end = time.monotonic() + 20
+    while processes_of(cluster_folder):
+        assert time.monotonic() < end, processes_of(cluster_folder)
+        time.sleep(0.1)
+    assert surroundings() == before
+
+
+def reaches(cluster, node):
+    """Tells whether the controller reaches a node's slurmd."""
+    connect = f"import socket; socket.create_connection(('n{node}', 6818), timeout=2)"
+    return not cluster.run(sys.executable, "-c", connect, check=False)
+
+
+def wait_until(condition):
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def test_clusters_side_by_side_keep_to_themselves_and_a_fault_strikes_one_node(start_cluster):
+    first, second = start_cluster(), start_cluster(nodes=1)
+    assert sorted(first.run("srun", "-N2", "hostname").split()) == ["n1", "n2"]
+    first.submit("--nodelist=n1", "--wrap=sleep 1234")
+    nodes = [(first, 1), (first, 2), (second, 1)]
+    wait_until(lambda: first.run("pgrep", "-f", "^sleep 1234", node=1, check=False))
+    assert not any(cluster.run("pgrep", "-f", "^sleep 1234", node=node, check=False) for cluster, node in nodes[1:])
+    assert [reaches(*node) for node in nodes] == [True, True, True]
+    first.cut(1)
+    assert [reaches(*node) for node in nodes] == [False, True, True]
+    first.heal(1)
+    wait_until(lambda: reaches(first, 1))
+    first.kill_slurmd(1)
+    assert [reaches(*node) for node in nodes] == [False, True, True]
+    assert first.run("pgrep", "-f", "^sleep 1234", node=1)
+    first.crash(1)
+    assert not processes_of(first.folder / "spool" / "n1")
+    first.boot(1)
+    wait_until(lambda: reaches(first, 1))
+    assert not first.run("pgrep", "-f", "^sleep 1234", node=1, check=False)
