@@ -41,19 +41,30 @@ class Replica:
         return self.rank == 0
 
 
+# Who says how many processes were started: launchers of Horovod (ours, horovodrun), Open MPI's mpirun, others', srun.
+_SIZES = ("HOROVOD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
+
+
 def start(fusion_mb: float = CommunicationConfig.fusion_mb) -> Replica:
-    """Returns this process's replica, joining its peers where a Horovod launcher set HOROVOD_SIZE.
+    """Returns this process's replica, joining its peers where a launcher started several.
 
     Args:
         fusion_mb: Tensors are sent together up to this many 10^6 bytes; the launcher's HOROVOD_FUSION_THRESHOLD wins.
 
     Raises:
         RuntimeError: A launcher started several ranks but Horovod is not installed.
+        ValueError: Several processes were started in a way that leaves each by itself.
     """
-    if int(os.environ.get("HOROVOD_SIZE", "1")) == 1:
+    told = next((name for name in _SIZES if name in os.environ), "")
+    if not told or int(os.environ[told]) == 1:
         return Replica()
     os.environ.setdefault("HOROVOD_FUSION_THRESHOLD", str(int(fusion_mb * 1e6)))
     hvd = _horovod()
+    if told != "HOROVOD_SIZE" and not hvd.mpi_built():
+        raise ValueError(
+            f"{os.environ[told]} processes were started ({told}), but this Horovod was built without MPI, so that each "
+            "would train by itself. Start them by `python -m bigearth_tf.launch -- ...` or by horovodrun."
+        )
     hvd.init()
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:

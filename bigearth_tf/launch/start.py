@@ -78,20 +78,23 @@ class BySrun:
                 job's own layout.
             environ: Variables of the job.
         """
-        self._command, self._options, self._environ = command, list(options), environ
+        self._command, self._environ = command, environ
         self.nodes = list(nodes or job_nodes(environ))
         self.num_ranks = None
         per_node = environ.get("SLURM_NTASKS_PER_NODE")
+        layout: list[str] = []
         if nodes:
             per_node = per_node or str(expand_counts(environ["SLURM_TASKS_PER_NODE"])[0])
             self.num_ranks = int(per_node) * len(self.nodes)
-            self._options += [f"--nodes={len(self.nodes)}", f"--nodelist={','.join(self.nodes)}"]
-            self._options.append("--overlap")  # The step before may not be gone yet from a node that was lost.
+            layout += [f"--nodes={len(self.nodes)}", f"--nodelist={','.join(self.nodes)}"]
+            layout.append("--overlap")  # The step before may not be gone yet from a node that was lost.
         elif per_node:
             # A job that was given another number of nodes after it was queued still tells of its old number of tasks.
             self.num_ranks = min(int(per_node) * len(self.nodes), int(environ.get("SLURM_NTASKS", sys.maxsize)))
         if self.num_ranks:
-            self._options += [f"--ntasks={self.num_ranks}", f"--ntasks-per-node={per_node}"]
+            layout += [f"--ntasks={self.num_ranks}", f"--ntasks-per-node={per_node}"]
+        # The user's come last, and win.
+        self._options = [*layout, *options]
 
     def tasks(self, port: int, scope: str, log_dir: Path, fail_within_s: float) -> list[subprocess.Popen]:
         """Starts srun."""

@@ -304,3 +304,13 @@ def test_one_process_needs_no_horovod(monkeypatch):
     monkeypatch.setenv("HOROVOD_SIZE", "2")
     with pytest.raises(RuntimeError, match="make setup"):
         distributed.start()
+
+
+@pytest.mark.parametrize("variable", ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"])
+def test_several_processes_that_would_train_by_themselves_are_refused(monkeypatch, variable):
+    monkeypatch.delenv("HOROVOD_SIZE", raising=False)
+    monkeypatch.setenv(variable, "1")
+    assert distributed.start() == Replica()
+    monkeypatch.setenv(variable, "2")
+    with pytest.raises(ValueError, match=f"2 processes were started .{variable}.*bigearth_tf.launch"):
+        distributed.start()
