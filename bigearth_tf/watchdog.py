@@ -45,7 +45,7 @@ class Watchdog:
         self._timeout_s = timeout_s
         self._place, self._time, self._written = "start", time.monotonic(), 0.0
         self._allowed_s = _PATIENCE * timeout_s
-        self._ended = threading.Event()
+        self._ended, self._writing = threading.Event(), threading.Lock()
 
     def beat(self, place: str, *, plain: bool = True) -> None:
         """Notes that this rank has come to a place, such as "epoch 3, step 17".
@@ -60,11 +60,13 @@ class Watchdog:
         if self._time - self._written > _WRITE_EVERY_S:
             self._write()
 
-    def _write(self) -> None:
+    def _write(self, waits: bool = False) -> None:
         self._written = time.monotonic()
         beat_at = time.time() - (self._written - self._time)
         content = {"host": socket.gethostname(), "process": os.getpid(), "place": self._place, "time": beat_at}
-        write_text_atomically(self._folder / f"{self._replica.rank}.json", json.dumps(content) + "\n")
+        content["waits"] = waits
+        with self._writing:
+            write_text_atomically(self._folder / f"{self._replica.rank}.json", json.dumps(content) + "\n")
 
     def over(self, items: Iterable[Any], place: str) -> Iterator[Any]:
         """Yields items, with a beat before each and one after the last."""
@@ -94,11 +96,19 @@ class Watchdog:
                 sys.stderr.flush()
                 # The main thread may sit in a call that never returns; an exception would not reach it.
                 os._exit(EXIT_STALLED)
+            if idle_s > _WRITE_EVERY_S and time.monotonic() - self._written > _WRITE_EVERY_S:
+                # Ranks differ in patience: one that may wait longer must not pass for one that stands still.
+                self._write(waits=_is_in_tensorflow())
 
     def _report(self, idle_s: float) -> None:
-        self._write()
+        rank = self._replica.rank
+        self._write(waits=_is_in_tensorflow())
+        # At once: the end of another rank may end this one.
+        sys.stderr.write(f"rank {rank}: no step for {idle_s:.0f} s. Python stacks:\n")
+        sys.stderr.flush()
+        faulthandler.dump_traceback(all_threads=True)
         time.sleep(_WRITE_EVERY_S)  # The others, which wait for the same rank, write where they stand, too.
-        rank, now = self._replica.rank, time.time()
+        now = time.time()
         beats = [self._read(number) for number in range(self._replica.world_size)]
         lines = [
             f"rank {rank}: no step for {idle_s:.0f} s (communication.stall_timeout_s={self._timeout_s:g}); "
@@ -107,13 +117,13 @@ class Watchdog:
         for number, beat in enumerate(beats):
             ago = f"{beat['place']}, {now - beat['time']:.0f} s ago" if beat else "never heard of"
             lines.append(f"  rank {number}{_whereabouts(beat)}: {ago}")
-        # One that was never heard of is behind all others.
-        behind = min(range(len(beats)), key=lambda number: beats[number].get("time", 0.0))
+        # One that was never heard of is behind all others. Of ranks in one step, whose beats are milliseconds apart by
+        # clocks that may differ, those inside TensorFlow may well wait for one that is not.
+        behind = min(range(len(beats)), key=lambda n: (beats[n].get("waits", False), beats[n].get("time", 0.0)))
         cause = f"rank {behind}{_whereabouts(beats[behind])} has stood still for longest and is the likely cause"
-        lines.append(f"{cause}. Python stacks of rank {rank}:")
+        lines.append(f"{cause}.")
         note_error(f"no step for {idle_s:.0f} s; {cause}")
         sys.stderr.write("\n".join(lines) + "\n")
-        faulthandler.dump_traceback(all_threads=True)
 
     def _read(self, rank: int) -> dict[str, Any]:
         """Returns the last beat of a rank as it left it; {} where there is none."""
@@ -122,6 +132,14 @@ class Watchdog:
             return beat if beat.keys() >= {"host", "process", "place", "time"} else {}
         except (OSError, ValueError):
             return {}
+
+
+def _is_in_tensorflow() -> bool:
+    """Tells whether the main thread is inside a call of TensorFlow or Horovod."""
+    frame = sys._current_frames().get(threading.main_thread().ident or 0)
+    while frame and frame.f_code.co_filename.startswith("<"):  # Functions that were generated.
+        frame = frame.f_back
+    return frame is not None and not {"tensorflow", "horovod"}.isdisjoint(Path(frame.f_code.co_filename).parts)
 
 
 def _whereabouts(beat: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import shlex
 import shutil
 import sys
 import tempfile
@@ -50,7 +51,7 @@ def batch_script(tmp_path):
     def write(*command, options="--fail_within=30"):
         path = tmp_path / "job.sh"
         launch = f"python -m bigearth_tf.launch {options} --"
-        path.write_text(f"#!/bin/bash\nexec {launch} {' '.join(map(str, command))}\n")
+        path.write_text(f"#!/bin/bash\nexec {launch} {shlex.join(map(str, command))}\n")
         return path
 
     return write
@@ -61,7 +62,14 @@ def stepping(tmp_path, batch_script):
     """Returns a function that writes a batch script of stepping.py."""
 
     def write(steps=20, seconds=0.05, fault="", **options):
-        command = ["python", Path(__file__).with_name("stepping.py"), tmp_path, steps, seconds, fault]
+        command = [
+            "python",
+            Path(__file__).with_name("stepping.py"),
+            tmp_path,
+            steps,
+            seconds,
+            *([fault] if fault else []),
+        ]
         return batch_script(*command, **options)
 
     return write

@@ -15,7 +15,7 @@ REPOSITORY = Path(__file__).parents[2]
 OPTIONS = [
     f"--config={REPOSITORY}/experiments/configs/published.py",
     "--config.model=mlp_mixer_tiny",
-    "'--config.model_overrides=dim=8, depth=1, tokens_dim=8'",
+    "--config.model_overrides=dim=8, depth=1, tokens_dim=8",
     "--config.data.bands=RGB",
     "--config.epochs=2",
     "--config.global_batch_size=12",
@@ -43,9 +43,7 @@ def records(tmp_path_factory):
 def alone(records, tmp_path_factory, environment):
     """The work folder of one process."""
     workdir = tmp_path_factory.mktemp("alone") / "run"
-    subprocess.run(
-        ["bash", "-c", " ".join(map(str, train(records, workdir)))], env=environment, check=True, timeout=200
-    )
+    subprocess.run(train(records, workdir), env=environment, check=True, timeout=200)
     return workdir
 
 
@@ -60,16 +58,16 @@ def assert_equal_to(alone, workdir):
 @pytest.mark.parametrize(
     ("layout", "options", "ranks"),
     [
-        pytest.param(["-N2", "--ntasks-per-node=1"], "", {"n1": "rank 0", "n2": "rank 1"}, id="2 nodes"),
+        pytest.param(["--ntasks-per-node=1"], "", {"n1": "rank 0", "n2": "rank 1"}, id="2 nodes"),
         pytest.param(
-            ["-N2", "--ntasks-per-node=2"],
+            ["--ntasks-per-node=2"],
             "",
             {"n1": "rank 0.*rank 1", "n2": "rank 2.*rank 3"},
             id="2 nodes of 2",
             marks=pytest.mark.full,
         ),
         pytest.param(
-            ["-N2", "-n3"],
+            ["--ntasks-per-node=2", "--ntasks=3"],
             "--srun=--distribution=cyclic",
             {"n1": "rank 0.*rank 2", "n2": "rank 1"},
             id="3 ranks, cyclic",
@@ -78,11 +76,13 @@ def assert_equal_to(alone, workdir):
     ],
 )
 def test_ranks_of_a_cluster_train_as_one_process(
-    start_cluster, batch_script, environment, records, alone, tmp_path, layout, options, ranks
+    start_cluster, environment, records, alone, tmp_path, layout, options, ranks
 ):
     cluster = start_cluster()
-    script = batch_script(*train(records, tmp_path / "run"), options=options)
-    job = cluster.submit(*layout, script, environ=environment)
+    script = REPOSITORY / "slurm" / "train.sbatch"
+    environ = {**environment, "BIGEARTH_HOME": REPOSITORY, "BIGEARTH_LAUNCH": options}
+    arguments = train(records, tmp_path / "run")[3:]
+    job = cluster.submit("--nodes=2", *layout, "--cpus-per-task=1", script, *arguments, environ=environ)
     assert job.wait(timeout_s=200) == "COMPLETED", job.output
     for node, said in ranks.items():
         assert re.search(rf"launch:   {node} \(10.199.0.1\d\): {said}", job.output), job.output
@@ -146,18 +146,45 @@ def test_a_scratch_that_is_too_small_is_told(start_cluster, batch_script, enviro
 
 
 @pytest.mark.full
-def test_ranks_that_do_not_fit_together_are_refused(start_cluster, batch_script, environment, records, tmp_path):
-    """Each node sees a data set of its own, as where a shared file system was not mounted on one of them."""
+@pytest.mark.parametrize("differs", ["data", "code"])
+def test_ranks_that_do_not_fit_together_are_refused(
+    start_cluster, batch_script, environment, records, tmp_path, differs
+):
+    """One node sees data or code of its own, as where a shared file system was not mounted on it."""
     cluster = start_cluster()
     write_records(tmp_path / "other", {"train": 40, "val": 9, "test": 11}, seed=1)
-    for node, data in ((1, records), (2, tmp_path / "other")):
-        cluster.run("cp", "-r", data, cluster.folder / "scratch" / "data", node=node)
-    script = batch_script(*train(cluster.folder / "scratch" / "data", tmp_path / "run"), options="--fail_within=30")
+    local = cluster.folder / "scratch"
+    cluster.run("cp", "-r", records, local / "data", node=1)
+    cluster.run("cp", "-r", tmp_path / "other" if differs == "data" else records, local / "data", node=2)
+    if differs == "code":
+        cluster.run("cp", "-r", REPOSITORY / "bigearth_tf", local, node=2)
+        cluster.run("sh", "-c", f"echo >>{local}/bigearth_tf/losses.py", node=2)
+        environment = {**environment, "PYTHONPATH": f"{local}:{environment['PYTHONPATH']}"}
+    script = batch_script(*train(local / "data", tmp_path / "run"), options="--fail_within=30")
     job = cluster.submit("-N2", "--ntasks-per-node=1", script, environ=environment)
     assert job.wait(timeout_s=200) == "FAILED", job.output
     assert job["ExitCode"] == "78:0", job.output
-    assert re.search(r"rank 1 .*n2", job.output.strip().splitlines()[-1]), job.output
+    said = {"data": "config and data: .*shards_sha256", "code": "software: .*code_sha256"}[differs]
+    assert re.search(f"Ranks disagree on {said}.*rank 1 .*", job.output.strip().splitlines()[-1]), job.output
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.full
+def test_a_training_that_hangs_is_ended_and_shown(start_cluster, batch_script, environment, records, tmp_path):
+    cluster = start_cluster()
+    hanging = ["python", Path(__file__).with_name("hanging_train.py")]
+    run = train(records, tmp_path / "run", "--config.communication.stall_timeout_s=6", "--config.epochs=4")
+    job = cluster.submit(
+        "-N2", "--ntasks-per-node=1", batch_script(*hanging, *run[3:], options="--fail_within=30"), environ=environment
+    )
+    assert job.wait(timeout_s=200) == "FAILED", job.output
+    assert job["ExitCode"] == "70:0", job.output
+    last = job.output.strip().splitlines()[-1]
+    assert re.search(r"no step for \d+ s; rank 1 on n2 \(process \d+\) has stood still for longest", last), job.output
+    assert "in stand_still" in (cluster.folder / "jobs" / f"launch-{job.number}" / "rank-1.log").read_text()
+    assert not (tmp_path / "run" / "result.json").exists()
+    for node in (1, 2):
+        assert not cluster.run("pgrep", "-f", "hanging_train.py", node=node, check=False)
 
 
 @pytest.mark.full
