@@ -43,6 +43,20 @@ def test_queued_again_with_fewer_nodes_it_goes_on(start_cluster, stepping, envir
     assert starts(job)[1][1] > 5
 
 
+def test_a_node_whose_daemon_has_died_is_replaced(start_cluster, stepping, environment):
+    """Its tasks live on, and nobody but the launcher can tell them that the job goes on elsewhere."""
+    cluster = start_cluster(nodes=3, slurmd_timeout_s=10)
+    job = cluster.submit("-N2", "--ntasks-per-node=1", "--requeue", stepping(steps=1000), environ=environment)
+    job.wait_for("rank 0 of 2 .* begins at 0")
+    cluster.kill_slurmd(2)
+    assert job.wait(timeout_s=200) == "COMPLETED", job.output
+    assert job["NodeList"] == "n[1,3]"
+    assert job["Restarts"] == "1"
+    assert [ranks for ranks, _ in starts(job)] == [2, 2]
+    assert starts(job)[1][1] > 5
+    assert not cluster.run("pgrep", "-af", "stepping.py", node=2, check=False)
+
+
 def test_cancelled_it_ends_and_is_not_queued_again(start_cluster, stepping, environment):
     cluster = start_cluster()
     job = cluster.submit("-N2", "--ntasks-per-node=1", "--requeue", stepping(steps=2000), environ=environment)
