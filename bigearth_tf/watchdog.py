@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import functools
 import json
 import os
 import socket
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from bigearth_tf.manifest import write_text_atomically
 # Exit code of a process that its watchdog ended: EX_SOFTWARE of sysexits.h.
 EXIT_STALLED = 70
 _WRITE_EVERY_S = 2.0
+_REPORT_S = 10.0
 
 
 # What is no plain step, such as a first one, which compiles, may take so many times as long; and so may a step after
@@ -92,21 +94,25 @@ class Watchdog:
         while not self._ended.wait(min(1.0, self._timeout_s / 10)):
             idle_s = time.monotonic() - self._time
             if idle_s > self._allowed_s:
-                self._report(idle_s)
+                self._show_stacks(idle_s)
+                _try_for(_REPORT_S, functools.partial(self._report, idle_s))
+                note_error(f"no step for {idle_s:.0f} s")  # Where the report could not be made.
                 sys.stderr.flush()
                 # The main thread may sit in a call that never returns; an exception would not reach it.
                 os._exit(EXIT_STALLED)
             if idle_s > _WRITE_EVERY_S and time.monotonic() - self._written > _WRITE_EVERY_S:
                 # Ranks differ in patience: one that may wait longer must not pass for one that stands still.
-                self._write(waits=_is_in_tensorflow())
+                _try_for(_WRITE_EVERY_S, lambda: self._write(waits=_is_in_tensorflow()))
+
+    def _show_stacks(self, idle_s: float) -> None:
+        # Before anything else: the end of another rank may end this one.
+        sys.stderr.write(f"rank {self._replica.rank}: no step for {idle_s:.0f} s. Python stacks:\n")
+        sys.stderr.flush()
+        faulthandler.dump_traceback(all_threads=True)
 
     def _report(self, idle_s: float) -> None:
         rank = self._replica.rank
         self._write(waits=_is_in_tensorflow())
-        # At once: the end of another rank may end this one.
-        sys.stderr.write(f"rank {rank}: no step for {idle_s:.0f} s. Python stacks:\n")
-        sys.stderr.flush()
-        faulthandler.dump_traceback(all_threads=True)
         time.sleep(_WRITE_EVERY_S)  # The others, which wait for the same rank, write where they stand, too.
         now = time.time()
         beats = [self._read(number) for number in range(self._replica.world_size)]
@@ -132,6 +138,13 @@ class Watchdog:
             return beat if beat.keys() >= {"host", "process", "place", "time"} else {}
         except (OSError, ValueError):
             return {}
+
+
+def _try_for(seconds: float, action: Callable[[], None]) -> None:
+    """Does something that may never return, as where the shared file system hangs, and goes on after that time."""
+    thread = threading.Thread(target=action, daemon=True)
+    thread.start()
+    thread.join(seconds)
 
 
 def _is_in_tensorflow() -> bool:
