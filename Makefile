@@ -31,11 +31,11 @@ test: lint ## ruff, mypy and the tests
 	$(PYTHON_IN_VENV) -m pytest -n 2
 
 test-full: lint keras3 slurm ## the same with every model, under Keras 3, too, and all of SLURM; takes half an hour
-	$(PYTHON_IN_VENV) -m pytest -n 3 --full
+	$(PYTHON_IN_VENV) -m pytest -n 3 --dist worksteal --full
 
 test-slurm: slurm ## all tests on a real SLURM cluster of namespaces on this machine
 	@bash .ci/set_up test
-	$(PYTHON_IN_VENV) -m pytest -n 3 --full tests/slurm
+	$(PYTHON_IN_VENV) -m pytest -n 3 --dist worksteal --full tests/slurm
 
 clean: ## remove the environment and the caches; what runs have written stays
 	rm -rf .venv .venv-keras3 build *.egg-info .*_cache
