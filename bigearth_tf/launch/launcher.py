@@ -93,7 +93,7 @@ class Launch:
     def _gather(self, tasks: list[subprocess.Popen]) -> Outcome | None:
         """Lets the ranks go when all have greeted; returns an outcome where they cannot."""
         rendezvous, end, begun = self._rendezvous, time.monotonic() + self._start_timeout_s, time.monotonic()
-        greetings = rendezvous.greetings
+        greetings, refused_at = rendezvous.greetings, None
         while True:
             with rendezvous.changed:
                 rendezvous.changed.wait(0.2)
@@ -104,8 +104,10 @@ class Launch:
                 if said["problem"]
             ]
             if problems:
-                return Outcome(EXIT_RANKS_DIFFER, "\nlaunch: ".join(problems))
-            if len(greetings) == expected:
+                refused_at = refused_at or time.monotonic()
+                if len(greetings) == expected or time.monotonic() - refused_at > _GATHER_S:
+                    return Outcome(EXIT_RANKS_DIFFER, "\nlaunch: ".join(problems))
+            elif len(greetings) == expected:
                 break
             if self._stopped_early(tasks) or time.monotonic() > end:
                 missing = f"{len(greetings)} of {expected or self._start.num_ranks or 'the'} ranks have started"

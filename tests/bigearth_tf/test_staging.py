@@ -188,7 +188,13 @@ def disk_of(size, folder):
     try:
         yield folder
     finally:
-        subprocess.run(["umount", folder], check=True)
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def fill(path):
+    with path.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
+        while True:
+            file.write(bytes(1_000_000))
 
 
 def test_a_disk_that_is_too_small_is_refused_before_anything_is_copied(large, tmp_path):
@@ -208,9 +214,7 @@ def test_a_disk_that_others_fill_meanwhile_is_told_alike_and_left_clean(large, t
         wait_for(lambda: list(disk.glob("*/.train-*.tmp")), process)
         process.send_signal(signal.SIGSTOP)
         assert len(shards_in(disk)) < NUM_SHARDS
-        free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
-        with (disk / "theirs").open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, free)
+        fill(disk / "theirs")
         process.send_signal(signal.SIGCONT)
         _, err = process.communicate(timeout=60)
         assert process.returncode == 1
