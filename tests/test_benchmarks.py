@@ -8,6 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
+
+from benchmarks.inference import images_per_second
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -41,6 +44,28 @@ def test_the_input_pipeline_is_measured_beside_every_side(tmp_path):
         assert re.search(rf"^{ratio} +\d+\.\d", printed, re.MULTILINE), ratio
 
 
+def test_inference_is_measured_beside_the_baseline():
+    printed = run(
+        "benchmarks.inference", "--models=vit_40", "--baseline=mlp_mixer_tiny", "--batch_size=2", "--repeats=1",
+        "--seconds=0",
+    )  # fmt: skip
+    assert printed.startswith("batches of 2 on ")
+    assert re.search(r"^mlp_mixer_tiny +[1-9]\d* +1\.00 +136,667 ", printed, re.MULTILINE)
+    assert re.search(r"^vit_40 +[1-9]\d* +\d+\.\d\d +1,691,603 ", printed, re.MULTILINE)
+
+
+def test_the_rate_of_inference_leaves_out_the_first_call_and_counts_whole_batches():
+    now = 0.0
+
+    def predict(batch):
+        nonlocal now
+        now += 0.6 if now else 100.0
+        return tf.zeros([len(batch["B02"]), 19])
+
+    # Calls end after 0.6, 1.2, 1.8 and 2.4 s, the first that is 2 s or more.
+    assert images_per_second(predict, {"B02": tf.zeros([3, 1, 1])}, 2.0, lambda: now) == pytest.approx(4 * 3 / 2.4)
+
+
 @pytest.mark.skipif(importlib.util.find_spec("horovod") is None, reason="Horovod is not installed")
 def test_scaling_is_measured_held_against_its_model_and_predicted(tmp_path):
     printed = run(
@@ -62,7 +87,7 @@ def test_scaling_is_measured_held_against_its_model_and_predicted(tmp_path):
 
 
 def test_help_of_every_benchmark_answers_at_once():
-    for name in ("convert", "input_pipeline", "scaling"):
+    for name in ("convert", "inference", "input_pipeline", "scaling"):
         script = (
             "import runpy, sys\n"
             f"sys.argv = ['{name}', '--help']\n"

@@ -56,9 +56,9 @@ def look_at(python, folder, rows):
     return {tuple(row.split(",")): seen for row, seen in report.items()}
 
 
-def check(report, goldens):
+def check(report, goldens, absent=()):
     """Checks that all of it is there, but for what Keras 3 lacks, as large as under Keras 2.15, and gives logits."""
-    assert {name: seen["error"] for (name, _), seen in report.items() if "error" in seen}.keys() == set(ABSENT)
+    assert {name: seen["error"] for (name, _), seen in report.items() if "error" in seen}.keys() == set(absent)
     for row, seen in report.items():
         if "error" in seen:
             assert "has no" in seen["error"] and "Keras 2.15" in seen["error"], seen["error"]
@@ -85,7 +85,7 @@ def test_a_member_of_each_kind(python, goldens, tmp_path):
     """The same counts, finite logits; with the same weights, the same logits."""
     wanted = {name: save_weights_and_bands(name, tmp_path / f"{name}.npz") for name in SAME_LOGITS}
     report = look_at(python, tmp_path, [(name, "default") for name in (*OF_EACH_KIND, *ABSENT)])
-    check(report, goldens)
+    check(report, goldens, ABSENT)
     for name, logits in wanted.items():
         assert logits.std() > 0.01, name
         np.testing.assert_allclose(report[name, "default"]["logits"], logits, atol=1e-4, rtol=1e-4, err_msg=name)
@@ -93,5 +93,6 @@ def test_a_member_of_each_kind(python, goldens, tmp_path):
 
 @pytest.mark.full
 @pytest.mark.timeout(1200)
-def test_every_member(python, goldens, tmp_path):
-    check(look_at(python, tmp_path, [(name, "default") for name in list_models()]), goldens)
+def test_every_other_member(python, goldens, tmp_path):
+    others = [name for name in list_models() if name not in (*OF_EACH_KIND, *ABSENT)]
+    check(look_at(python, tmp_path, [(name, "default") for name in others]), goldens)
