@@ -11,16 +11,11 @@ Medians of the repeats; other work on the machine makes them meaningless.
 from __future__ import annotations
 
 import statistics
-import time
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
+from benchmarks.inference_rate import images_per_second
 from bigearth_tf.runtime import progress_bar, run_command
-
-if TYPE_CHECKING:
-    import tensorflow as tf
 
 _MODELS = flags.DEFINE_list("models", ["wide_resnet_eca_b0"], "Names of the zoo, beside the baseline.")
 _BASELINE = flags.DEFINE_string("baseline", "resnet50", "Name of the zoo that the others are compared with.")
@@ -29,28 +24,6 @@ _BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Patches that are labelled 
 _REPEATS = flags.DEFINE_integer("repeats", 5, "How often each model is measured.", lower_bound=1)
 _SECONDS = flags.DEFINE_float("seconds", 3.0, "Of a measurement, at least.", lower_bound=0.0)
 _NUM_CLASSES = 19
-
-
-def images_per_second(
-    predict: Callable[[Any], tf.Tensor],
-    batch: Mapping[str, tf.Tensor],
-    seconds: float,
-    clock: Callable[[], float] = time.perf_counter,
-) -> float:
-    """Returns how many patches a second a step labels, its first call left out.
-
-    Args:
-        predict: A batch -> probabilities [B, K].
-        batch: Bands {name: [B, h, w]}, on the device.
-        seconds: For which it is called again and again; once at least.
-        clock: Seconds.
-    """
-    probabilities = predict(batch).numpy()  # Builds and compiles, and waits until that is done.
-    start, calls = clock(), 0
-    while not calls or clock() - start < seconds:
-        predict(batch).numpy()  # As scoring does, which needs them on the host.
-        calls += 1
-    return calls * len(probabilities) / (clock() - start)
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
-from benchmarks.inference import images_per_second
+from benchmarks.inference_rate import images_per_second
 
 REPOSITORY = Path(__file__).parent.parent
 
