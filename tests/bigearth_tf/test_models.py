@@ -53,6 +53,7 @@ def forget_what_was_built():
     yield
     keras.backend.clear_session()
     gc.collect()
+    gc.freeze()  # What TensorFlow never lets go of, millions of objects in the end, need not be looked at again.
     # Else freed weights of hundreds of megabytes stay with the process, by the gigabyte.
     ctypes.CDLL(None).malloc_trim(0)
 
