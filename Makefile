@@ -30,7 +30,7 @@ lint: ## ruff and mypy
 test: lint ## ruff, mypy and the tests
 	$(PYTHON_IN_VENV) -m pytest -n 2
 
-test-full: lint keras3 slurm ## the same with every model, under Keras 3, too, and all of SLURM; takes half an hour
+test-full: lint keras3 slurm ## the same with every model, under Keras 3, too, and all of SLURM; takes an hour
 	$(PYTHON_IN_VENV) -m pytest -n 3 --dist worksteal --full
 
 test-slurm: slurm ## all tests on a real SLURM cluster of namespaces on this machine
