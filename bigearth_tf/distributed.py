@@ -44,7 +44,6 @@ class Replica:
 # Who says how many processes were started: launchers of Horovod (ours, horovodrun), Open MPI's mpirun, others', srun.
 _SIZES = ("HOROVOD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
 
-
 # Ranks ask each other once a cycle what is ready, and on CPUs that takes the core from the training: at Horovod's 1 ms
 # and with one core a rank it was a sixth of a ResNet50's step of two ranks.
 _CYCLE_OF_CPUS_MS = "10"

@@ -106,9 +106,9 @@ def test_nodes_that_do_not_know_their_name_are_refused(start_cluster, stepping, 
     job = cluster.submit("-N2", "--ntasks-per-node=1", stepping(), environ=environment)
     seconds_in(job)
     assert job["ExitCode"] == "78:0"
-    refused = re.search(r"rank \d on (n\d): \1 resolves its own name to 127.0.1.1, which other nodes .*", job.output)
-    number = refused[1][1]
-    assert refused[0].endswith(f"(an administrator's to mend) should be: 10.199.0.1{number} n{number}")
+    for rank, node in enumerate(("n1", "n2")):
+        refused = re.search(rf"rank {rank} on {node}: {node} resolves its own name to 127.0.1.1, .*", job.output)
+        assert refused[0].endswith(f"(an administrator's to mend) should be: 10.199.0.1{rank + 1} {node}")
 
 
 @pytest.mark.full
