@@ -24,6 +24,7 @@ from bigearth_tf.launch import slurm_job
 from bigearth_tf.launch.elastic import run_elastic
 from bigearth_tf.launch.launcher import Launch, Outcome
 from bigearth_tf.launch.start import BySrun, OnThisHost, Start, job_nodes
+from bigearth_tf.stop_signal import EXIT_STOPPED
 
 # Of horovodrun, of Open MPI's and of other launchers' ranks.
 _STARTED_BY = ("HOROVOD_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
@@ -98,8 +99,8 @@ def _can_go_on(outcome: Outcome) -> bool:
 
     Not after SIGTERM: that is scancel's, or SLURM queues the job again itself.
     """
-    wanted = bool(outcome.lost_hosts) or outcome.stopped_by == "SIGUSR1"
-    return wanted and slurm_job.can_be_requeued()
+    stopped_in_time = outcome.code == EXIT_STOPPED and outcome.stopped_by == "SIGUSR1"
+    return (stopped_in_time or bool(outcome.lost_hosts)) and slurm_job.can_be_requeued()
 
 
 if __name__ == "__main__":

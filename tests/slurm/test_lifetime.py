@@ -28,6 +28,18 @@ def test_before_its_time_is_over_it_saves_and_is_queued_again(start_cluster, ste
     assert [first for _, first in starts(job)] == [0, *saved]
 
 
+def test_done_before_it_could_stop_it_is_not_queued_again(start_cluster, batch_script, environment):
+    cluster = start_cluster()
+    script = batch_script("bash", "-c", "trap '' USR1; echo deaf; sleep 4")
+    job = cluster.submit("-N2", "--ntasks-per-node=1", "--requeue", script, environ=environment)
+    job.wait_for("deaf")
+    cluster.run("scancel", "--batch", "--signal=USR1", job.number)
+    job.wait_for("launch: got SIGUSR1; asking all ranks to save and end")
+    assert job.wait(timeout_s=60) == "COMPLETED", job.output
+    assert "launch: exit code 0: all ranks are done" in job.output
+    assert job["Restarts"] == "0"
+
+
 def test_queued_again_with_fewer_nodes_it_goes_on(start_cluster, stepping, environment):
     cluster = start_cluster()
     job = cluster.submit("-N2", "--ntasks-per-node=1", "--requeue", stepping(steps=300), environ=environment)
