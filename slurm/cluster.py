@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 ENV_FILE = Path(__file__).with_name("env.sh")
@@ -105,7 +106,7 @@ def find_partition(name: str, partitions: dict[str, Partition]) -> Partition:
     """
     there = "; ".join(map(str, partitions.values())) or "none"
     if name and name not in partitions:
-        raise ValueError(f"--partition={name}: no such partition; there are: {there}.")
+        raise ValueError(f"no such partition: {name}; there are: {there}.")
     chosen = [
         partition for partition in partitions.values() if partition.name == name or (not name and partition.is_default)
     ]
@@ -114,41 +115,54 @@ def find_partition(name: str, partitions: dict[str, Partition]) -> Partition:
     return chosen[0]
 
 
-def check_request(request: Request, partition: Partition) -> None:
-    """Checks that a partition could ever give what is asked for.
+def check_request(request: Request, partitions: Sequence[Partition], *, saves: bool) -> None:
+    """Checks that one of the partitions could ever give what is asked for.
+
+    Args:
+        request: What is asked for.
+        partitions: Those that SLURM may take.
+        saves: Whether the job is asked to save before its time is over, which needs some.
 
     Raises:
-        ValueError: It could not; the message says what it has.
+        ValueError: None could; the message says what each has.
     """
+    refusals = [_why_not(request, partition, saves) for partition in partitions]
+    if all(refusals):
+        raise ValueError("\n".join(refusals))
+
+
+def _why_not(request: Request, partition: Partition, saves: bool) -> str:
+    """Returns why a partition cannot give what is asked for, or "" where it can."""
     gpus, cpus = request.gpus_per_node, request.ranks_per_node * request.cpus_per_rank
     having_gpus = {kind: nodes for kind, nodes in partition.kinds.items() if kind[1] >= gpus}
     if not having_gpus:
         remedy = "lower --gpus_per_node, or take another --partition"
         if not any(kind[1] for kind in partition.kinds):
             remedy = "take another --partition, or train on CPUs with --gpus_per_node=0 --ranks_per_node=N"
-        raise ValueError(f"--gpus_per_node={gpus}: no node of the partition has so many: {partition}; {remedy}.")
+        return f"--gpus_per_node={gpus}: no node of the partition has so many: {partition}; {remedy}."
     fitting = {kind: nodes for kind, nodes in having_gpus.items() if kind[0] >= cpus}
     if not fitting:
-        raise ValueError(
+        return (
             f"{request.ranks_per_node} ranks a node with --cpus_per_rank={request.cpus_per_rank} need {cpus} cores, "
             f"more than a node has: {partition}. Lower one of them."
         )
     if request.nodes > sum(fitting.values()):
-        raise ValueError(
+        return (
             f"--nodes={request.nodes}: {sum(fitting.values())} nodes of the partition have {cpus} cores and {gpus} "
             f"GPUs; ask for fewer: {partition}."
         )
     wanted = minutes(request.time or partition.time_limit)
     if wanted > minutes(partition.time_limit):
-        raise ValueError(
-            f"--time={request.time}: longer than the partition allows: {partition}. A job near its limit saves, is "
+        return (
+            f"--time={request.time}: longer than the partition allows: {partition}. Training near its limit saves, is "
             f"queued again and goes on, so --time={partition.time_limit} does, too."
         )
-    if wanted < _LEAST_MINUTES:
-        raise ValueError(
+    if saves and wanted < _LEAST_MINUTES:
+        return (
             f"--time={request.time or partition.time_limit}: give at least {_LEAST_MINUTES} minutes; training is asked "
             "to save 3 to 4 minutes before the end."
         )
+    return ""
 
 
 def minutes(time: str) -> float:

@@ -12,6 +12,8 @@ from pathlib import Path
 from slurm.cluster import Request
 
 HERE = Path(__file__).parent
+# The jobs that are one process, or an array of such, without a GPU.
+_OF_CPUS = ("convert", "finalize", "export")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +75,16 @@ class Chain:
         """Folder of the jobs' output."""
         return self.workdir / "slurm"
 
+    def asked(self, step: str) -> Request:
+        """Returns what the job of a step asks for, or each task of an array."""
+        if step in _OF_CPUS:
+            return dataclasses.replace(self.request, nodes=1, ranks_per_node=1, gpus_per_node=0)
+        return self.request if step == "train" else dataclasses.replace(self.request, nodes=1)
+
+    def partition_of(self, step: str) -> str:
+        """Returns the partition of the job of a step, or several with commas between; "" for SLURM's default."""
+        return self.cpu_partition if step in _OF_CPUS else self.partition
+
     def convert(self, arguments: Sequence[str], tasks: int) -> list[Job]:
         """Returns the conversion by so many tasks, and the job that makes a data set of their work."""
         tolerated = [argument for argument in arguments if argument.lstrip("-").startswith("allow_problems=")]
@@ -84,30 +96,31 @@ class Chain:
     def train(self, config_arguments: Sequence[str]) -> Job:
         """Returns the training."""
         launch = f"--elastic --min_nodes={self.elastic_min_nodes}" if self.elastic_min_nodes else ""
-        options = [*self._ranks(self.request.nodes), *(["--no-kill"] if launch else [])]
+        options = [*self._ranks("train"), *(["--no-kill"] if launch else [])]
         arguments = [*config_arguments, f"--data_dir={self.data_dir}", f"--workdir={self.workdir}"]
         return self._job("train", options, arguments, launch=launch)
 
     def evaluate(self) -> Job:
         """Returns the evaluation of the best checkpoint, on one node."""
-        return self._job("evaluate", self._ranks(1), [f"--workdir={self.workdir}", f"--data_dir={self.data_dir}"])
+        return self._job(
+            "evaluate", self._ranks("evaluate"), [f"--workdir={self.workdir}", f"--data_dir={self.data_dir}"]
+        )
 
     def export(self) -> Job:
         """Returns the export of the best checkpoint."""
         cores = f"--cpus-per-task={self.request.cpus_per_rank}"
         return self._job("export", [cores], [f"--workdir={self.workdir}", f"--output_dir={self.workdir / 'model'}"])
 
-    def _ranks(self, nodes: int) -> list[str]:
-        asked = self.request
+    def _ranks(self, step: str) -> list[str]:
+        asked = self.asked(step)
         gpus = [f"--gpus-per-node={asked.gpus_per_node}"] if asked.gpus_per_node else []
         ranks = [f"--ntasks-per-node={asked.ranks_per_node}", f"--cpus-per-task={asked.cpus_per_rank}"]
-        return [f"--nodes={nodes}", *ranks, *gpus]
+        return [f"--nodes={asked.nodes}", *ranks, *gpus]
 
     def _job(self, name: str, options: Sequence[str], arguments: Sequence[str], launch: str = "") -> Job:
-        on_cpus = name in ("convert", "finalize", "export")
         is_array = any(option.startswith("--array") for option in options)
         shared = {
-            "partition": self.cpu_partition if on_cpus else self.partition,
+            "partition": self.partition_of(name),
             "account": self.account,
             "time": self.request.time,
             "output": str(self.logs / ("%x-%A_%a.out" if is_array else "%x-%j.out")),

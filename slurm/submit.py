@@ -34,7 +34,9 @@ _GPUS = flags.DEFINE_integer("gpus_per_node", 1, "GPUs of each node, a rank each
 _RANKS = flags.DEFINE_integer("ranks_per_node", None, "Ranks a node; of GPUs, or else 1, by default.", lower_bound=1)
 _CPUS = flags.DEFINE_integer("cpus_per_rank", 4, "Cores of each rank, and of each conversion task.", lower_bound=1)
 _TIME = flags.DEFINE_string("time", "", "Time limit of each job, as of sbatch; training goes on after it.")
-_PARTITION = flags.DEFINE_string("partition", None, "Partition; default: that of slurm/env.sh, or else SLURM's.")
+_PARTITION = flags.DEFINE_string(
+    "partition", None, "Partition, or several with commas between; default: that of slurm/env.sh, or else SLURM's."
+)
 _CPU_PARTITION = flags.DEFINE_string("cpu_partition", None, "Partition of jobs that need no GPU, if it is another.")
 _ACCOUNT = flags.DEFINE_string("account", None, "Account; default: that of slurm/env.sh, or else SLURM's.")
 _SBATCH = flags.DEFINE_string("sbatch", "", "Further options of sbatch for all jobs: '--qos=high --mem=0'.")
@@ -115,33 +117,36 @@ def check_work(steps: list[str], data_dir: str, asked: Request) -> list[str]:
     return []
 
 
-def make_chain(asked: Request, data_dir: str, lines: list[str]) -> Chain:
-    """Returns what all jobs share, after a look at the cluster; `lines` gets what it says."""
+def make_chain(asked: Request, data_dir: str) -> Chain:
+    """Returns what all jobs share."""
     site = read_site()
     partition = _PARTITION.value or site.get("SBATCH_PARTITION", "")
-    cpu_partition = _CPU_PARTITION.value or site.get("BIGEARTH_CPU_PARTITION", "") or partition
-    try:
-        partitions = read_partitions()
-    except OSError as error:
-        if not _DRY_RUN.value:
-            raise
-        lines.append(f"partition: not looked at. {error}")
-    else:
-        found = find_partition(partition, partitions)
-        if {"train", "evaluate"} & set(chosen_steps()):  # The others take some cores of one node.
-            check_request(asked, found)
-        find_partition(cpu_partition, partitions)
-        lines.append(f"partition: {found}")
     return Chain(
         request=asked,
         workdir=Path(_WORKDIR.value),
         data_dir=data_dir,
         partition=partition,
-        cpu_partition=cpu_partition,
+        cpu_partition=_CPU_PARTITION.value or site.get("BIGEARTH_CPU_PARTITION", "") or partition,
         account=_ACCOUNT.value or site.get("SBATCH_ACCOUNT", ""),
         further=tuple(shlex.split(_SBATCH.value)),
         elastic_min_nodes=_MIN_NODES.value if _ELASTIC.value else 0,
     )
+
+
+def check_partitions(steps: list[str], chain: Chain) -> list[str]:
+    """Returns what people should know of the partitions, a line each; refuses what they could never give."""
+    try:
+        partitions = read_partitions()
+    except OSError as error:
+        if not _DRY_RUN.value:
+            raise
+        return [f"partition: not looked at. {error}"]
+    lines: list[str] = []
+    for step in steps:
+        found = [find_partition(name, partitions) for name in chain.partition_of(step).split(",")]
+        check_request(chain.asked(step), found, saves=step == "train")
+        lines += [f"partition: {partition}" for partition in found]
+    return list(dict.fromkeys(lines))
 
 
 def make_jobs(steps: list[str], chain: Chain, convert_arguments: list[str]) -> list[Job]:
@@ -183,10 +188,8 @@ def main() -> None:
     if not data_dir and steps != ["export"]:
         raise ValueError("Name the folder of the records with --data_dir.")
     convert_arguments = conversion_arguments() if "convert" in steps else []
-    lines = [str(asked)]
-    chain = make_chain(asked, data_dir, lines)
-    lines += check_work(steps, data_dir, asked)
-    print("\n".join(lines))
+    chain = make_chain(asked, data_dir)
+    print(*[asked, *check_partitions(steps, chain), *check_work(steps, data_dir, asked)], sep="\n")
     jobs = make_jobs(steps, chain, convert_arguments)
     if _DRY_RUN.value:
         show(jobs)

@@ -47,10 +47,11 @@ def records(cluster):
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    (["--partition=gpux"], r"--partition=gpux: no such partition; there are: test \(2 nodes of 4 cores and 2 GPUs"),
+    (["--partition=gpux"], r"no such partition: gpux; there are: test \(2 nodes of 4 cores and 2 GPUs"),
     (["--nodes=3"], r"--nodes=3: 2 nodes of the partition have 1 cores and 1 GPUs"),
     (["--gpus_per_node=3"], r"--gpus_per_node=3: no node of the partition has so many"),
     (["--gpus_per_node=2", "--cpus_per_rank=3"], r"2 ranks a node with --cpus_per_rank=3 need 6 cores"),
+    (["--steps=train,export", "--cpu_partition=testx"], r"no such partition: testx; there are: test "),
     (["--data_dir=nowhere"], r"nowhere/manifest.json: there is no manifest"),
 ])  # fmt: skip
 def test_what_cannot_work_is_not_queued(cluster, login, records, arguments, message):
@@ -62,14 +63,16 @@ def test_what_cannot_work_is_not_queued(cluster, login, records, arguments, mess
 
 def test_a_conversion_needs_no_gpus(cluster, login):
     arguments = ("--steps=convert", "--convert_args=--s2=.", "--data_dir=new", "--workdir=new", "--gpus_per_node=3")
-    output = login("python", "-m", "slurm.submit", *arguments, "--dry_run")
+    command = ("python", "-m", "slurm.submit", *arguments, "--dry_run")
+    output = login(*command)
     assert "== finalize" in output, output
     assert "--gpus" not in output
+    assert "1 ranks a node with --cpus_per_rank=9 need 9 cores" in login(*command, "--cpus_per_rank=9")
 
 
 def test_the_site_decides_partition_and_account(cluster, login, records):
     arguments = (*SUBMIT, f"--data_dir={records}", "--workdir=refused", "--dry_run")
-    assert "--partition=slow: no such partition" in login(*arguments, SBATCH_PARTITION="slow")
+    assert "no such partition: slow" in login(*arguments, SBATCH_PARTITION="slow")
     output = login(*arguments, "--partition=test", SBATCH_PARTITION="slow", SBATCH_ACCOUNT="me")
     assert "--partition=test --account=me" in output, output
 

@@ -156,9 +156,7 @@ def test_a_partition_is_found_by_name_or_is_the_default():
     partitions = {"gpu": GPU, "cpu": CPU}
     assert find_partition("gpu", partitions) is GPU
     assert find_partition("", partitions) is CPU
-    with pytest.raises(
-        ValueError, match=r"--partition=gpux: no such partition; there are: gpu \(1 nodes of 32 cores and 8 GPUs"
-    ):
+    with pytest.raises(ValueError, match=r"no such partition: gpux; there are: gpu \(1 nodes of 32 cores and 8 GPUs"):
         find_partition("gpux", partitions)
     with pytest.raises(ValueError, match=r"no default partition: name one with --partition, of: gpu \("):
         find_partition("", {"gpu": GPU})
@@ -183,10 +181,20 @@ FITS = Request(nodes=2, ranks_per_node=4, gpus_per_node=4, cpus_per_rank=16, tim
 def test_what_a_partition_can_never_give_is_refused(changes, partition, message):
     request = dataclasses.replace(FITS, **changes)
     if not message:
-        check_request(request, partition)
+        check_request(request, [partition], saves=True)
         return
     with pytest.raises(ValueError, match=message):
-        check_request(request, partition)
+        check_request(request, [partition], saves=True)
+
+
+def test_one_partition_of_several_is_enough():
+    check_request(FITS, [CPU, GPU], saves=True)
+    with pytest.raises(ValueError, match=r"(?s)--nodes=11: 3 nodes of .* gpu .*--nodes=11: 10 nodes of .* cpu "):
+        check_request(Request(11, 1, 0, 16), [GPU, CPU], saves=True)
+
+
+def test_only_training_needs_time_to_save():
+    check_request(dataclasses.replace(FITS, time="9"), [GPU], saves=False)
 
 
 def test_times_are_read_as_slurm_writes_them():
