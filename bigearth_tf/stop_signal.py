@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import FrameType
 
 # Exit code of a run that saved its state and can go on: EX_TEMPFAIL of sysexits.h, "try again later".
 EXIT_STOPPED = 75
-_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+_OF_BATCH_SYSTEMS = (signal.SIGTERM, signal.SIGUSR1)
 
 
 class Stopped(Exception):  # noqa: N818 - nothing has gone wrong
@@ -20,8 +20,9 @@ class Stopped(Exception):  # noqa: N818 - nothing has gone wrong
 class StopSignal:
     """Remembers the first signal that asks to stop; the run looks at `received` between two steps."""
 
-    def __init__(self) -> None:
+    def __init__(self, signals: Sequence[signal.Signals] = _OF_BATCH_SYSTEMS) -> None:
         """Nothing has been received."""
+        self._signals = signals
         self.received: str | None = None
 
     @contextlib.contextmanager
@@ -30,7 +31,7 @@ class StopSignal:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.signal(number, self._receive) for number in _SIGNALS}
+        before = {number: signal.signal(number, self._receive) for number in self._signals}
         try:
             yield
         finally:

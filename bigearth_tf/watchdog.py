@@ -28,7 +28,6 @@ EXIT_STALLED = 70
 _WRITE_EVERY_S = 2.0
 _REPORT_S = 10.0
 
-
 # What is no plain step, such as a first one, which compiles, may take so many times as long; and so may a step after
 # a slow one: on a small machine a step takes what it takes.
 _PATIENCE = 10

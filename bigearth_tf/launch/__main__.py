@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import logging as std_logging
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -24,7 +25,7 @@ from bigearth_tf.launch import slurm_job
 from bigearth_tf.launch.elastic import run_elastic
 from bigearth_tf.launch.launcher import Launch, Outcome
 from bigearth_tf.launch.start import BySrun, OnThisHost, Start, job_nodes
-from bigearth_tf.stop_signal import EXIT_STOPPED
+from bigearth_tf.stop_signal import EXIT_STOPPED, StopSignal
 
 # Of horovodrun, of Open MPI's and of other launchers' ranks.
 _STARTED_BY = ("HOROVOD_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
@@ -66,32 +67,38 @@ def main() -> int:
     std_logging.basicConfig(format="%(message)s", level=std_logging.INFO)
     if any(name in os.environ for name in _STARTED_BY) and not arguments.ranks:
         os.execvp(arguments.command[0], arguments.command)
-    log_dir = arguments.log_dir or Path(f"launch-{os.environ.get('SLURM_JOB_ID') or time.strftime('%Y%m%d-%H%M%S')}")
-
-    def make_launch(start: Start) -> Launch:
-        return Launch(start, log_dir, arguments.start_timeout, arguments.fail_within)
-
     if not arguments.ranks and "SLURM_JOB_ID" not in os.environ:
         sys.exit("error: this is no SLURM job; say --ranks=N for N ranks on this host, or submit it (README, SLURM).")
-    if arguments.ranks:
-        outcome = make_launch(OnThisHost(arguments.command, arguments.ranks)).run()
-    elif arguments.elastic:
-        nodes = job_nodes(os.environ)
-        if arguments.min_nodes > len(nodes):
-            sys.exit(f"error: --min_nodes={arguments.min_nodes}, but the job has {len(nodes)} nodes.")
-        outcome = run_elastic(
-            lambda used: make_launch(BySrun(arguments.command, arguments.srun.split(), used)),
-            nodes,
-            arguments.min_nodes,
-            arguments.max_nodes or len(nodes),
-        )
-    else:
-        outcome = make_launch(BySrun(arguments.command, arguments.srun.split())).run()
+    log_dir = arguments.log_dir or Path(f"launch-{os.environ.get('SLURM_JOB_ID') or time.strftime('%Y%m%d-%H%M%S')}")
+    stop_signal = StopSignal((signal.SIGTERM, signal.SIGINT, signal.SIGUSR1))
+    with stop_signal.listening():
+        outcome = _launch(arguments, log_dir, stop_signal)
     logging.info("launch: exit code %d: %s", outcome.code, outcome.cause)
     if _can_go_on(outcome) and int(os.environ.get("SLURM_RESTART_COUNT", "0")) < arguments.max_restarts:
         logging.info("launch: the job is queued again and will go on")
         slurm_job.requeue(without=outcome.lost_hosts)
     return outcome.code
+
+
+def _launch(arguments: argparse.Namespace, log_dir: Path, stop_signal: StopSignal) -> Outcome:
+    """Launches once, or again and again where the arguments say elastic."""
+
+    def make_launch(start: Start) -> Launch:
+        return Launch(start, log_dir, arguments.start_timeout, arguments.fail_within, stop_signal)
+
+    if arguments.ranks:
+        return make_launch(OnThisHost(arguments.command, arguments.ranks)).run()
+    if not arguments.elastic:
+        return make_launch(BySrun(arguments.command, arguments.srun.split())).run()
+    nodes = job_nodes(os.environ)
+    if arguments.min_nodes > len(nodes):
+        sys.exit(f"error: --min_nodes={arguments.min_nodes}, but the job has {len(nodes)} nodes.")
+    return run_elastic(
+        lambda used: make_launch(BySrun(arguments.command, arguments.srun.split(), used)),
+        nodes,
+        arguments.min_nodes,
+        arguments.max_nodes or len(nodes),
+    )
 
 
 def _can_go_on(outcome: Outcome) -> bool:

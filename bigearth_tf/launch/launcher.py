@@ -5,10 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import NamedTuple
 
 from absl import logging
@@ -17,7 +14,7 @@ from bigearth_tf.launch.layout import Place
 from bigearth_tf.launch.rendezvous import Rendezvous
 from bigearth_tf.launch.start import Start
 from bigearth_tf.launch.task import EXIT_LOST, NOTICE_SHARE
-from bigearth_tf.stop_signal import EXIT_STOPPED
+from bigearth_tf.stop_signal import EXIT_STOPPED, StopSignal
 from bigearth_tf.together import EXIT_RANKS_DIFFER
 
 # What the ranks say of a failure arrives within moments of each other; the first to arrive need not be the cause.
@@ -36,7 +33,9 @@ class Outcome(NamedTuple):
 class Launch:
     """One launch of a command on all ranks."""
 
-    def __init__(self, start: Start, log_dir: Path, start_timeout_s: float, fail_within_s: float) -> None:
+    def __init__(
+        self, start: Start, log_dir: Path, start_timeout_s: float, fail_within_s: float, stop_signal: StopSignal
+    ) -> None:
         """Nothing is started yet.
 
         Args:
@@ -44,50 +43,35 @@ class Launch:
             log_dir: Folder for the output of each rank; shared by all nodes.
             start_timeout_s: Within which all ranks must greet.
             fail_within_s: Within which a failure of one ends the job.
+            stop_signal: Listening; what it receives is passed on to all ranks.
         """
         self._start, self._log_dir = start, log_dir
         self._start_timeout_s, self._fail_within_s = start_timeout_s, fail_within_s
         self._rendezvous = Rendezvous()
-        self._stopped_by = ""
-        self._asked: list[int] = []
+        self._stop_signal, self._has_obeyed = stop_signal, False
 
     def run(self) -> Outcome:
         """Starts the tasks and returns how they ended; none is left running where that can be reached."""
         self._log_dir.mkdir(parents=True, exist_ok=True)
-        with self._passing_signals_on():
-            tasks = self._start.tasks(self._rendezvous.port, self._rendezvous.scope, self._log_dir, self._fail_within_s)
-            try:
-                outcome = self._gather(tasks) or self._watch(tasks)
-                self._end(tasks, outcome)
-            finally:
-                for task in tasks:
-                    if task.poll() is None:
-                        task.terminate()
-                self._rendezvous.close()
+        tasks = self._start.tasks(self._rendezvous.port, self._rendezvous.scope, self._log_dir, self._fail_within_s)
+        try:
+            outcome = self._gather(tasks) or self._watch(tasks)
+            self._end(tasks, outcome)
+        finally:
+            for task in tasks:
+                if task.poll() is None:
+                    task.terminate()
+            self._rendezvous.close()
         return outcome
 
     def stop(self) -> None:
         """Asks all ranks to save and end."""
         self._rendezvous.order(signal=int(signal.SIGUSR1))
 
-    @contextmanager
-    def _passing_signals_on(self) -> Iterator[None]:
-        def pass_on(number: int, _: FrameType | None) -> None:
-            self._stopped_by = self._stopped_by or signal.Signals(number).name
-            # Obeyed later: the handler may have interrupted the holder of the lock.
-            self._asked.append(number)
-
-        before = {number: signal.signal(number, pass_on) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
     def _obey_signals(self) -> None:
-        while self._asked:
-            name = signal.Signals(self._asked.pop()).name
-            logging.info("launch: got %s; asking all ranks to save and end", name)
+        if self._stop_signal.received and not self._has_obeyed:
+            self._has_obeyed = True
+            logging.info("launch: got %s; asking all ranks to save and end", self._stop_signal.received)
             self.stop()
 
     def _gather(self, tasks: list[subprocess.Popen]) -> Outcome | None:
@@ -111,9 +95,9 @@ class Launch:
                 break
             if self._stopped_early(tasks) or time.monotonic() > end:
                 missing = f"{len(greetings)} of {expected or self._start.num_ranks or 'the'} ranks have started"
-                if self._stopped_by:
-                    cause = f"stopped by {self._stopped_by} before all ranks had started"
-                    return Outcome(EXIT_STOPPED, cause, stopped_by=self._stopped_by)
+                if stopped_by := self._stop_signal.received:
+                    cause = f"stopped by {stopped_by} before all ranks had started"
+                    return Outcome(EXIT_STOPPED, cause, stopped_by=stopped_by)
                 here = ", ".join(f"{rank} on {said['host']}" for rank, said in sorted(greetings.items())) or "none"
                 waited = f"within {time.monotonic() - begun:.0f} s (--start_timeout={self._start_timeout_s:g})"
                 return Outcome(EXIT_LOST, f"only {missing} {waited}: {here}. The output above may say why.")
@@ -127,7 +111,7 @@ class Launch:
         return None
 
     def _stopped_early(self, tasks: list[subprocess.Popen]) -> bool:
-        return bool(self._stopped_by) or all(task.poll() is not None for task in tasks)
+        return bool(self._stop_signal.received) or all(task.poll() is not None for task in tasks)
 
     def _show_layout(self, seconds: float) -> None:
         greetings = self._rendezvous.greetings
@@ -151,8 +135,9 @@ class Launch:
                 endings, lost = dict(rendezvous.endings), self._lost()
             codes = {ending["code"] for ending in endings.values()}
             if len(endings) == len(rendezvous.greetings) and codes <= {0, EXIT_STOPPED}:
-                stopped = f"asked to stop ({self._stopped_by}); the same command goes on"
-                return Outcome(max(codes), stopped if max(codes) else "all ranks are done", stopped_by=self._stopped_by)
+                stopped_by = self._stop_signal.received or ""
+                stopped = f"asked to stop ({stopped_by}); the same command goes on"
+                return Outcome(max(codes), stopped if max(codes) else "all ranks are done", stopped_by=stopped_by)
             failed = {rank: said for rank, said in endings.items() if said["code"] not in (0, EXIT_STOPPED)}
             if all(task.poll() is not None for task in tasks) and not failed:
                 # srun may say 0 where a node has failed: only what the ranks themselves said counts.

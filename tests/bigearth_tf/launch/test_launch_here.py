@@ -10,6 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from bigearth_tf.launch.launcher import Launch
+from bigearth_tf.launch.start import OnThisHost
+from bigearth_tf.stop_signal import StopSignal
+
 pytest.importorskip("horovod", reason="Horovod is not installed")
 REPOSITORY = Path(__file__).parents[3]
 SLEEP = "import time; print('begun', flush=True); time.sleep(100)"
@@ -118,6 +122,14 @@ def test_a_signal_reaches_all_ranks_and_what_they_save_is_no_failure(tmp_path):
     assert code == 75, output
     for rank in range(2):
         wait_for("saved", tmp_path / "logs" / f"rank-{rank}.log")
+
+
+def test_a_signal_that_came_before_a_launch_ends_it(tmp_path):
+    stop_signal = StopSignal()
+    stop_signal.received = "SIGUSR1"
+    start = OnThisHost([sys.executable, "-c", SLEEP], 2)
+    outcome = Launch(start, tmp_path / "logs", start_timeout_s=20, fail_within_s=12, stop_signal=stop_signal).run()
+    assert (outcome.code, outcome.stopped_by) == (75, "SIGUSR1")
 
 
 def test_nothing_is_left_of_a_launcher_that_was_killed(tmp_path):
