@@ -28,6 +28,7 @@ def run_command(main: Callable[[], None]) -> None:
 
     An error that the user can mend (ValueError, OSError) ends the command with its message alone and exit code 1;
     `--verbosity=1` shows the traceback. SIGUSR2 shows where every thread is, wherever that is, and changes nothing.
+    SIGUSR1, which says that the time is nearly over, changes nothing once `main` has returned.
     """
     faulthandler.register(signal.SIGUSR2, all_threads=True)
     # Before any TensorFlow import: its notes on CPU instructions hide what a user should read.
@@ -47,6 +48,8 @@ def run_command(main: Callable[[], None]) -> None:
         except Exception as error:
             note_error(f"{type(error).__name__}: {error}")
             raise
+        # A job that is done while its processes end would otherwise be queued again, to do nothing.
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
     app.run(guarded, flags_parser=_parse_flags)
 

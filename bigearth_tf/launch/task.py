@@ -230,7 +230,7 @@ class _Watched:
         if reason:
             message, knock_on = reason, reason.startswith("lost the launcher")
         elif -self._process.returncode in self._passed_on:
-            # Asked to stop before it listened for that: nothing had begun.
+            # Asked to stop before it listened for that, or where it does not: the same command goes on.
             code = EXIT_STOPPED
         elif not message and self._process.returncode < 0:
             message = f"killed by {signal.Signals(-self._process.returncode).name}"

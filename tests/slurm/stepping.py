@@ -43,7 +43,7 @@ def main():
         f"rank {replica.rank} of {replica.world_size} on {os.environ['HOROVOD_HOSTNAME']} begins at {first}", flush=True
     )
     stop_signal, watchdog = StopSignal(), Watchdog(folder, replica, timeout_s=5 if how == "hang" else 60)
-    with distributed.peer_errors(replica), stop_signal.listening(), watchdog.watching():
+    with stop_signal.listening(), distributed.peer_errors(replica), watchdog.watching():
         for step in range(first, steps):
             watchdog.beat(f"step {step}")
             if (replica.rank, step) == (int(failing_rank), int(failing_step)):
@@ -56,7 +56,7 @@ def main():
                 print(f"rank {replica.rank} saved at {step + 1}", flush=True)
                 sys.exit(EXIT_STOPPED)
             time.sleep(seconds)
-    print(f"rank {replica.rank} of {replica.world_size} is done", flush=True)
+        print(f"rank {replica.rank} of {replica.world_size} is done", flush=True)
 
 
 run_command(main)

@@ -124,6 +124,23 @@ def test_a_signal_reaches_all_ranks_and_what_they_save_is_no_failure(tmp_path):
         wait_for("saved", tmp_path / "logs" / f"rank-{rank}.log")
 
 
+def test_a_signal_while_the_ranks_end_makes_no_stopped_run_of_a_complete_one(tmp_path):
+    script = """
+import atexit, time
+from bigearth_tf.runtime import run_command
+def main():
+    atexit.register(lambda: (print("ending", flush=True), time.sleep(4)))
+run_command(main)
+"""
+    process = launch(tmp_path, script, wait=False)
+    for rank in range(2):
+        wait_for("ending", tmp_path / "logs" / f"rank-{rank}.log")
+    process.send_signal(signal.SIGUSR1)
+    code, output = finish(process)
+    assert "launch: got SIGUSR1" in output
+    assert code == 0, output
+
+
 def test_a_signal_that_came_before_a_launch_ends_it(tmp_path):
     stop_signal = StopSignal()
     stop_signal.received = "SIGUSR1"
