@@ -36,7 +36,8 @@ _PATIENCE = 10
 class Watchdog:
     """A thread that ends the process `timeout_s` after its last `beat`, or later where more patience is due.
 
-    Each rank leaves its last beat in `<workdir>/ranks/`: those that can still speak tell of those that cannot.
+    Each rank leaves its last beat in `<workdir>/ranks/`: those that can still speak tell of those that cannot. The
+    first that gives up says so there, and those that wait show their stacks, too, before its end ends them.
     """
 
     def __init__(self, workdir: Path, replica: Replica, timeout_s: float) -> None:
@@ -47,6 +48,7 @@ class Watchdog:
         self._place, self._time, self._written = "start", time.monotonic(), 0.0
         self._allowed_s = _PATIENCE * timeout_s
         self._ended, self._writing = threading.Event(), threading.Lock()
+        self._alarm, self._alarm_before, self._shown = self._folder / "stalled", 0, False
 
     def beat(self, place: str, *, plain: bool = True) -> None:
         """Notes that this rank has come to a place, such as "epoch 3, step 17".
@@ -81,6 +83,7 @@ class Watchdog:
         """Watches for as long as the context lasts."""
         self._folder.mkdir(parents=True, exist_ok=True)
         self.beat(self._place)
+        self._alarm_before = self._alarm_given_at()
         thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
         thread.start()
         try:
@@ -93,18 +96,33 @@ class Watchdog:
         while not self._ended.wait(min(1.0, self._timeout_s / 10)):
             idle_s = time.monotonic() - self._time
             if idle_s > self._allowed_s:
-                self._show_stacks(idle_s)
+                self._show_stacks(idle_s)  # Before anything else: the end of another rank may end this one.
                 _try_for(_REPORT_S, functools.partial(self._report, idle_s))
                 note_error(f"no step for {idle_s:.0f} s")  # Where the report could not be made.
                 sys.stderr.flush()
                 # The main thread may sit in a call that never returns; an exception would not reach it.
                 os._exit(EXIT_STALLED)
-            if idle_s > _WRITE_EVERY_S and time.monotonic() - self._written > _WRITE_EVERY_S:
-                # Ranks differ in patience: one that may wait longer must not pass for one that stands still.
-                _try_for(_WRITE_EVERY_S, lambda: self._write(waits=_is_in_tensorflow()))
+            if idle_s > _WRITE_EVERY_S:
+                _try_for(_WRITE_EVERY_S, functools.partial(self._speak_while_waiting, idle_s))
+
+    def _speak_while_waiting(self, idle_s: float) -> None:
+        if time.monotonic() - self._written > _WRITE_EVERY_S:
+            # Ranks differ in patience: one that may wait longer must not pass for one that stands still.
+            self._write(waits=_is_in_tensorflow())
+        if self._alarm_given_at() != self._alarm_before:
+            self._show_stacks(idle_s)
+
+    def _alarm_given_at(self) -> int:
+        """Returns when a rank, of this run or of one before, last gave up; 0 where none has."""
+        try:
+            return self._alarm.stat().st_mtime_ns
+        except FileNotFoundError:
+            return 0
 
     def _show_stacks(self, idle_s: float) -> None:
-        # Before anything else: the end of another rank may end this one.
+        if self._shown:
+            return
+        self._shown = True
         sys.stderr.write(f"rank {self._replica.rank}: no step for {idle_s:.0f} s. Python stacks:\n")
         sys.stderr.flush()
         faulthandler.dump_traceback(all_threads=True)
@@ -112,7 +130,8 @@ class Watchdog:
     def _report(self, idle_s: float) -> None:
         rank = self._replica.rank
         self._write(waits=_is_in_tensorflow())
-        time.sleep(_WRITE_EVERY_S)  # The others, which wait for the same rank, write where they stand, too.
+        self._alarm.touch()
+        time.sleep(_WRITE_EVERY_S)  # The others, which wait for the same rank, say where they stand, too.
         now = time.time()
         beats = [self._read(number) for number in range(self._replica.world_size)]
         lines = [

@@ -6,6 +6,8 @@ import sys
 import time
 from pathlib import Path
 
+REPOSITORY = Path(__file__).parents[2]
+
 # The main thread stands still, and so does every write to the work folder from some moment on.
 SCRIPT = """
 import sys, threading, time
@@ -26,7 +28,7 @@ with dog.watching():
 def end_of(folder, how):
     environment = {
         **os.environ,
-        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "PYTHONPATH": str(REPOSITORY),
         "BIGEARTH_ERROR_FILE": str(folder / "error"),
     }
     started = time.monotonic()
@@ -48,3 +50,41 @@ def test_it_says_where_the_process_stood(tmp_path):
 def test_a_folder_that_hangs_does_not_keep_it(tmp_path):
     _, noted = end_of(tmp_path, "hangs")
     assert "no step for" in noted
+
+
+OF_A_RANK = """
+import sys, time
+from pathlib import Path
+from bigearth_tf.distributed import Replica
+from bigearth_tf.watchdog import Watchdog
+
+rank, timeout_s = int(sys.argv[2]), float(sys.argv[3])
+dog = Watchdog(Path(sys.argv[1]), Replica(rank=rank, world_size=2), timeout_s)
+with dog.watching():
+    dog.beat("step 1")
+    time.sleep(100)
+"""
+
+
+def test_a_patient_rank_shows_its_stacks_when_another_gives_up(tmp_path):
+    """Not for what a run before has left in the folder."""
+    (tmp_path / "work" / "ranks").mkdir(parents=True)
+    (tmp_path / "work" / "ranks" / "stalled").touch()
+
+    def start(rank, timeout_s):
+        command = [sys.executable, "-c", OF_A_RANK, tmp_path / "work", str(rank), str(timeout_s)]
+        with (tmp_path / f"{rank}.log").open("w") as log:
+            return subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, stderr=log)
+
+    patient = start(0, 60)
+    try:
+        while not (tmp_path / "work" / "ranks" / "0.json").exists():
+            time.sleep(0.1)
+        time.sleep(4)
+        assert not (tmp_path / "0.log").read_text()
+        assert start(1, 1).wait(timeout=60) == 70
+        assert patient.poll() is None
+        assert "rank 0: no step for" in (tmp_path / "0.log").read_text()
+        assert 'File "<string>", line 11 in <module>' in (tmp_path / "0.log").read_text()
+    finally:
+        patient.kill()
