@@ -148,8 +148,8 @@ def _why_not(request: Request, partition: Partition, saves: bool) -> str:
         )
     if request.nodes > sum(fitting.values()):
         return (
-            f"--nodes={request.nodes}: {sum(fitting.values())} nodes of the partition have {cpus} cores and {gpus} "
-            f"GPUs; ask for fewer: {partition}."
+            f"--nodes={request.nodes}: nodes of the partition that are large enough: {sum(fitting.values())}; ask for "
+            f"no more: {partition}."
         )
     wanted = minutes(request.time or partition.time_limit)
     if wanted > minutes(partition.time_limit):

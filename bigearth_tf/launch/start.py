@@ -89,8 +89,7 @@ class BySrun:
             layout += [f"--nodes={len(self.nodes)}", f"--nodelist={','.join(self.nodes)}"]
             layout.append("--overlap")  # The step before may not be gone yet from a node that was lost.
         elif per_node:
-            # A job that was given another number of nodes after it was queued still tells of its old number of tasks.
-            self.num_ranks = min(int(per_node) * len(self.nodes), int(environ.get("SLURM_NTASKS", sys.maxsize)))
+            self.num_ranks = _num_tasks(int(per_node), len(self.nodes), environ)
         if self.num_ranks:
             layout += [f"--ntasks={self.num_ranks}", f"--ntasks-per-node={per_node}"]
         # The user's come last, and win.
@@ -111,6 +110,16 @@ class BySrun:
         here = self._environ.get("SLURMD_NODENAME")
         others = [node for node in self.nodes if node != here]
         return network.source_address(network.node_address(others[0])) if others else "127.0.0.1"
+
+
+def _num_tasks(per_node: int, num_nodes: int, environ: Mapping[str, str]) -> int:
+    """Returns the number of tasks of a job that was submitted with --ntasks-per-node, and perhaps with --ntasks.
+
+    One that was given other nodes while it waited to start again still tells of its old number of tasks.
+    """
+    told, full = int(environ.get("SLURM_NTASKS", sys.maxsize)), per_node * num_nodes
+    may_be_old = "SLURM_RESTART_COUNT" in environ and told % per_node == 0
+    return full if may_be_old else min(told, full)
 
 
 def job_nodes(environ: Mapping[str, str]) -> list[str]:

@@ -40,18 +40,23 @@ def test_done_before_it_could_stop_it_is_not_queued_again(start_cluster, batch_s
     assert job["Restarts"] == "0"
 
 
-def test_queued_again_with_fewer_nodes_it_goes_on(start_cluster, stepping, environment):
+@pytest.mark.parametrize(("nodes", "then"), [(2, 1), (1, 2)])
+def test_queued_again_with_another_number_of_nodes_it_goes_on(start_cluster, stepping, environment, nodes, then):
     cluster = start_cluster()
-    job = cluster.submit("-N2", "--ntasks-per-node=1", "--requeue", stepping(steps=300), environ=environment)
-    job.wait_for("rank 0 of 2 .* begins at 0")
+    options = [f"--nodes={nodes}", "--ntasks-per-node=1", "--requeue"]
+    job = cluster.submit(*options, stepping(steps=300), environ=environment)
+    job.wait_for(f"rank 0 of {nodes} .* begins at 0")
     time.sleep(2)
     cluster.run("scontrol", "requeuehold", job.number)
     job.wait_for("asked to stop")
-    time.sleep(7)
-    cluster.run("scontrol", "update", f"JobId={job.number}", "NumNodes=1", "NumTasks=1")
+    job.wait(states=("PENDING",))
+    # The way that the README names.
+    cluster.run(
+        "scontrol", "update", f"JobId={job.number}", f"NumNodes={then}-{then}", f"NumTasks={then}", f"NumCPUs={then}"
+    )
     cluster.run("scontrol", "release", job.number)
     assert job.wait(timeout_s=200) == "COMPLETED", job.output
-    assert [ranks for ranks, _ in starts(job)] == [2, 1]
+    assert [ranks for ranks, _ in starts(job)] == [nodes, then]
     assert starts(job)[1][1] > 5
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 NETWORK = "10.199.0"  # Inside the namespaces alone: clusters side by side may share it.
 PROGRAMS = ("slurmctld", "slurmd", "srun", "munged", "ip", "unshare", "nsenter")
+ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")  # States of a job that runs no more.
 _PR_SET_PDEATHSIG = 1
 
 # Of an ordinary user the kernel asks for a user namespace, too, whose root may make the others. The daemons refuse to
@@ -271,13 +272,9 @@ class Job:
         path = self.cluster.folder / "jobs" / f"{self.number}.out"
         return path.read_text(errors="replace") if path.exists() else ""
 
-    def wait(self, timeout_s: float = 120) -> str:
-        """Returns its state when it has ended."""
-        return self._wait_until(
-            lambda: self["JobState"] in ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL"),
-            timeout_s,
-            "end",
-        )
+    def wait(self, timeout_s: float = 120, states: tuple[str, ...] = ENDED) -> str:
+        """Returns its state when that is one of those: by default, when it has ended."""
+        return self._wait_until(lambda: self["JobState"] in states, timeout_s, f"become {' or '.join(states)}")
 
     def wait_for(self, text: str, timeout_s: float = 120) -> str:
         """Returns its state when a text is in its output."""

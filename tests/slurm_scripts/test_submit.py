@@ -168,7 +168,7 @@ FITS = Request(nodes=2, ranks_per_node=4, gpus_per_node=4, cpus_per_rank=16, tim
 @pytest.mark.parametrize(("changes", "partition", "message"), [
     ({}, GPU, ""),
     ({"nodes": 3, "cpus_per_rank": 8}, GPU, ""),
-    ({"nodes": 3}, GPU, "--nodes=3: 2 nodes of the partition have 64 cores and 4 GPUs; ask for fewer"),
+    ({"nodes": 3}, GPU, "--nodes=3: nodes of the partition that are large enough: 2; ask for no more"),
     ({"gpus_per_node": 9}, GPU, "--gpus_per_node=9: no node of the partition has so many.*lower --gpus_per_node"),
     ({}, CPU, "train on CPUs with --gpus_per_node=0"),
     ({"gpus_per_node": 0, "nodes": 10, "cpus_per_rank": 4}, CPU, ""),
