@@ -156,8 +156,12 @@ class SlurmCluster:
         version = subprocess.run(
             ["slurmd", "-V"], env=self._environ(), capture_output=True, text=True, check=True
         ).stdout.split()[1]
-        if tuple(map(int, version.split(".")[:2])) >= (23, 11):
-            (self.folder / "cgroup.conf").write_text("CgroupPlugin=disabled\n")
+        if tuple(map(int, version.split(".")[:2])) >= (
+            23,
+            11,
+        ):  # From here on slurmd wants one, though nothing uses it.
+            plugin = "cgroup/v1" if version.startswith("23.11.") else "disabled"
+            (self.folder / "cgroup.conf").write_text(f"CgroupPlugin={plugin}\n")
 
     def _environ(self) -> dict[str, str]:
         others = ("SLURM_", "SBATCH_", "HOROVOD_")
