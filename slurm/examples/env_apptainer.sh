@@ -3,7 +3,7 @@
 #   apptainer build bigearth_tf.sif slurm/examples/bigearth_tf.def
 # The launcher calls srun from within the image: the image holds SLURM's commands, the host gives their configuration
 # and munge's socket. Their version may be at most two major releases older than the controller's (`sinfo --version`).
-# Not run with a real Apptainer.
+# Run with Apptainer 1.4 and an image for CPUs, with SLURM 22.05 in the image and 23.11 outside; not with GPUs.
 
 BIGEARTH_HOME=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 export BIGEARTH_HOME PYTHONPATH=$BIGEARTH_HOME${PYTHONPATH:+:$PYTHONPATH}
