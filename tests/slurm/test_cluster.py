@@ -20,7 +20,7 @@ with SlurmCluster(Path(sys.argv[2]) / "cluster") as cluster:
     if sys.argv[3:]:
         time.sleep(1000)
 """
-USER = ["unshare", "--user", "--map-user=65534", "--map-group=65534"]  # "nobody", without any right of root.
+USER = ["unshare", "--user", "--map-user=1", "--map-group=1"]  # "daemon", without any right of root.
 AS = pytest.mark.parametrize("become", [[], USER], ids=["the same", "an ordinary user"])
 
 
@@ -56,7 +56,7 @@ def test_a_cluster_runs_steps_and_leaves_nothing_behind(cluster_folder, become):
     assert (
         output.split()[0]
         == output.split()[1]
-        == ("nobody" if become else subprocess.check_output(["id", "-un"], text=True).strip())
+        == ("daemon" if become else subprocess.check_output(["id", "-un"], text=True).strip())
     )
     assert not processes_of(cluster_folder)
     assert surroundings() == before
