@@ -172,7 +172,7 @@ FITS = Request(nodes=2, ranks_per_node=4, gpus_per_node=4, cpus_per_rank=16, tim
     ({"gpus_per_node": 9}, GPU, "--gpus_per_node=9: no node of the partition has so many.*lower --gpus_per_node"),
     ({}, CPU, "train on CPUs with --gpus_per_node=0"),
     ({"gpus_per_node": 0, "nodes": 10, "cpus_per_rank": 4}, CPU, ""),
-    ({"gpus_per_node": 0, "nodes": 11, "cpus_per_rank": 4}, CPU, "--nodes=11: 10 nodes"),
+    ({"gpus_per_node": 0, "nodes": 11, "cpus_per_rank": 4}, CPU, "--nodes=11: nodes of the partition that are large enough: 10;"),
     ({"gpus_per_node": 0}, CPU, "4 ranks a node with --cpus_per_rank=16 need 64 cores, more than a node has"),
     ({"time": "1-1"}, GPU, "--time=1-1: longer than the partition allows.*--time=1-00:00:00 does, too"),
     ({"time": "9"}, GPU, "--time=9: give at least 10 minutes"),
@@ -189,7 +189,7 @@ def test_what_a_partition_can_never_give_is_refused(changes, partition, message)
 
 def test_one_partition_of_several_is_enough():
     check_request(FITS, [CPU, GPU], saves=True)
-    with pytest.raises(ValueError, match=r"(?s)--nodes=11: 3 nodes of .* gpu .*--nodes=11: 10 nodes of .* cpu "):
+    with pytest.raises(ValueError, match=r"(?s)--nodes=11: .* enough: 3; .* gpu .*--nodes=11: .* enough: 10; .* cpu "):
         check_request(Request(11, 1, 0, 16), [GPU, CPU], saves=True)
 
 
