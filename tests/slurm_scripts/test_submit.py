@@ -172,7 +172,7 @@ FITS = Request(nodes=2, ranks_per_node=4, gpus_per_node=4, cpus_per_rank=16, tim
     ({"gpus_per_node": 9}, GPU, "--gpus_per_node=9: no node of the partition has so many.*lower --gpus_per_node"),
     ({}, CPU, "train on CPUs with --gpus_per_node=0"),
     ({"gpus_per_node": 0, "nodes": 10, "cpus_per_rank": 4}, CPU, ""),
-    ({"gpus_per_node": 0, "nodes": 11, "cpus_per_rank": 4}, CPU, "--nodes=11: nodes of the partition that are large enough: 10;"),
+    ({"gpus_per_node": 0, "nodes": 11, "cpus_per_rank": 4}, CPU, "--nodes=11: .*large enough: 10; ask for no more"),
     ({"gpus_per_node": 0}, CPU, "4 ranks a node with --cpus_per_rank=16 need 64 cores, more than a node has"),
     ({"time": "1-1"}, GPU, "--time=1-1: longer than the partition allows.*--time=1-00:00:00 does, too"),
     ({"time": "9"}, GPU, "--time=9: give at least 10 minutes"),
