@@ -44,20 +44,25 @@ def _arguments() -> argparse.Namespace:
         "--start_timeout", type=float, default=60, help="seconds in which all ranks start (%(default)s)"
     )
     parser.add_argument("--srun", default="", help="further options of srun, such as '--distribution=cyclic'")
-    parser.add_argument("--max_restarts", type=int, default=20, help="times that a job is queued again (%(default)s)")
+    parser.add_argument("--max_restarts", type=int, default=100, help="times that a job is queued again (%(default)s)")
     parser.add_argument(
         "--elastic", action="store_true", help="go on with the nodes that are left; needs sbatch --no-kill"
     )
-    parser.add_argument("--min_nodes", type=int, default=1, help="of an elastic run (%(default)s)")
+    parser.add_argument("--min_nodes", type=int, help="of an elastic run (1)")
     parser.add_argument("--max_nodes", type=int, help="of an elastic run; those of the job by default")
     parser.add_argument("command", nargs="+", help="after --: what each rank runs")
     arguments = parser.parse_args()
-    if arguments.elastic and arguments.ranks:
-        parser.error("--elastic goes on with other nodes of a SLURM job; --ranks starts all on this host")
+    if arguments.ranks and (arguments.elastic or arguments.srun):
+        parser.error("--elastic and --srun are of a SLURM job; --ranks starts all on this host")
+    if not arguments.elastic and (arguments.min_nodes or arguments.max_nodes):
+        parser.error("--min_nodes and --max_nodes need --elastic")
+    arguments.min_nodes = arguments.min_nodes or 1
     if not 1 <= arguments.min_nodes <= (arguments.max_nodes or arguments.min_nodes):
         parser.error("expected 1 <= --min_nodes <= --max_nodes")
     if arguments.ranks is not None and arguments.ranks < 1:
         parser.error("--ranks: expected 1 or more")
+    if min(arguments.fail_within, arguments.start_timeout) <= 0:
+        parser.error("--fail_within and --start_timeout: expected seconds above 0")
     return arguments
 
 
@@ -70,13 +75,18 @@ def main() -> int:
     if not arguments.ranks and "SLURM_JOB_ID" not in os.environ:
         sys.exit("error: this is no SLURM job; say --ranks=N for N ranks on this host, or submit it (README, SLURM).")
     log_dir = arguments.log_dir or Path(f"launch-{os.environ.get('SLURM_JOB_ID') or time.strftime('%Y%m%d-%H%M%S')}")
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # Before the launch and after it: what is done need not stop.
     stop_signal = StopSignal((signal.SIGTERM, signal.SIGINT, signal.SIGUSR1))
     with stop_signal.listening():
         outcome = _launch(arguments, log_dir, stop_signal)
     logging.info("launch: exit code %d: %s", outcome.code, outcome.cause)
-    if _can_go_on(outcome) and int(os.environ.get("SLURM_RESTART_COUNT", "0")) < arguments.max_restarts:
-        logging.info("launch: the job is queued again and will go on")
-        slurm_job.requeue(without=outcome.lost_hosts)
+    if _can_go_on(outcome):
+        restarts = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+        if restarts >= arguments.max_restarts:
+            logging.info("launch: not queued again: it was %d times (--max_restarts); submit it to go on", restarts)
+        else:
+            logging.info("launch: the job is queued again and will go on")
+            slurm_job.requeue()
     return outcome.code
 
 
@@ -102,12 +112,9 @@ def _launch(arguments: argparse.Namespace, log_dir: Path, stop_signal: StopSigna
 
 
 def _can_go_on(outcome: Outcome) -> bool:
-    """Tells whether the job should be queued again: its time is nearly over, or it has lost a node.
-
-    Not after SIGTERM: that is scancel's, or SLURM queues the job again itself.
-    """
-    stopped_in_time = outcome.code == EXIT_STOPPED and outcome.stopped_by == "SIGUSR1"
-    return (stopped_in_time or bool(outcome.lost_hosts)) and slurm_job.can_be_requeued()
+    """Tells whether the job should be queued again: its time is nearly over, it is preempted, or has lost a node."""
+    stopped = outcome.code == EXIT_STOPPED and outcome.stopped_by in ("SIGUSR1", "SIGTERM")
+    return (stopped or bool(outcome.lost_hosts)) and slurm_job.can_be_requeued()
 
 
 if __name__ == "__main__":

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
-import time
 from collections.abc import Iterable, Mapping
-
-from absl import logging
 
 # Nodes that SLURM gives no further step to; it marks those that do not answer with an asterisk.
 _UNUSABLE = re.compile(r"\*|^(down|drain|drng|fail|maint|unk|boot)", re.IGNORECASE)
@@ -16,46 +14,48 @@ _PROBE_S = 10.0
 
 
 def can_be_requeued(environ: Mapping[str, str] = os.environ) -> bool:
-    """Tells whether this process runs in a batch job that was submitted with --requeue."""
-    return bool(
-        re.search(r"\bBatchFlag=1\b", _told_of_job(environ)) and re.search(r"\bRequeue=1\b", _told_of_job(environ))
-    )
+    """Tells whether this process runs in a batch job that was submitted with --requeue.
+
+    And that nobody has ended: a job that was cancelled, or that SLURM queues again by itself, is COMPLETING.
+    """
+    told = _told_of_job(environ)
+    return all(re.search(rf"\b{fact}\b", told) for fact in ("JobState=RUNNING", "BatchFlag=1", "Requeue=1"))
+
+
+def _own_job(environ: Mapping[str, str]) -> str:
+    """Returns what names this job alone: SLURM_JOB_ID of an array's last task names the whole array."""
+    if "SLURM_ARRAY_JOB_ID" in environ:
+        return f"{environ['SLURM_ARRAY_JOB_ID']}_{environ['SLURM_ARRAY_TASK_ID']}"
+    return environ.get("SLURM_JOB_ID", "")
 
 
 def _told_of_job(environ: Mapping[str, str]) -> str:
-    if "SLURM_JOB_ID" not in environ:
-        return ""
-    command = ["scontrol", "--oneliner", "show", "job", environ["SLURM_JOB_ID"]]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    job = _own_job(environ)
+    command = ["scontrol", "--oneliner", "show", "job", job]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout if job else ""
 
 
-def requeue(without: Iterable[str] = (), environ: Mapping[str, str] = os.environ) -> None:
-    """Queues the own job again, on other nodes than those named. SLURM then ends this process: it does not return.
+def requeue(environ: Mapping[str, str] = os.environ) -> None:
+    """Queues the own job again. SLURM gives it no node that it takes for down.
 
     Raises:
         OSError: SLURM refused.
     """
-    job = environ["SLURM_JOB_ID"]
-    answer = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, check=False)
+    # SLURM asks all processes of a job that it queues again to end, scontrol, too, which inherits what is ignored.
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+    command = ["scontrol", "requeue", _own_job(environ)]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
     if answer.returncode:
-        raise OSError(f"scontrol requeue {job}: {answer.stderr.strip()}")
-    excluded = ",".join(without)
-    end = time.monotonic() + 60
-    while excluded and time.monotonic() < end:
-        # Refused until the job is pending again.
-        update = ["scontrol", "update", f"JobId={job}", f"ExcNodeList={excluded}"]
-        if subprocess.run(update, capture_output=True, check=False).returncode == 0:
-            logging.info("launch: job %s will not use %s again", job, excluded)
-            excluded = ""
-        time.sleep(0.2)
-    time.sleep(max(0.0, end - time.monotonic()))
+        raise OSError(f"{' '.join(command)}: {answer.stderr.strip()}")
 
 
 def usable_nodes(nodes: Iterable[str]) -> list[str]:
     """Returns those of the nodes on which SLURM would start a step."""
     listed = ",".join(nodes)
+    # Where SLURM does not answer for a moment, there are none for that moment.
     told = subprocess.run(
-        ["sinfo", "-h", "-N", "-n", listed, "-o", "%N %T"], capture_output=True, text=True, check=True
+        ["sinfo", "-h", "-N", "-n", listed, "-o", "%N %T"], capture_output=True, text=True, check=False
     )
     states = dict(line.split() for line in told.stdout.splitlines())
     return [node for node, state in states.items() if not _UNUSABLE.search(state)]

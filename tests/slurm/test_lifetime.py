@@ -4,6 +4,7 @@ import re
 import time
 
 import pytest
+from slurm_cluster.cluster import Job
 
 pytest.importorskip("horovod", reason="Horovod is not installed")
 pytestmark = pytest.mark.full
@@ -26,6 +27,35 @@ def test_before_its_time_is_over_it_saves_and_is_queued_again(start_cluster, ste
     # It goes on at the very step, and not once more when all is done.
     assert saved
     assert sorted({first for _, first in starts(job)}) == [0, *saved]
+
+
+def test_a_preempted_job_saves_and_is_queued_again(start_cluster, stepping, environment):
+    """Within the grace time of its partition it gets SIGTERM, and no more if it ends by itself."""
+    cluster = start_cluster()
+    job = cluster.submit("-N2", "--ntasks-per-node=1", "--requeue", stepping(steps=300), environ=environment)
+    job.wait_for("rank 0 of 2 .* begins at 0")
+    cluster.run("scancel", "--batch", "--signal=TERM", job.number)
+    assert job.wait(timeout_s=200) == "COMPLETED", job.output
+    assert job["Restarts"] == "1"
+    assert "launch: exit code 75: asked to stop (SIGTERM)" in job.output
+    assert starts(job)[1][1] > 1
+
+
+def test_of_an_array_only_the_task_that_was_asked_to_stop_is_queued_again(start_cluster, batch_script, environment):
+    """The last one of an array has the number of the whole array."""
+    cluster = start_cluster()
+    task = "echo begun; [ $SLURM_ARRAY_TASK_ID$SLURM_RESTART_COUNT = 1 ] || exec sleep 12; "
+    task += "trap 'exit 75' USR1; sleep 99 & wait"
+    options = ["--array=0-1", "--nodes=1", "--requeue", "--output=%A_%a.out"]
+    array = cluster.submit(*options, batch_script("bash", "-c", task), environ=environment)
+    tasks = [Job(cluster, f"{array.number}_{index}") for index in range(2)]
+    for one in tasks:
+        one.wait_for("begun")
+    assert tasks[1]["JobId"] == array.number
+    cluster.run("scancel", "--batch", "--signal=USR1", tasks[1].number)
+    for one in tasks:
+        assert one.wait(timeout_s=100) == "COMPLETED", one.output
+    assert [one["Restarts"] for one in tasks] == ["0", "1"]
 
 
 def test_done_before_it_could_stop_it_is_not_queued_again(start_cluster, batch_script, environment):
@@ -87,25 +117,39 @@ def test_cancelled_it_ends_and_is_not_queued_again(start_cluster, stepping, envi
         assert not cluster.run("pgrep", "-af", "stepping.py", node=node, check=False)
 
 
-def test_an_elastic_job_shrinks_and_grows(start_cluster, stepping, environment):
+def test_cancelled_while_it_saves_it_is_not_queued_again(start_cluster, batch_script, environment):
     cluster = start_cluster()
+    script = batch_script("bash", "-c", "trap 'sleep 2; exit 75' USR1; echo begun; sleep 99 & wait")
+    job = cluster.submit("-N2", "--ntasks-per-node=1", "--requeue", script, environ=environment)
+    job.wait_for("begun")
+    cluster.run("scancel", "--batch", "--signal=USR1", job.number)
+    job.wait_for("launch: got SIGUSR1")
+    cluster.run("scancel", job.number)
+    assert job.wait(timeout_s=60) == "CANCELLED"
+    time.sleep(8)
+    assert (job["JobState"], job["Restarts"]) == ("CANCELLED", "0")
+
+
+def test_an_elastic_job_shrinks_and_grows(start_cluster, stepping, environment):
+    cluster = start_cluster(nodes=3)
     script = stepping(steps=450, seconds=0.1, options="--fail_within=24 --elastic")
-    job = cluster.submit("-N2", "--ntasks-per-node=1", "--no-kill", script, environ=environment)
-    job.wait_for("rank 0 of 2 .* begins at 0")
+    job = cluster.submit("-N3", "--ntasks-per-node=1", "--no-kill", script, environ=environment)
+    job.wait_for("rank 0 of 3 .* begins at 0")
     time.sleep(2)
     cluster.cut(2)
-    job.wait_for("rank 0 of 1 .* begins at [1-9]")
+    job.wait_for("rank 0 of 2 .* begins at [1-9]")
     cluster.heal(2)
     assert job.wait(timeout_s=200) == "COMPLETED", job.output
-    assert [ranks for ranks, _ in starts(job)] == [2, 1, 2]
+    assert [ranks for ranks, _ in starts(job)] == [3, 2, 3]
     assert sorted(first for _, first in starts(job)) == [first for _, first in starts(job)]
     assert "launch: n2 is back" in job.output
 
 
-def test_an_elastic_job_with_too_few_nodes_ends(start_cluster, stepping, environment):
+def test_an_elastic_job_with_too_few_nodes_waits_for_others(start_cluster, stepping, environment):
     cluster = start_cluster()
     script = stepping(steps=2000, options="--fail_within=24 --elastic --min_nodes=2")
-    job = cluster.submit("-N2", "--ntasks-per-node=1", "--no-kill", script, environ=environment)
+    job = cluster.submit("-N2", "--ntasks-per-node=1", "--no-kill", "--requeue", script, environ=environment)
     job.wait_for("rank 0 of 2 .* begins at 0")
     cluster.crash(2)
     job.wait_for("launch: exit code 69: 1 nodes are left, --min_nodes=2: rank 1 on n2 not heard of")
+    job.wait_for("launch: the job is queued again and will go on")
