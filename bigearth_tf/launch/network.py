@@ -58,8 +58,8 @@ def node_address(node: str) -> str:
     return socket.gethostbyname(match[1] if match else node)
 
 
-def own_name_problem(address: str) -> str:
-    """Returns why the other nodes could not reach this one by its own name; "" where they can.
+def own_name_problem(address: str) -> tuple[str, str]:
+    """Returns (why the other nodes could not reach this one by its own name, what else is to be known); "" for nothing.
 
     Horovod 0.28.1 takes HOROVOD_GLOO_IFACE for its start only. The connections that carry the data listen on what the
     host's own name resolves to, which Debian's and Ubuntu's installers make 127.0.1.1.
@@ -69,7 +69,8 @@ def own_name_problem(address: str) -> str:
     try:
         own = socket.gethostbyname(name)
     except OSError:
-        return f"{name} cannot resolve its own name, on which Horovod listens; {remedy}"
+        return f"{name} cannot resolve its own name, on which Horovod listens; {remedy}", ""
     if own.startswith("127."):
-        return f"{name} resolves its own name to {own}, which other nodes cannot reach; {remedy}"
-    return ""
+        return f"{name} resolves its own name to {own}, which other nodes cannot reach; {remedy}", ""
+    remark = f"Gloo's data go by {own}, to which {name} resolves its own name, and not by {address}"
+    return "", "" if own == address else remark

@@ -11,11 +11,10 @@ import sys
 import tempfile
 import threading
 import time
-from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from absl import logging
 
@@ -51,7 +50,8 @@ def main(command: Sequence[str]) -> int:
     place = place_on_this_host(int(environ[RANK]), int(environ[NUM_RANKS])) if local else place_in_step(environ)
     host = host_name()
     launcher = Launcher(environ[ADDRESS], environ[PORT], environ[SCOPE], place.rank)
-    interface, address, problem = _reach(environ[ADDRESS], len(place.tasks_per_node) > 1)
+    reach = _reach(environ[ADDRESS], len(place.tasks_per_node) > 1)
+    problem = reach.problem
     log_dir = Path(environ[LOG_DIR])
     try:
         log_dir.mkdir(parents=True, exist_ok=True)
@@ -59,12 +59,13 @@ def main(command: Sequence[str]) -> int:
         problem = problem or f"{error}; name another folder with --log_dir"
     greeting = {
         "host": host,
-        "address": address,
+        "address": reach.address,
         "device": device_name(place, environ),
         "local_rank": place.local_rank,
         "node": place.node,
         "tasks_per_node": place.tasks_per_node,
         "problem": problem,
+        "remark": reach.remark,
     }
     try:
         launcher.put("greeting", greeting)
@@ -77,7 +78,7 @@ def main(command: Sequence[str]) -> int:
     if "go" not in orders:
         return EXIT_RANKS_DIFFER
     try:
-        watched = _Watched(command, _environ(place, host, interface), place, launcher)
+        watched = _Watched(command, _environ(place, host, reach.interface), place, launcher)
     except OSError as error:
         launcher.put("ending", {"code": 127, "message": f"{shlex.join(command)}: {error}", "knock_on": False})
         return 127
@@ -110,16 +111,24 @@ def _wait_for(launcher: Launcher, *wanted: str) -> dict[str, Any]:
         time.sleep(0.2)
 
 
-def _reach(launcher_address: str, several_nodes: bool) -> tuple[str, str, str]:
-    """Returns (interface, address, problem): by which the other nodes reach this one, or why they cannot."""
+class _Reach(NamedTuple):
+    """By which interface and address the other nodes reach this one, or why they cannot, and what is to be known."""
+
+    interface: str = ""
+    address: str = ""
+    problem: str = ""
+    remark: str = ""
+
+
+def _reach(launcher_address: str, several_nodes: bool) -> _Reach:
     named = os.environ.get(INTERFACE)
     try:
         address = network.address_of(named) if named and several_nodes else network.source_address(launcher_address)
         interface = named if named and several_nodes else network.interface_of(address)
     except (OSError, ValueError) as error:
-        remedy = f"; {INTERFACE} in slurm/env.sh names it" if named else ""
-        return "", "", f"{error}{remedy}"
-    return interface, address, network.own_name_problem(address) if several_nodes else ""
+        return _Reach(problem=f"{error}{f'; {INTERFACE} in slurm/env.sh names it' if named else ''}")
+    problem, remark = network.own_name_problem(address) if several_nodes else ("", "")
+    return _Reach(interface, address, problem, remark)
 
 
 def _die_with_parent() -> None:
@@ -134,7 +143,7 @@ class _Watched:
         self._notice_s = self._fail_within_s * NOTICE_SHARE
         self._errors = tempfile.TemporaryDirectory(prefix="bigearth_launch_")
         self._error_file = Path(self._errors.name) / "error.json"
-        self._last_lines: deque[bytes] = deque(maxlen=5)
+        self._last_line = b"said nothing"
         self._passed_on: set[int] = set()
         self._process = subprocess.Popen(
             command,
@@ -168,8 +177,7 @@ class _Watched:
             if self._place.rank == 0:
                 sys.stdout.buffer.write(line)
                 sys.stdout.buffer.flush()
-            if line.strip():
-                self._last_lines.append(line)
+            self._last_line = line.strip() or self._last_line
 
     def _watch(self) -> str:
         """Returns why the process was ended here, or "" where it ended by itself."""
@@ -237,8 +245,7 @@ class _Watched:
             # Horovod's start aborts the process where a peer is gone.
             knock_on = -self._process.returncode == signal.SIGABRT
         elif not message and code:
-            last = self._last_lines[-1].decode(errors="replace").strip() if self._last_lines else "said nothing"
-            message = f"exit code {code}: {last}"
+            message = f"exit code {code}: {self._last_line.decode(errors='replace')}"
         try:
             self._launcher.put("ending", {"code": code, "message": message, "knock_on": knock_on})
             if code:
