@@ -52,7 +52,8 @@ def run_elastic(
             # Others of the job may be free, or the lost ones back.
             usable += [node for node in nodes if node not in usable and slurm_job.answers(node)]
         if len(usable) < min_nodes:
-            return Outcome(EXIT_LOST, f"{len(usable)} nodes are left, --min_nodes={min_nodes}: {outcome.cause}")
+            cause = f"{len(usable)} nodes are left, --min_nodes={min_nodes}: {outcome.cause}"
+            return Outcome(EXIT_LOST, cause, outcome.lost_hosts)
 
 
 def _run_until_a_node_returns(launch: Launch, absent: Sequence[str], may_grow: bool) -> tuple[Outcome, str]:

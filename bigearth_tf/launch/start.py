@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from bigearth_tf.launch import network, task
+from bigearth_tf.launch import network, slurm_job, task
 from bigearth_tf.launch.layout import expand_counts
 
 
@@ -19,9 +19,14 @@ class Start(Protocol):
 
     # How many there will be; None where only the tasks know.
     num_ranks: int | None
+    # Those of several that may be lost one by one.
+    hosts: Sequence[str]
 
     def tasks(self, port: int, scope: str, log_dir: Path, fail_within_s: float) -> list[subprocess.Popen]:
         """Starts them, and returns the processes to wait for."""
+
+    def answers(self, host: str) -> bool:
+        """Tells whether a host could be reached now."""
 
 
 def _told(address: str, port: int, scope: str, log_dir: Path, fail_within_s: float) -> dict[str, str]:
@@ -43,6 +48,7 @@ class OnThisHost:
     """So many ranks as processes of this host."""
 
     num_ranks: int | None
+    hosts: Sequence[str] = ()
 
     def __init__(self, command: Sequence[str], num_ranks: int) -> None:
         """Nothing is started yet."""
@@ -53,10 +59,16 @@ class OnThisHost:
         environ = _told("127.0.0.1", port, scope, log_dir, fail_within_s)
         return [
             subprocess.Popen(
-                _command(self._command), env={**environ, task.RANK: str(rank), task.NUM_RANKS: str(self.num_ranks)}
+                _command(self._command),
+                env={**environ, task.RANK: str(rank), task.NUM_RANKS: str(self.num_ranks)},
+                start_new_session=True,  # Ctrl-C is for the launcher, which asks the ranks to save.
             )
             for rank in range(self.num_ranks or 1)
         ]
+
+    def answers(self, host: str) -> bool:
+        """Tells that this host can be reached."""
+        return True
 
 
 class BySrun:
@@ -79,17 +91,17 @@ class BySrun:
             environ: Variables of the job.
         """
         self._command, self._environ = command, environ
-        self.nodes = list(nodes or job_nodes(environ))
+        self.hosts: Sequence[str] = list(nodes or job_nodes(environ))
         self.num_ranks = None
         per_node = environ.get("SLURM_NTASKS_PER_NODE")
         layout: list[str] = []
         if nodes:
             per_node = per_node or str(expand_counts(environ["SLURM_TASKS_PER_NODE"])[0])
-            self.num_ranks = int(per_node) * len(self.nodes)
-            layout += [f"--nodes={len(self.nodes)}", f"--nodelist={','.join(self.nodes)}"]
+            self.num_ranks = int(per_node) * len(self.hosts)
+            layout += [f"--nodes={len(self.hosts)}", f"--nodelist={','.join(self.hosts)}"]
             layout.append("--overlap")  # The step before may not be gone yet from a node that was lost.
         elif per_node:
-            self.num_ranks = _num_tasks(int(per_node), len(self.nodes), environ)
+            self.num_ranks = _num_tasks(int(per_node), len(self.hosts), environ)
         if self.num_ranks:
             layout += [f"--ntasks={self.num_ranks}", f"--ntasks-per-node={per_node}"]
         # The user's come last, and win.
@@ -103,13 +115,18 @@ class BySrun:
         command = [*srun, *self._options, *_command(self._command)]
         return [subprocess.Popen(command, env=_told(self._address(), port, scope, log_dir, fail_within_s))]
 
+    def answers(self, host: str) -> bool:
+        """Tells whether a step can be run on a node now."""
+        return slurm_job.answers(host)
+
     def _address(self) -> str:
         """Returns the address at which the other nodes reach this one."""
-        if named := self._environ.get(task.INTERFACE):
-            return network.address_of(named)
         here = self._environ.get("SLURMD_NODENAME")
-        others = [node for node in self.nodes if node != here]
-        return network.source_address(network.node_address(others[0])) if others else "127.0.0.1"
+        others = [node for node in self.hosts if node != here]
+        if not others:
+            return "127.0.0.1"
+        named = self._environ.get(task.INTERFACE)
+        return network.address_of(named) if named else network.source_address(network.node_address(others[0]))
 
 
 def _num_tasks(per_node: int, num_nodes: int, environ: Mapping[str, str]) -> int:

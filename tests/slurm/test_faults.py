@@ -67,6 +67,19 @@ def test_a_frozen_rank_is_named(start_cluster, stepping, environment):
 
 
 @pytest.mark.full
+def test_a_rank_whose_every_process_is_killed_is_named_and_its_node_not_lost(start_cluster, stepping, environment):
+    """As by a control group of which the kernel kills all, for want of memory."""
+    cluster = start_cluster()
+    job = cluster.submit("-N2", "--ntasks-per-node=1", "--requeue", stepping(steps=2000), environ=environment)
+    job.wait_for("rank 0 of 2 .* begins")
+    cluster.run("pkill", "-KILL", "-f", "stepping.py", node=2)
+    assert seconds_in(job) < 60
+    assert job["Restarts"] == "0"
+    assert "launch: exit code 69: rank 1 on n2 ended without a word (exit code 137): killed, as" in last_line(job)
+    assert not processes_left(cluster, 1) + processes_left(cluster, 2)
+
+
+@pytest.mark.full
 def test_a_cut_cable_is_named_and_leaves_no_orphans(start_cluster, stepping, environment):
     cluster = start_cluster(slurmd_timeout_s=20)
     job = cluster.submit("-N2", "--ntasks-per-node=1", stepping(steps=2000), environ=environment)

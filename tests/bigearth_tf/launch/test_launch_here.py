@@ -7,9 +7,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from threading import Timer
 
 import pytest
 
+from bigearth_tf.launch import launcher
 from bigearth_tf.launch.launcher import Launch
 from bigearth_tf.launch.start import OnThisHost
 from bigearth_tf.stop_signal import StopSignal
@@ -30,6 +32,7 @@ def launch(tmp_path, script, *options, ranks=2, fail_within=12, wait=True, envir
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        start_new_session=True,
     )
     return finish(process) if wait else process
 
@@ -108,7 +111,11 @@ def test_the_others_show_where_they_stood(tmp_path):
     assert 'File "<string>", line 8 in main' in (tmp_path / "logs" / "rank-0.log").read_text()
 
 
-def test_a_signal_reaches_all_ranks_and_what_they_save_is_no_failure(tmp_path):
+@pytest.mark.parametrize("send", [
+    lambda process: process.send_signal(signal.SIGTERM),
+    lambda process: os.killpg(process.pid, signal.SIGINT),  # As Ctrl-C does, which reaches all that a shell started.
+], ids=["SIGTERM", "Ctrl-C"])  # fmt: skip
+def test_a_signal_reaches_all_ranks_and_what_they_save_is_no_failure(tmp_path, send):
     script = (
         "import signal, sys, time\n"
         "signal.signal(signal.SIGUSR1, lambda *_: (print('saved', flush=True), sys.exit(75)))\n"
@@ -117,7 +124,7 @@ def test_a_signal_reaches_all_ranks_and_what_they_save_is_no_failure(tmp_path):
     process = launch(tmp_path, script, wait=False)
     for rank in range(2):
         wait_for("begun", tmp_path / "logs" / f"rank-{rank}.log")
-    process.send_signal(signal.SIGTERM)
+    send(process)
     code, output = finish(process)
     assert code == 75, output
     for rank in range(2):
@@ -139,6 +146,29 @@ run_command(main)
     code, output = finish(process)
     assert "launch: got SIGUSR1" in output
     assert code == 0, output
+
+
+def test_a_rank_that_loses_one_that_was_asked_to_stop_has_not_failed(tmp_path):
+    """As where the signal comes while some ranks are still starting: those die of it, and the others lose them."""
+    others = "import signal; signal.signal(signal.SIGUSR1, signal.SIG_IGN); print('begun', flush=True); time.sleep(5);"
+    others += "raise ConnectionError('lost another rank')"
+    process = launch(tmp_path, COMMAND.format(failing=1, after=100, others=others), wait=False)
+    wait_for("begun", tmp_path / "logs" / "rank-0.log")
+    process.send_signal(signal.SIGUSR1)
+    code, output = finish(process)
+    assert code == 75, output
+    assert "launch: exit code 75: asked to stop (SIGUSR1); the same command goes on" in output
+
+
+def test_ranks_that_do_not_stop_when_asked_are_ended_and_go_on_later(tmp_path, monkeypatch):
+    monkeypatch.setattr(launcher, "_STOP_WITHIN_S", 2.0)
+    deaf = f"import signal; signal.signal(signal.SIGUSR1, signal.SIG_IGN); {SLEEP}"
+    stop_signal = StopSignal()
+    launch = Launch(OnThisHost([sys.executable, "-c", deaf], 2), tmp_path, 20, 12, stop_signal)
+    Timer(3.0, setattr, (stop_signal, "received", "SIGUSR1")).start()
+    outcome = launch.run()
+    assert (outcome.code, outcome.stopped_by) == (75, "SIGUSR1")
+    assert outcome.cause == "asked to stop (SIGUSR1); some ranks had not within 2 s and were ended as they were"
 
 
 def test_a_signal_that_came_before_a_launch_ends_it(tmp_path):
@@ -184,8 +214,11 @@ def test_what_another_launcher_started_runs_as_it_is(tmp_path):
     ("options", "complaint"),
     [
         (["--ranks=0"], "--ranks: expected 1 or more"),
-        (["--ranks=2", "--elastic"], "--elastic goes on with other nodes of a SLURM job"),
-        (["--min_nodes=3", "--max_nodes=2"], "expected 1 <= --min_nodes <= --max_nodes"),
+        (["--ranks=2", "--elastic"], "--elastic and --srun are of a SLURM job"),
+        (["--ranks=2", "--srun=--label"], "--elastic and --srun are of a SLURM job"),
+        (["--min_nodes=2"], "--min_nodes and --max_nodes need --elastic"),
+        (["--elastic", "--min_nodes=3", "--max_nodes=2"], "expected 1 <= --min_nodes <= --max_nodes"),
+        (["--ranks=2", "--fail_within=0"], "--fail_within and --start_timeout: expected seconds above 0"),
         ([], "this is no SLURM job; say --ranks=N"),
     ],
 )
