@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -20,9 +21,10 @@ def note_error(message: str, *, knock_on: bool = False) -> None:
     path = os.environ.get(VARIABLE)
     if not path or os.path.exists(path):
         return
-    beside = Path(f"{path}.tmp")
-    beside.write_text(json.dumps({"message": " ".join(message.split()), "knock_on": knock_on}), encoding="utf-8")
-    beside.replace(path)
+    beside, noted = Path(f"{path}.tmp"), {"message": " ".join(message.split()), "knock_on": knock_on}
+    with contextlib.suppress(OSError):  # On a full disk, say: what is to be noted matters more than the note.
+        beside.write_text(json.dumps(noted), encoding="utf-8")
+        beside.replace(path)
 
 
 def read_error(path: Path) -> tuple[str, bool]:

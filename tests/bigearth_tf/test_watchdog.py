@@ -25,11 +25,11 @@ with dog.watching():
 """
 
 
-def end_of(folder, how):
+def end_of(folder, how, error_file="error"):
     environment = {
         **os.environ,
         "PYTHONPATH": str(REPOSITORY),
-        "BIGEARTH_ERROR_FILE": str(folder / "error"),
+        "BIGEARTH_ERROR_FILE": str(folder / error_file),
     }
     started = time.monotonic()
     command = [sys.executable, "-c", SCRIPT, str(folder / "work"), how]
@@ -38,7 +38,7 @@ def end_of(folder, how):
     assert result.returncode == 70
     assert "Python stacks" in result.stderr
     assert "watching" in result.stderr or "<string>" in result.stderr
-    return result.stderr, (folder / "error").read_text()
+    return result.stderr, (folder / "error").read_text() if error_file == "error" else ""
 
 
 def test_it_says_where_the_process_stood(tmp_path):
@@ -50,6 +50,11 @@ def test_it_says_where_the_process_stood(tmp_path):
 def test_a_folder_that_hangs_does_not_keep_it(tmp_path):
     _, noted = end_of(tmp_path, "hangs")
     assert "no step for" in noted
+
+
+def test_a_cause_that_cannot_be_noted_does_not_keep_it(tmp_path):
+    said, _ = end_of(tmp_path, "works", error_file="removed/error")
+    assert "ending the job. Where every rank stood last:" in said
 
 
 OF_A_RANK = """
