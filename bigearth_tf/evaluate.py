@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
@@ -14,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from bigearth_tf.bands import Band, get_bands
+from bigearth_tf.config import CommunicationConfig
 from bigearth_tf.distributed import Replica, gather, run_together
 from bigearth_tf.evaluation import EVALUATION_NAME
 from bigearth_tf.input_pipeline import make_eval_dataset
@@ -21,6 +23,7 @@ from bigearth_tf.manifest import Manifest, read_manifest
 from bigearth_tf.predictions import Predictions
 from bigearth_tf.preflight import check_same_work
 from bigearth_tf.run_folder import FinishedRun, load_finished_run
+from bigearth_tf.watchdog import Watchdog
 
 _BATCH_SIZE = 256
 # What must agree for pixels to mean the same; mean and standard deviation are the model's own.
@@ -47,7 +50,7 @@ def make_predict_step(model: Any, label_kind: str = "multi") -> PredictStep:
 
 
 def predict_dataset(
-    predict_step: PredictStep, dataset: tf.data.Dataset, replica: Replica, num_records: int
+    predict_step: PredictStep, dataset: Iterable[Any], replica: Replica, num_records: int
 ) -> Predictions:
     """Returns every rank's rows on every rank, each record once.
 
@@ -95,11 +98,23 @@ class RunPredictions:
 
 
 def predict_run(
-    workdir: str | os.PathLike, data_dir: str | os.PathLike, split: str, replica: Replica
+    workdir: str | os.PathLike,
+    data_dir: str | os.PathLike,
+    split: str,
+    replica: Replica,
+    watch_dir: Optional[Path] = None,
 ) -> RunPredictions:
     """Returns the tables of a run's best checkpoint on a data set, which need not be the one it was trained on.
 
     Batches have one size whatever the number of ranks, so that the same kernels compute every record.
+
+    Args:
+        workdir: Of the run.
+        data_dir: Of the data set.
+        split: To predict; of multi-label data val is, too.
+        replica: This rank.
+        watch_dir: Folder that all ranks share, where they leave notes of where they are: a rank that stands still for
+            as long as the run's config says ends. Without one nobody watches.
 
     Raises:
         FileNotFoundError: The run has not ended, or the data set has no manifest.
@@ -117,12 +132,16 @@ def predict_run(
     check_same_work({**run.settings, "split": split}, manifest, True, replica)
     dataset = run.settings["dataset"]
     predict_step = make_predict_step(run.model, manifest.label_kind)
+    # Imported weights were trained by no config of ours.
+    communication = {**dataclasses.asdict(CommunicationConfig()), **run.settings["config"].get("communication", {})}
+    watchdog = Watchdog(watch_dir, replica, communication["stall_timeout_s"]) if watch_dir else None
 
     def predict(name: str) -> Predictions:
         num_records = manifest.num_records(name)
         batch_size = min(_BATCH_SIZE, num_records)
         batches = make_eval_dataset(data_dir, manifest, name, run.bands, batch_size=batch_size, replica=replica)
-        return predict_dataset(predict_step, batches, replica, num_records)
+        watched = watchdog.over(batches, f"scoring {name}") if watchdog else batches
+        return predict_dataset(predict_step, watched, replica, num_records)
 
     thresholds = _why_not_tuned(manifest, split) or "Thresholds are tuned on the split val of the same data set."
     about = {
@@ -135,8 +154,10 @@ def predict_run(
         "shards_sha256": shards_digest(manifest, split),
         "thresholds": thresholds,
     }
-    validation = None if _why_not_tuned(manifest, split) else predict("val")
-    return RunPredictions(about, run.class_names, manifest.label_kind, predict(split), validation)
+    with watchdog.watching() if watchdog else contextlib.nullcontext():
+        validation = None if _why_not_tuned(manifest, split) else predict("val")
+        table = predict(split)
+    return RunPredictions(about, run.class_names, manifest.label_kind, table, validation)
 
 
 def _why_not_tuned(manifest: Manifest, split: str) -> str:

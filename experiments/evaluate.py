@@ -48,7 +48,7 @@ def main() -> None:
             output = distributed.run_together(
                 lambda: output_folder(_WORKDIR.value, folder, _SPLIT.value, _OUTPUT.value), replica
             )
-            predicted = predict_run(_WORKDIR.value, folder, _SPLIT.value, replica)
+            predicted = predict_run(_WORKDIR.value, folder, _SPLIT.value, replica, watch_dir=output)
     if not replica.is_chief:
         return
     from bigearth_tf.evaluation import evaluate_table, write_evaluation

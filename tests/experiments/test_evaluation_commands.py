@@ -51,7 +51,7 @@ def test_a_report_is_written(evaluated):
     output = evaluated / "run0" / "evaluation" / "test"
     pictures = {"f1_by_class.png", "precision_recall.png", "calibration.png", "errors.png"}
     assert {path.name for path in output.iterdir()} == {
-        "predictions.parquet", "evaluation.json", "evaluation.md", *pictures,
+        "predictions.parquet", "evaluation.json", "evaluation.md", "ranks", *pictures,
     }  # fmt: skip
     for name in pictures:
         assert (output / name).read_bytes().startswith(b"\x89PNG")
