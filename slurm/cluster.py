@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ENV_FILE = Path(__file__).with_name("env.sh")
-# Partition, nodes, cores of each, its generic resources, and the partition's time limit.
-_FORMAT = "%P|%D|%c|%G|%l"
+# Partition, nodes, cores of each, its generic resources, the partition's time limit, and its default time.
+_FORMAT = "%P|%D|%c|%G|%l|%L"
 _GPUS = re.compile(r"\bgpu(?::[^:,()]+)?:(\d+)")
 # The batch scripts ask for their signal 3 minutes before the end, and SLURM may send it a minute earlier.
 _LEAST_MINUTES = 10
@@ -42,11 +42,15 @@ class Request:
 
 @dataclasses.dataclass
 class Partition:
-    """A partition: how many nodes it has of each kind (cores, GPUs), and its time limit as SLURM writes it."""
+    """A partition: how many nodes it has of each kind (cores, GPUs), and its times as SLURM writes them.
+
+    `default_time` is what a job without --time gets.
+    """
 
     name: str
     is_default: bool
     time_limit: str
+    default_time: str
     kinds: Counter[tuple[int, int]]
 
     def __str__(self) -> str:
@@ -55,7 +59,8 @@ class Partition:
             f"{nodes} nodes of {cpus} cores" + (f" and {gpus} GPUs" if gpus else "")
             for (cpus, gpus), nodes in sorted(self.kinds.items())
         ]
-        return f"{self.name} ({', '.join(kinds) or 'no nodes'}; time limit {self.time_limit})"
+        default = f", {self.default_time} without --time" if self.default_time != self.time_limit else ""
+        return f"{self.name} ({', '.join(kinds) or 'no nodes'}; time limit {self.time_limit}{default})"
 
 
 def read_site() -> dict[str, str]:
@@ -89,10 +94,9 @@ def read_partitions() -> dict[str, Partition]:
         raise OSError(f"SLURM does not answer: {' '.join(command)}: {told.stderr.strip()}")
     found: dict[str, Partition] = {}
     for line in told.stdout.splitlines():
-        name, nodes, cpus, resources, limit = line.split("|")
-        partition = found.setdefault(
-            name.rstrip("*"), Partition(name.rstrip("*"), name.endswith("*"), limit, Counter())
-        )
+        listed, nodes, cpus, resources, limit, default = line.split("|")
+        name, default = listed.rstrip("*"), limit if default == "n/a" else default
+        partition = found.setdefault(name, Partition(name, listed.endswith("*"), limit, default, Counter()))
         gpus = sum(map(int, _GPUS.findall(resources)))
         partition.kinds[int(cpus), gpus] += int(nodes)
     return found
@@ -151,17 +155,18 @@ def _why_not(request: Request, partition: Partition, saves: bool) -> str:
             f"--nodes={request.nodes}: nodes of the partition that are large enough: {sum(fitting.values())}; ask for "
             f"no more: {partition}."
         )
-    wanted = minutes(request.time or partition.time_limit)
-    if wanted > minutes(partition.time_limit):
+    allowed = minutes(partition.time_limit)
+    if request.time and minutes(request.time) > allowed:
         return (
             f"--time={request.time}: longer than the partition allows: {partition}. Training near its limit saves, is "
             f"queued again and goes on, so --time={partition.time_limit} does, too."
         )
-    if saves and wanted < _LEAST_MINUTES:
-        return (
-            f"--time={request.time or partition.time_limit}: give at least {_LEAST_MINUTES} minutes; training is asked "
-            "to save 3 to 4 minutes before the end."
-        )
+    if saves and minutes(request.time or partition.default_time) < _LEAST_MINUTES:
+        given = f"--time={request.time}" if request.time else f"without --time, a job gets {partition.default_time}"
+        remedy = f"give at least {_LEAST_MINUTES} minutes (--time={_LEAST_MINUTES})"
+        if allowed < _LEAST_MINUTES:
+            remedy = f"take another --partition, one that allows {_LEAST_MINUTES} minutes"
+        return f"{given}: {remedy}; training is asked to save 3 to 4 minutes before the end. Partition: {partition}."
     return ""
 
 

@@ -14,7 +14,8 @@ export BIGEARTH_HOME PYTHONPATH=$BIGEARTH_HOME${PYTHONPATH:+:$PYTHONPATH}
 # export BIGEARTH_IFACE=ib0
 
 # Folder on each node's own disk, to which records are copied before they are read; "" reads them where they are.
-export BIGEARTH_SCRATCH=${BIGEARTH_SCRATCH-${SLURM_TMPDIR:-}}
+# Not exported: after `source slurm/env.sh` the jobs would get the login node's.
+BIGEARTH_SCRATCH=${BIGEARTH_SCRATCH-${SLURM_TMPDIR:-}}
 
 # How Python is started on a job's first node, and further options of `python -m bigearth_tf.launch`.
 export PATH=$BIGEARTH_HOME/.venv/bin:$PATH

@@ -41,7 +41,7 @@ _CPU_PARTITION = flags.DEFINE_string("cpu_partition", None, "Partition of jobs t
 _ACCOUNT = flags.DEFINE_string("account", None, "Account; default: that of slurm/env.sh, or else SLURM's.")
 _SBATCH = flags.DEFINE_string("sbatch", "", "Further options of sbatch for all jobs: '--qos=high --mem=0'.")
 _ELASTIC = flags.DEFINE_bool("elastic", False, "Go on with the nodes that are left when one is lost.")
-_MIN_NODES = flags.DEFINE_integer("min_nodes", 1, "Of an elastic run.", lower_bound=1)
+_MIN_NODES = flags.DEFINE_integer("min_nodes", None, "Of an elastic run; 1 by default.", lower_bound=1)
 _CONVERT_ARGS = flags.DEFINE_string("convert_args", "", "Arguments of tfrecord_tools.convert: '--s2=... --s1=...'.")
 _CONVERT_TASKS = flags.DEFINE_integer("convert_tasks", 8, "Tasks that share the conversion.", lower_bound=1)
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Queue nothing: show the scripts and what they would ask for.")
@@ -71,7 +71,9 @@ def request() -> Request:
             f"--ranks_per_node={ranks} with --gpus_per_node={gpus}: each rank takes a GPU of its own; leave out "
             "--ranks_per_node, or train on CPUs with --gpus_per_node=0."
         )
-    if _ELASTIC.value and _MIN_NODES.value > _NODES.value:
+    if _MIN_NODES.value and not _ELASTIC.value:
+        raise ValueError(f"--min_nodes={_MIN_NODES.value} is for an elastic run: add --elastic, or leave it out.")
+    if _MIN_NODES.value and _MIN_NODES.value > _NODES.value:
         raise ValueError(f"--min_nodes={_MIN_NODES.value} is more than --nodes={_NODES.value}.")
     return Request(_NODES.value, ranks, gpus, _CPUS.value, _TIME.value)
 
@@ -107,7 +109,7 @@ def check_work(steps: list[str], data_dir: str, asked: Request) -> list[str]:
     workdir = Path(_WORKDIR.value)
     if "train" in steps:
         _CONFIG.value.data.data_dir = data_dir
-        fewest = _MIN_NODES.value if _ELASTIC.value else asked.nodes
+        fewest = (_MIN_NODES.value or 1) if _ELASTIC.value else asked.nodes
         ranks = [nodes * asked.ranks_per_node for nodes in range(asked.nodes, fewest - 1, -1)]
         return check_training(_CONFIG.value, workdir, ranks, converted_before="convert" in steps)
     if "evaluate" in steps or "export" in steps:
@@ -129,18 +131,24 @@ def make_chain(asked: Request, data_dir: str) -> Chain:
         cpu_partition=_CPU_PARTITION.value or site.get("BIGEARTH_CPU_PARTITION", "") or partition,
         account=_ACCOUNT.value or site.get("SBATCH_ACCOUNT", ""),
         further=tuple(shlex.split(_SBATCH.value)),
-        elastic_min_nodes=_MIN_NODES.value if _ELASTIC.value else 0,
+        elastic_min_nodes=(_MIN_NODES.value or 1) if _ELASTIC.value else 0,
     )
 
 
-def check_partitions(steps: list[str], chain: Chain) -> list[str]:
-    """Returns what people should know of the partitions, a line each; refuses what they could never give."""
+def check_cluster(steps: list[str], chain: Chain) -> list[str]:
+    """Returns what people should know of the partitions, a line each.
+
+    Raises:
+        ValueError: The partitions could never give what is asked for, or jobs for the folder are queued already.
+        OSError: SLURM does not answer; in a dry run it need not.
+    """
     try:
         partitions = read_partitions()
+        check_alone(chain.workdir)
     except OSError as error:
         if not _DRY_RUN.value:
             raise
-        return [f"partition: not looked at. {error}"]
+        return [f"partition and queue: not looked at. {error}"]
     lines: list[str] = []
     for step in steps:
         found = [find_partition(name, partitions) for name in chain.partition_of(step).split(",")]
@@ -169,7 +177,6 @@ def show(jobs: list[Job]) -> None:
 
 def submit(jobs: list[Job], chain: Chain) -> None:
     """Queues the jobs and prints how to follow and cancel them."""
-    check_alone(chain.workdir)
     chain.logs.mkdir(parents=True, exist_ok=True)
     numbers = queue_all(jobs)
     for job, number, before in zip(jobs, numbers, ["", *numbers]):
@@ -189,7 +196,7 @@ def main() -> None:
         raise ValueError("Name the folder of the records with --data_dir.")
     convert_arguments = conversion_arguments() if "convert" in steps else []
     chain = make_chain(asked, data_dir)
-    print(*[asked, *check_partitions(steps, chain), *check_work(steps, data_dir, asked)], sep="\n")
+    print(*[asked, *check_cluster(steps, chain), *check_work(steps, data_dir, asked)], sep="\n")
     jobs = make_jobs(steps, chain, convert_arguments)
     if _DRY_RUN.value:
         show(jobs)

@@ -10,7 +10,8 @@ export BIGEARTH_HOME PYTHONPATH=$BIGEARTH_HOME${PYTHONPATH:+:$PYTHONPATH}
 
 export SBATCH_PARTITION=gpu SBATCH_ACCOUNT=my_project
 export BIGEARTH_IFACE=ib0
-export BIGEARTH_SCRATCH=${BIGEARTH_SCRATCH-${SLURM_TMPDIR:-}}
+# Not exported: after `source slurm/env.sh` the jobs would get the login node's.
+BIGEARTH_SCRATCH=${BIGEARTH_SCRATCH-${SLURM_TMPDIR:-}}
 
 export BIGEARTH_IMAGE=${BIGEARTH_IMAGE:-$BIGEARTH_HOME/bigearth_tf.sif}
 # Its whole path: the nodes get the PATH of the image.

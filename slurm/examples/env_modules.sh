@@ -13,7 +13,8 @@ export BIGEARTH_IFACE=ib0
 export NCCL_DEBUG=WARN
 
 # The site makes a folder for each job on the node's disk and removes it at the job's end.
-export BIGEARTH_SCRATCH=${BIGEARTH_SCRATCH-${SLURM_TMPDIR:-}}
+# Not exported: after `source slurm/env.sh` the jobs would get the login node's.
+BIGEARTH_SCRATCH=${BIGEARTH_SCRATCH-${SLURM_TMPDIR:-}}
 
 module purge
 module load python/3.11 cuda/12.2 cudnn/8.9 nccl/2.18

@@ -93,15 +93,20 @@ def test_a_script_runs_its_command(script, arguments, message, tmp_path):
     assert (tmp_path / f"{script}-7" / "rank-0.log").exists() == launched
 
 
-@pytest.mark.parametrize("path", SITES, ids=names)
-def test_a_site_sets_what_the_scripts_read(path, tmp_path):
+@pytest.fixture(params=SITES, ids=names)
+def site(request, tmp_path):
     """Each of the examples in the place of env.sh, with what its site would have: modules, or an environment."""
     home = tmp_path / "repository"
     (home / "slurm").mkdir(parents=True)
-    shutil.copy(path, home / "slurm" / "env.sh")
+    shutil.copy(request.param, home / "slurm" / "env.sh")
     for folder in (home / ".venv", tmp_path / "bigearth"):
         (folder / "bin").mkdir(parents=True)
         (folder / "bin" / "activate").write_text("activated=yes\n")
+    return request.param.name, home
+
+
+def test_a_site_sets_what_the_scripts_read(site, tmp_path):
+    name, home = site
     show = 'set -euo pipefail; module() { :; }; . "$1"; printf "%s\\n" "$BIGEARTH_HOME" "$PYTHONPATH" '
     show += '"-$BIGEARTH_SCRATCH" "${PYTHON[-1]}" "${#LAUNCH[@]}"'
     environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "USER": "me"}
@@ -111,9 +116,27 @@ def test_a_site_sets_what_the_scripts_read(path, tmp_path):
     assert not told.stderr
     shown_home, python_path, scratch, python, num_options = told.stdout.splitlines()
     assert shown_home == python_path == str(home)
-    assert scratch == ("-/scr/me" if path.name == "env_venv.sh" else "-")
+    assert scratch == ("-/scr/me" if name == "env_venv.sh" else "-")
     assert python in ("python", "python3")
     assert num_options == "0"
+
+
+@pytest.mark.parametrize("own", [None, "", "/mine"])
+def test_the_scratch_of_a_job_is_that_of_its_node_or_the_users_own(site, own, tmp_path):
+    """Read before `sbatch` on the login node, then in the job, which gets what the login node exports."""
+    name, home = site
+    script = 'set -euo pipefail; module() { :; }; . "$1"; printf "%s|%s\\n" "$BIGEARTH_SCRATCH" "${APPTAINER_BIND:-}"; '
+    in_job = 'SLURM_TMPDIR=/node exec bash -c "$2" bash "$1"'
+    environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "USER": "me"}
+    told = subprocess.run(
+        ["bash", "-c", script + in_job, "bash", home / "slurm" / "env.sh", script], capture_output=True, text=True,
+        env=environ if own is None else {**environ, "BIGEARTH_SCRATCH": own},
+    )  # fmt: skip
+    assert not told.stderr
+    scratch, bound = told.stdout.splitlines()[1].split("|")
+    assert scratch == (own if own is not None else "/scr/me" if name == "env_venv.sh" else "/node")
+    if name == "env_apptainer.sh":
+        assert bound == ",".join(filter(None, [str(home), "/etc/slurm", "/run/munge", scratch]))
 
 
 def test_the_environment_of_setup_is_taken_before_others(tmp_path):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -13,13 +14,13 @@ from finished_runs import write_finished_run
 from records import write_records
 
 from bigearth_tf.config import DataConfig, TrainConfig
-from slurm.cluster import Partition, Request, check_request, find_partition, minutes
+from slurm.cluster import Partition, Request, check_request, find_partition, minutes, read_partitions
 from slurm.work import check_trained, check_training
 
 REPOSITORY = Path(__file__).parents[2]
 TINY = Path(__file__).with_name("tiny.py")
-GPU = Partition("gpu", False, "1-00:00:00", Counter({(64, 4): 2, (32, 8): 1}))
-CPU = Partition("cpu", True, "infinite", Counter({(16, 0): 10}))
+GPU = Partition("gpu", False, "1-00:00:00", "1-00:00:00", Counter({(64, 4): 2, (32, 8): 1}))
+CPU = Partition("cpu", True, "infinite", "infinite", Counter({(16, 0): 10}))
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +55,21 @@ def without_slurm(tmp_path):
     return str(tmp_path)
 
 
+@pytest.fixture
+def with_slurm(without_slurm, tmp_path):
+    """Returns a PATH with an sinfo of two partitions and an squeue of one job, for `tmp_path/run`."""
+    answers = {
+        "sinfo": "short|1|8|gpu:2|1-00:00:00|5:00\nshort|2|16|gpu:a100:4(S:0-1)|1-00:00:00|5:00\n"
+        "cpu*|10|16|(null)|infinite|n/a",
+        "squeue": f"6 other (null)\n7 train {tmp_path / 'run'}",
+        "sbatch": "8",
+    }
+    for name, answer in answers.items():
+        (tmp_path / name).write_text(f"#!{shutil.which('bash')}\necho {shlex.quote(answer)}\n")
+        (tmp_path / name).chmod(0o755)
+    return without_slurm
+
+
 def test_a_dry_run_needs_no_slurm_and_shows_everything(records, without_slurm, tmp_path):
     workdir = tmp_path / "run"
     result = submit(
@@ -70,7 +86,7 @@ def test_a_dry_run_needs_no_slurm_and_shows_everything(records, without_slurm, t
         "4 steps an epoch, 7 epochs",
     ):
         assert line in result.stdout.splitlines()
-    assert "partition: not looked at. There is no sbatch on this machine" in result.stdout
+    assert "partition and queue: not looked at. There is no sbatch on this machine" in result.stdout
     train, evaluate, export = (line for line in result.stdout.splitlines() if line.startswith("$ "))
     shared = (
         f"--partition=fast --account=me --time=2-0 --output={workdir}/slurm/%x-%j.out --comment={workdir} "
@@ -119,6 +135,7 @@ def test_an_elastic_run_asks_slurm_to_keep_the_job_when_a_node_is_lost(records, 
 @pytest.mark.parametrize(("arguments", "message"), [
     (["--steps=train,fly"], "--steps=train,fly: expected some of convert, train, evaluate, export"),
     (["--gpus_per_node=2", "--ranks_per_node=4"], "each rank takes a GPU of its own; leave out --ranks_per_node"),
+    (["--min_nodes=1", "--nodes=2"], "--min_nodes=1 is for an elastic run: add --elastic, or leave it out"),
     (["--elastic", "--min_nodes=2"], "--min_nodes=2 is more than --nodes=1"),
     ([], "Training needs --config; experiments/configs/ has some"),
     ([f"--config={TINY}"], "Name the folder of the records with --data_dir"),
@@ -135,6 +152,30 @@ def test_wrong_flags_are_told_at_once(arguments, message, without_slurm, tmp_pat
     assert message in result.stderr
     assert "Traceback" not in result.stderr
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("more", [["--dry_run"], []])
+def test_a_folder_for_which_jobs_are_queued_is_refused_in_a_dry_run_too(more, records, with_slurm, tmp_path):
+    arguments = [f"--config={TINY}", f"--data_dir={records}", "--gpus_per_node=0", *more]
+    result = submit(*arguments, f"--workdir={tmp_path / 'run'}", path=with_slurm)
+    assert result.returncode == 1
+    assert "run: jobs for this folder are queued or running already: 7 (train). Wait for them" in result.stderr
+    assert not (tmp_path / "run").exists()
+    result = submit(*arguments, f"--workdir={tmp_path / 'another'}", path=with_slurm)
+    assert result.returncode == 0, result.stderr
+    assert "partition: cpu (10 nodes of 16 cores; time limit infinite)" in result.stdout.splitlines()
+    assert ("train: job 8" in result.stdout) == (not more)
+
+
+def test_the_default_time_of_a_partition_is_read_and_told_where_it_is_not_the_limit(with_slurm, monkeypatch):
+    monkeypatch.setenv("PATH", with_slurm)
+    partitions = read_partitions()
+    assert partitions == {
+        "short": Partition("short", False, "1-00:00:00", "5:00", Counter({(8, 2): 1, (16, 4): 2})),
+        "cpu": Partition("cpu", True, "infinite", "infinite", Counter({(16, 0): 10})),
+    }
+    assert str(partitions["short"]).endswith("; time limit 1-00:00:00, 5:00 without --time)")
+    assert str(partitions["cpu"]) == "cpu (10 nodes of 16 cores; time limit infinite)"
 
 
 def test_help_loads_nothing_heavy():
@@ -195,6 +236,19 @@ def test_one_partition_of_several_is_enough():
 
 def test_only_training_needs_time_to_save():
     check_request(dataclasses.replace(FITS, time="9"), [GPU], saves=False)
+
+
+def test_a_job_without_time_gets_the_default_of_the_partition():
+    without = dataclasses.replace(FITS, time="")
+    check_request(without, [GPU], saves=True)
+    short = dataclasses.replace(GPU, default_time="9:00")
+    check_request(dataclasses.replace(FITS, time="10"), [short], saves=True)
+    check_request(without, [short], saves=False)
+    with pytest.raises(ValueError, match=r"^without --time, a job gets 9:00: give at least 10 minutes \(--time=10\); "):
+        check_request(without, [short], saves=True)
+    for partition in (dataclasses.replace(GPU, time_limit="9:00", default_time=time) for time in ("9:00", "5:00")):
+        with pytest.raises(ValueError, match=r": take another --partition, one that allows 10 minutes; "):
+            check_request(without, [partition], saves=True)
 
 
 def test_times_are_read_as_slurm_writes_them():
