@@ -35,7 +35,7 @@ test-full: lint keras3 slurm ## the same with every model, under Keras 3, too, a
 
 test-slurm: slurm ## all tests on a real SLURM cluster of namespaces on this machine
 	@bash .ci/set_up test
-	$(PYTHON_IN_VENV) -m pytest -n 3 --dist worksteal --full tests/slurm
+	$(PYTHON_IN_VENV) -m pytest -n 3 --dist worksteal --full tests/slurm tests/slurm_scripts
 
 clean: ## remove the environment and the caches; what runs have written stays
 	rm -rf .venv .venv-keras3 build *.egg-info .*_cache

@@ -1,6 +1,7 @@
 """Does whatever goes wrong on a real SLURM cluster end the job soon, with one line that names the first cause?"""
 
 import re
+import sys
 import time
 
 import pytest
@@ -131,3 +132,13 @@ def test_an_interface_that_is_not_there_is_refused(start_cluster, stepping, envi
     job = cluster.submit("-N2", "--ntasks-per-node=1", stepping(), environ=environment)
     seconds_in(job)
     assert re.search(r"n1 has no interface 'ib0' with an IPv4 address; it has .*eth0 \(10.199.0.11\)", job.output)
+
+
+@pytest.mark.full
+def test_an_interface_that_is_not_that_of_the_own_name_is_told(start_cluster, environment):
+    cluster = start_cluster(nodes=1)
+    ask = "from bigearth_tf.launch.network import own_name_problem; print(own_name_problem({!r}))"
+    command = ["env", f"PYTHONPATH={environment['PYTHONPATH']}", sys.executable, "-c"]
+    remark = "Gloo's data go by 10.199.0.11, to which n1 resolves its own name, and not by 10.1.2.3"
+    assert cluster.run(*command, ask.format("10.1.2.3"), node=1) == f"{('', remark)}\n"
+    assert cluster.run(*command, ask.format("10.199.0.11"), node=1) == "('', '')\n"
