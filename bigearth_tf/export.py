@@ -71,8 +71,8 @@ def save_model(
     module = tf.Module()
     # Not the model itself: Keras would write a function for each of its layers, which takes most of a minute.
     module.weights = model.variables
-    module.serve = tf.function(serve)
-    signature = module.serve.get_concrete_function(
+    # Nor is the function an attribute: it would be traced and written twice, with all its gradients.
+    signature = tf.function(serve).get_concrete_function(
         **{band.name: tf.TensorSpec([None, band.size_px, band.size_px], band.dtype, band.name) for band in bands}
     )
     verbosity = logging.get_verbosity()

@@ -12,7 +12,8 @@ from records import CLASS_NAMES, write_records
 from bigearth_tf.bands import get_bands
 from bigearth_tf.config import DataConfig, TrainConfig
 from bigearth_tf.distributed import Replica
-from bigearth_tf.export import CARD_NAME, export_run
+from bigearth_tf.export import CARD_NAME, export_run, save_model
+from bigearth_tf.models import create_model
 from bigearth_tf.predict import Predictor
 from bigearth_tf.run_folder import load_finished_run
 from bigearth_tf.train import train
@@ -73,6 +74,25 @@ def test_it_needs_nothing_of_this_package(exported, tmp_path):
     command = [sys.executable, "-c", script, str(exported)]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == str(list(CLASS_NAMES))
+
+
+def test_it_can_be_trained_further(tmp_path):
+    # It has swishes, whose gradients TensorFlow must write, too.
+    model = create_model("wide_resnet", bands=BANDS, num_classes=3, resolution_px=15, attention="se_published")
+    (patch,) = make_patches(1)
+    batch = {name: tf.constant(pixels[None]) for name, pixels in patch.items()}
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(tf.sigmoid(model(batch, training=False))[:, 0])
+    expected = tape.gradient(loss, model.trainable_variables)
+    save_model(model, get_bands(BANDS), CLASS_NAMES, tmp_path / "model")
+    loaded = tf.saved_model.load(str(tmp_path / "model"))
+    trainable = [weight for weight in loaded.weights if weight.trainable]
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(loaded.signatures["serving_default"](**batch)["probabilities"][:, 0])
+    gradients = tape.gradient(loss, trainable)
+    assert [weight.shape for weight in trainable] == [weight.shape for weight in model.trainable_variables]
+    for gradient, own in zip(gradients, expected):
+        np.testing.assert_allclose(gradient, own, rtol=1e-3, atol=1e-4 * np.abs(own).max())
 
 
 def test_the_card_carries_what_a_user_must_know(workdir, exported):
