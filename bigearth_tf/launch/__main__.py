@@ -54,9 +54,9 @@ def _arguments() -> argparse.Namespace:
     arguments = parser.parse_args()
     if arguments.ranks and (arguments.elastic or arguments.srun):
         parser.error("--elastic and --srun are of a SLURM job; --ranks starts all on this host")
-    if not arguments.elastic and (arguments.min_nodes or arguments.max_nodes):
+    if not arguments.elastic and (arguments.min_nodes, arguments.max_nodes) != (None, None):
         parser.error("--min_nodes and --max_nodes need --elastic")
-    arguments.min_nodes = arguments.min_nodes or 1
+    arguments.min_nodes = 1 if arguments.min_nodes is None else arguments.min_nodes
     if not 1 <= arguments.min_nodes <= (arguments.max_nodes or arguments.min_nodes):
         parser.error("expected 1 <= --min_nodes <= --max_nodes")
     if arguments.ranks is not None and arguments.ranks < 1:

@@ -218,6 +218,7 @@ def test_what_another_launcher_started_runs_as_it_is(tmp_path):
         (["--ranks=2", "--srun=--label"], "--elastic and --srun are of a SLURM job"),
         (["--min_nodes=2"], "--min_nodes and --max_nodes need --elastic"),
         (["--elastic", "--min_nodes=3", "--max_nodes=2"], "expected 1 <= --min_nodes <= --max_nodes"),
+        (["--elastic", "--min_nodes=0"], "expected 1 <= --min_nodes <= --max_nodes"),
         (["--ranks=2", "--fail_within=0"], "--fail_within and --start_timeout: expected seconds above 0"),
         ([], "this is no SLURM job; say --ranks=N"),
     ],
