@@ -125,11 +125,11 @@ class TrainingRun:
 
     def _executions(self, batches: Iterator[Any], title: str, steps: int) -> Iterator[list[float]]:
         """Trains on so many batches; yields the losses of each execution, which are noted and, if it is time, saved."""
+        plain = False
         for first in range(0, steps, self.config.steps_per_execution):
             count = min(self.config.steps_per_execution, steps - first)
             self._profile()
-            # The first steps compile, and fill the buffers of the input.
-            self.watchdog.beat(f"{title}, step {int(self.progress.steps_done) + 1}", plain=first > count)
+            self.watchdog.beat(f"{title}, step {int(self.progress.steps_done) + 1}", plain=plain)
             wishes = tf.constant([float(self._wants_to_save()), float(bool(self.stop_signal.received))])
             started, waited, answers, patch_ids = time.monotonic(), 0.0, [], []
             for index in range(count):
@@ -147,6 +147,8 @@ class TrainingRun:
                 self._save()
             if stop:
                 raise Stopped(f"{title}: asked to stop; saved after step {int(self.progress.step)}.")
+            # The first steps compile, and fill the buffers of the input; one after a save waits for rank 0 to write.
+            plain = first > 0 and not save
 
     def _note(self, rows: np.ndarray, patch_ids: list[tf.Tensor], title: str, seconds: float, waited: float) -> None:
         """Moves the counters on over steps that are done; `rows` are the answers of the training step."""
@@ -182,6 +184,7 @@ class TrainingRun:
         return self.replica.is_chief and time.monotonic() - self.saved_at > 60 * self.config.checkpoint_minutes
 
     def _save(self) -> None:
+        self.watchdog.beat(f"saving after step {int(self.progress.step)}", plain=False)
         self.saved_at = time.monotonic()
         self.log.flush()
         if self.replica.is_chief:

@@ -265,6 +265,30 @@ def test_a_frozen_rank_is_told_and_ends_the_job(tmp_path):
     assert "rank 1 on" in output
 
 
+SLOW_DISK = TRAIN.replace(
+    "train.train(config",
+    """
+import time
+from bigearth_tf.checkpoint import RunCheckpoints
+save = RunCheckpoints.save_latest
+def save_slowly(self):
+    if int(self._progress.step) == 4:
+        time.sleep(10)
+    save(self)
+RunCheckpoints.save_latest = save_slowly
+config.checkpoint_steps = 2
+config.communication.stall_timeout_s = 4
+train.train(config""",
+)
+
+
+def test_a_checkpoint_that_takes_long_to_write_is_no_hang(tmp_path):
+    """Neither of rank 0, which writes it, nor of the other, which waits in its next step."""
+    write_records(tmp_path / "records", {"train": 40, "val": 9, "test": 11})
+    launch(SLOW_DISK, tmp_path / "records", tmp_path / "workdir", 2)
+    assert (tmp_path / "workdir" / "result.json").exists()
+
+
 OTHER = TRAIN.replace(
     "train.train(config",
     """
