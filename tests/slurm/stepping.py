@@ -1,6 +1,7 @@
 """A command for the tests: ranks that step together, save where they are, stop when asked, and fail as they are told.
 
 usage: stepping.py FOLDER STEPS SECONDS_A_STEP [HOW:RANK:STEP]     HOW: kill, raise, hang
+They end after so many steps, or where there is a file FOLDER/enough.
 """
 
 import os
@@ -48,13 +49,16 @@ def main():
             watchdog.beat(f"step {step}")
             if (replica.rank, step) == (int(failing_rank), int(failing_step)):
                 fail()
-            stop = distributed.mean_of_ranks(tf.constant(float(bool(stop_signal.received))), replica)
+            wishes = [float(bool(stop_signal.received)), float((folder / "enough").exists())]
+            stop, enough = distributed.mean_of_ranks(tf.constant(wishes), replica)
             if replica.is_chief:
                 (folder / "new").write_text(str(step + 1))
                 (folder / "new").rename(state)
             if stop > 0:
                 print(f"rank {replica.rank} saved at {step + 1}", flush=True)
                 sys.exit(EXIT_STOPPED)
+            if enough > 0:
+                break
             time.sleep(seconds)
         print(f"rank {replica.rank} of {replica.world_size} is done", flush=True)
 

@@ -32,7 +32,7 @@ def test_before_its_time_is_over_it_saves_and_is_queued_again(start_cluster, ste
 def test_a_preempted_job_saves_and_is_queued_again(start_cluster, stepping, environment):
     """Within the grace time of its partition it gets SIGTERM, and no more if it ends by itself."""
     cluster = start_cluster()
-    job = cluster.submit("-N2", "--ntasks-per-node=1", "--requeue", stepping(steps=300), environ=environment)
+    job = cluster.submit("-N2", "--ntasks-per-node=1", "--requeue", stepping(steps=1000), environ=environment)
     job.wait_for("rank 0 of 2 .* begins at 0")
     cluster.run("scancel", "--batch", "--signal=TERM", job.number)
     assert job.wait(timeout_s=200) == "COMPLETED", job.output
@@ -90,17 +90,18 @@ def test_queued_again_with_another_number_of_nodes_it_goes_on(start_cluster, ste
     assert starts(job)[1][1] > 5
 
 
-def test_a_node_whose_daemon_has_died_is_replaced(start_cluster, stepping, environment):
+def test_a_node_whose_daemon_has_died_is_replaced(start_cluster, stepping, environment, tmp_path):
     """Its tasks live on, and nobody but the launcher can tell them that the job goes on elsewhere."""
     cluster = start_cluster(nodes=3, slurmd_timeout_s=10)
-    job = cluster.submit("-N2", "--ntasks-per-node=1", "--requeue", stepping(steps=1000), environ=environment)
+    job = cluster.submit("-N2", "--ntasks-per-node=1", "--requeue", stepping(steps=100_000), environ=environment)
     job.wait_for("rank 0 of 2 .* begins at 0")
     cluster.kill_slurmd(2)
-    assert job.wait(timeout_s=200) == "COMPLETED", job.output
+    job.wait_for("rank 0 of 2 .* begins at [1-9]")
+    (tmp_path / "enough").touch()
+    assert job.wait(timeout_s=60) == "COMPLETED", job.output
     assert job["NodeList"] == "n[1,3]"
     assert job["Restarts"] == "1"
     assert [ranks for ranks, _ in starts(job)] == [2, 2]
-    assert starts(job)[1][1] > 5
     assert not cluster.run("pgrep", "-af", "stepping.py", node=2, check=False)
 
 
@@ -130,19 +131,21 @@ def test_cancelled_while_it_saves_it_is_not_queued_again(start_cluster, batch_sc
     assert (job["JobState"], job["Restarts"]) == ("CANCELLED", "0")
 
 
-def test_an_elastic_job_shrinks_and_grows(start_cluster, stepping, environment):
+def test_an_elastic_job_shrinks_and_grows(start_cluster, stepping, environment, tmp_path):
     cluster = start_cluster(nodes=3)
-    script = stepping(steps=450, seconds=0.1, options="--fail_within=24 --elastic")
+    script = stepping(steps=100_000, options="--fail_within=24 --elastic")
     job = cluster.submit("-N3", "--ntasks-per-node=1", "--no-kill", script, environ=environment)
     job.wait_for("rank 0 of 3 .* begins at 0")
     time.sleep(2)
     cluster.cut(2)
     job.wait_for("rank 0 of 2 .* begins at [1-9]")
     cluster.heal(2)
-    assert job.wait(timeout_s=200) == "COMPLETED", job.output
+    job.wait_for("launch: n2 is back")
+    job.wait_for("rank 0 of 3 .* begins at [1-9]")
+    (tmp_path / "enough").touch()
+    assert job.wait(timeout_s=60) == "COMPLETED", job.output
     assert [ranks for ranks, _ in starts(job)] == [3, 2, 3]
     assert sorted(first for _, first in starts(job)) == [first for _, first in starts(job)]
-    assert "launch: n2 is back" in job.output
 
 
 def test_an_elastic_job_with_too_few_nodes_waits_for_others(start_cluster, stepping, environment):
