@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import json
 import os
+import sys
 from pathlib import Path
+from typing import NoReturn
 
 # Set by the launcher to a path of this rank's own.
 VARIABLE = "BIGEARTH_ERROR_FILE"
+# Exit code of a process that stood still: EX_SOFTWARE of sysexits.h.
+EXIT_STALLED = 70
 
 
 def note_error(message: str, *, knock_on: bool = False) -> None:
@@ -34,3 +39,20 @@ def read_error(path: Path) -> tuple[str, bool]:
         return str(noted["message"]), bool(noted["knock_on"])
     except (OSError, ValueError, KeyError):
         return "", False
+
+
+def write_stacks(title: str) -> None:
+    """Writes a line, and where each thread of this process stands, to standard error."""
+    sys.stderr.write(f"{title}. Python stacks:\n")
+    sys.stderr.flush()
+    faulthandler.dump_traceback(all_threads=True)
+
+
+def end_stalled(message: str) -> NoReturn:
+    """Ends this process, some thread of which may sit in a call that never returns, and notes why.
+
+    An exception would not reach that thread, and an exit would wait for it.
+    """
+    note_error(message)
+    sys.stderr.flush()
+    os._exit(EXIT_STALLED)

@@ -19,10 +19,11 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from absl import logging
 
+from bigearth_tf.error_file import end_stalled, write_stacks
 from bigearth_tf.manifest import (
     Manifest,
     Shard,
@@ -36,6 +37,8 @@ from bigearth_tf.together import host_name, is_first, meet, together
 _THREADS = 8
 _BLOCK_BYTES = 1 << 22
 _LOOK_EVERY_S = 0.5
+# Where no byte comes for so long, the file system that the records are on hangs.
+_SILENT_S = 300.0
 # Of each file, for what it is checked by and for the rest of its last block.
 _EXTRA_BYTES = 1 << 13
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -187,13 +190,14 @@ def _only_copier(folder: Path, bar: Any) -> Iterator[None]:
         os.close(lock)
 
 
-def _show(bar: Any, folder: Path) -> None:
-    """Moves the bar to what the folder holds, whoever has put it there."""
+def _show(bar: Any, folder: Path) -> int:
+    """Moves the bar to what the folder holds, whoever has put it there; returns so many bytes."""
     found = 0
     for path in folder.iterdir():
         with contextlib.suppress(FileNotFoundError):  # Renamed since.
             found += path.lstat().st_size
     bar.update(min(found, bar.total) - bar.n)
+    return found
 
 
 def _marker(path: Path) -> Path:
@@ -230,8 +234,9 @@ def _read(path: Path, take: Callable[[bytes], object]) -> str:
 
 
 def _copy_all(folder: Path, source: Path, shards: Sequence[Shard], bar: Any) -> None:
-    """Copies shards in parallel; where one cannot be, the others are given up."""
+    """Copies shards in parallel; where one cannot be, the others are given up, and where nothing comes, the process."""
     given_up = threading.Event()
+    seen, came_at = 0, time.monotonic()
     with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
         copies = {pool.submit(_copy, source / shard.name, folder / shard.name, shard, given_up) for shard in shards}
         try:
@@ -239,11 +244,21 @@ def _copy_all(folder: Path, source: Path, shards: Sequence[Shard], bar: Any) -> 
                 done, copies = concurrent.futures.wait(copies, _LOOK_EVERY_S, concurrent.futures.FIRST_EXCEPTION)
                 for copy in done:
                     copy.result()
-                _show(bar, folder)
+                before, seen = seen, _show(bar, folder)
+                came_at = time.monotonic() if seen != before else came_at
+                if time.monotonic() - came_at > _SILENT_S:
+                    _end_silent(folder, source)
         except BaseException:
             given_up.set()
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def _end_silent(folder: Path, source: Path) -> NoReturn:
+    reading = ", ".join(sorted(path.name[1:-4] for path in folder.glob(".*.tmp")))
+    message = f"staging on {host_name()}: no byte came from {source} within {_SILENT_S:g} s; reading {reading}"
+    write_stacks(message)
+    end_stalled(f"{message}. Does its file system answer?")
 
 
 def _copy(source: Path, path: Path, shard: Shard, given_up: threading.Event) -> None:

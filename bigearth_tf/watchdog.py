@@ -7,7 +7,6 @@ waits without end.
 from __future__ import annotations
 
 import contextlib
-import faulthandler
 import functools
 import json
 import os
@@ -20,11 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from bigearth_tf.distributed import Replica
-from bigearth_tf.error_file import note_error
+from bigearth_tf.error_file import end_stalled, note_error, write_stacks
 from bigearth_tf.manifest import write_text_atomically
 
-# Exit code of a process that its watchdog ended: EX_SOFTWARE of sysexits.h.
-EXIT_STALLED = 70
 _WRITE_EVERY_S = 2.0
 _REPORT_S = 10.0
 
@@ -98,10 +95,7 @@ class Watchdog:
             if idle_s > self._allowed_s:
                 self._show_stacks(idle_s)  # Before anything else: the end of another rank may end this one.
                 _try_for(_REPORT_S, functools.partial(self._report, idle_s))
-                note_error(f"no step for {idle_s:.0f} s")  # Where the report could not be made.
-                sys.stderr.flush()
-                # The main thread may sit in a call that never returns; an exception would not reach it.
-                os._exit(EXIT_STALLED)
+                end_stalled(f"no step for {idle_s:.0f} s")  # The report, where it could be made, has named the cause.
             if idle_s > _WRITE_EVERY_S:
                 _try_for(_WRITE_EVERY_S, functools.partial(self._speak_while_waiting, idle_s))
 
@@ -120,12 +114,9 @@ class Watchdog:
             return 0
 
     def _show_stacks(self, idle_s: float) -> None:
-        if self._shown:
-            return
-        self._shown = True
-        sys.stderr.write(f"rank {self._replica.rank}: no step for {idle_s:.0f} s. Python stacks:\n")
-        sys.stderr.flush()
-        faulthandler.dump_traceback(all_threads=True)
+        if not self._shown:
+            self._shown = True
+            write_stacks(f"rank {self._replica.rank}: no step for {idle_s:.0f} s")
 
     def _report(self, idle_s: float) -> None:
         rank = self._replica.rank

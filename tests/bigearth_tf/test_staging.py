@@ -47,21 +47,22 @@ def large(small, tmp_path_factory):
 
 
 STAGE = """
-import logging as std_logging, sys, time
+import sys
 from absl import logging
 from bigearth_tf.staging import staged
 logging.set_verbosity(logging.INFO)
-data_dir, stage_dir, keep, seconds = sys.argv[1:]
+data_dir, stage_dir, keep = sys.argv[1:]
 with staged(data_dir, stage_dir, ["train"], keep=keep == "keep") as folder:
     print("staged", folder, flush=True)
-    time.sleep(float(seconds))
+    sys.stdin.read()
 """
 
 
-def start(data_dir, stage_dir, keep="", seconds=0.0):
-    command = [sys.executable, "-c", STAGE, data_dir, stage_dir, keep, seconds]
+def start(data_dir, stage_dir, keep="", script=STAGE):
+    """Starts a process that stages, and leaves when its standard input ends."""
+    command = [sys.executable, "-c", script, data_dir, stage_dir, keep]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(list(map(str, command)), env=environment, **pipes)
 
 
@@ -128,13 +129,14 @@ def test_other_data_of_the_same_names_have_a_folder_of_their_own(small, tmp_path
 
 
 def test_processes_of_a_host_copy_once_and_the_last_one_removes(large, tmp_path):
-    processes = [start(large, tmp_path, seconds=seconds) for seconds in (0, 0.5, 1, 2)]
-    for process in processes[:3]:
-        assert process.wait(timeout=60) == 0
-        assert processes[3].poll() is not None or len(shards_in(tmp_path)) == NUM_SHARDS
-    outputs = [process.communicate(timeout=60) for process in processes]
-    assert all("staged" in out for out, _ in outputs)
-    assert "".join(err for _, err in outputs).count(f"copied {NUM_SHARDS} shards") == 1
+    processes = [start(large, tmp_path) for _ in range(4)]
+    assert all(process.stdout.readline().startswith("staged ") for process in processes)
+    said = ""
+    for process in processes:
+        assert len(shards_in(tmp_path)) == NUM_SHARDS
+        said += process.communicate(timeout=60)[1]
+        assert process.returncode == 0
+    assert said.count(f"copied {NUM_SHARDS} shards") == 1
     assert not list(tmp_path.iterdir())
 
 
@@ -169,6 +171,31 @@ def test_a_damaged_shard_is_named_and_nothing_stays(large, tmp_path):
     with pytest.raises(ValueError, match=message), staged(source, str(tmp_path / "scratch"), ["train"]):
         pass
     assert not list((tmp_path / "scratch").iterdir())
+
+
+HANG = """
+import time
+from pathlib import Path
+from bigearth_tf import staging
+staging._SILENT_S = 3
+open_file = Path.open
+def open_or_hang(self, *args, **options):
+    if self.name == "train-3.tfrecord":
+        time.sleep(1000)
+    return open_file(self, *args, **options)
+Path.open = open_or_hang
+"""
+
+
+def test_a_file_system_that_does_not_answer_ends_the_process(large, tmp_path):
+    """The thread that opens a shard never comes back: nothing but the end of the process ends it."""
+    process = start(large, tmp_path, script=HANG + STAGE)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 70
+    assert re.search(rf"staging on \S+: no byte came from {large} within 3 s; reading train-3.tfrecord\. ", err)
+    assert "in open_or_hang" in err
+    # What it has copied is there for the next try.
+    assert len(shards_in(tmp_path)) == NUM_SHARDS - 1
 
 
 def test_a_folder_that_cannot_be_used_is_told(small, tmp_path):
@@ -240,7 +267,7 @@ def train_command(tmp_path, data, workdir, *flags):
 
 def test_staged_killed_and_gone_on_without_it_is_the_same_run(small, tmp_path):
     options = {"cwd": REPOSITORY, "env": {**os.environ, "CUDA_VISIBLE_DEVICES": ""}}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     never = subprocess.Popen(train_command(tmp_path, small, tmp_path / "never"), **options, **pipes)
     scratch, workdir = tmp_path / "scratch", tmp_path / "staged"
     process = subprocess.Popen(train_command(tmp_path, small, workdir, f"--stage_dir={scratch}"), **options, **pipes)
@@ -271,7 +298,7 @@ def test_ranks_wait_for_the_host_that_copies_longest(small, tmp_path):
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "HOROVOD_GLOO_TIMEOUT_SECONDS": "3"}
     with (held_up / ".copying").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
         process = subprocess.Popen(command, cwd=REPOSITORY, env=environment, **pipes)
         wait_for(lambda: list(tmp_path.glob("disk-0/*/manifest.json")), process)
         time.sleep(10)
