@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -14,12 +15,15 @@ from bigearth_tf.models import create_model
 from bigearth_tf.run_folder import claim
 
 
-def write_finished_run(workdir: Path, manifest: Manifest, seed: int = 0, bands: str = "RGB") -> keras.Model:
-    """Writes the folder of a small model with random weights, and returns the model."""
+def write_finished_run(
+    workdir: Path, manifest: Manifest, seed: int = 0, bands: str = "RGB", **settings: Any
+) -> keras.Model:
+    """Writes the folder of a small model with random weights, of a config with such settings; returns the model."""
     config = TrainConfig(
         model="wide_resnet_eca_b0",
         model_overrides="resolution_px=15, width=0.5",
         data=DataConfig(data_dir="anywhere", bands=bands),
+        **settings,
     )
     rows = manifest.select_bands(bands)
     claim(workdir, config, manifest, rows)

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from finished_runs import write_finished_run
 from records import write_records
 
 from bigearth_tf import evaluate
+from bigearth_tf.config import CommunicationConfig
 
 REPOSITORY = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("horovod") is None, reason="Horovod is not installed")
@@ -34,6 +36,14 @@ if replica.is_chief:
 """
 
 
+def launch(ranks, script, *arguments):
+    command = [Path(sys.executable).with_name("horovodrun"), "-np", ranks, "--gloo", sys.executable, "-c", script]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "CUDA_VISIBLE_DEVICES": ""}
+    return subprocess.run(
+        list(map(str, [*command, *arguments])), env=environment, capture_output=True, text=True, timeout=240
+    )
+
+
 def test_one_two_and_three_ranks_write_the_same_bytes(tmp_path, monkeypatch):
     # 11 records in 2 shards: no number of ranks divides them; of the 2 of val a third rank has none.
     manifest = write_records(tmp_path / "records", {"train": 4, "val": 2, "test": 11})
@@ -42,14 +52,38 @@ def test_one_two_and_three_ranks_write_the_same_bytes(tmp_path, monkeypatch):
     monkeypatch.setattr(evaluate, "_BATCH_SIZE", 4)
     monkeypatch.setattr(sys, "argv", ["", *arguments])
     exec(EVALUATE, {})
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "CUDA_VISIBLE_DEVICES": ""}
-    for ranks in ("2", "3"):
-        launcher = [str(Path(sys.executable).with_name("horovodrun")), "-np", ranks, "--gloo"]
-        result = subprocess.run(
-            [*launcher, sys.executable, "-c", EVALUATE, *arguments],
-            env=environment, capture_output=True, text=True, timeout=240,
-        )  # fmt: skip
+    for ranks in (2, 3):
+        result = launch(ranks, EVALUATE, *arguments)
         assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
     for name in ("predictions.parquet", "evaluation.json"):
         one, two, three = ((tmp_path / ranks / name).read_bytes() for ranks in "123")
         assert one == two == three, name
+
+
+HANG = """
+import runpy, time
+from bigearth_tf import evaluate
+predict_dataset = evaluate.predict_dataset
+def stand_still(batches):
+    next(batches)
+    time.sleep(1000)
+def predict_or_hang(step, batches, replica, num_records):
+    if replica.rank == 1:
+        stand_still(batches)
+    return predict_dataset(step, batches, replica, num_records)
+evaluate.predict_dataset = predict_or_hang
+runpy.run_module("experiments.evaluate", run_name="__main__", alter_sys=True)
+"""
+
+
+def test_an_evaluation_that_hangs_is_ended_and_shown(tmp_path):
+    manifest = write_records(tmp_path / "records", {"train": 4, "val": 2, "test": 11})
+    write_finished_run(tmp_path / "run", manifest, communication=CommunicationConfig(stall_timeout_s=1.0))
+    output = tmp_path / "evaluation"
+    flags = [f"--workdir={tmp_path / 'run'}", f"--data_dir={tmp_path / 'records'}", f"--output={output}"]
+    result = launch(2, HANG, *flags)
+    said = result.stdout + result.stderr
+    assert result.returncode != 0
+    assert re.search(r"rank 1 on \S+ \(process \d+\) has stood still for longest", said), said[-5000:]
+    assert "in stand_still" in said
+    assert not (output / "evaluation.json").exists()
