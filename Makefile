@@ -1,13 +1,14 @@
 # Every target sets up what it needs in .venv; see .ci/set_up.
 SHELL := bash
 PYTHON_IN_VENV := .venv/bin/python
+ON_SLURM := tests/slurm tests/slurm_scripts
 
 .DEFAULT_GOAL := help
 .PHONY: help setup keras3 slurm demo test test-full test-slurm lint clean
 .NOTPARALLEL:
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-9s  %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-10s  %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: ## make the environment .venv: GDAL, TensorFlow, Horovod
 	@bash .ci/set_up run
@@ -30,12 +31,12 @@ lint: ## ruff and mypy
 test: lint ## ruff, mypy and the tests
 	$(PYTHON_IN_VENV) -m pytest -n 2
 
-test-full: lint keras3 slurm ## the same with every model, under Keras 3, too, and all of SLURM; takes an hour
-	$(PYTHON_IN_VENV) -m pytest -n 3 --dist worksteal --full
+test-full: lint keras3 ## the same with every model, under Keras 3, too, but without SLURM; takes most of an hour
+	$(PYTHON_IN_VENV) -m pytest -n 2 --dist worksteal --full $(addprefix --ignore=, $(ON_SLURM))
 
-test-slurm: slurm ## all tests on a real SLURM cluster of namespaces on this machine
+test-slurm: slurm ## all tests on a real SLURM cluster of namespaces on this machine; takes ten minutes
 	@bash .ci/set_up test
-	$(PYTHON_IN_VENV) -m pytest -n 3 --dist worksteal --full tests/slurm tests/slurm_scripts
+	$(PYTHON_IN_VENV) -m pytest -n 3 --dist worksteal --full $(ON_SLURM)
 
 clean: ## remove the environment and the caches; what runs have written stays
 	rm -rf .venv .venv-keras3 build *.egg-info .*_cache
