@@ -17,6 +17,7 @@ from matplotlib import pyplot as plt
 
 _COLUMNS = 3
 _TOP = 5
+_ROW_INCHES, _HEAD_INCHES = 3.1, 0.4
 _RIGHT, _WRONG = "#1b7837", "#b2182b"
 
 
@@ -32,18 +33,23 @@ def plot_predictions(
 
     Args:
         path: File to write.
-        patches: N patches.
-        probabilities: [N, K].
-        truths: True labels of each patch, among `class_names`.
+        patches: Those to show.
+        probabilities: [N, K] of these and, it may be, of more patches after them.
+        truths: True labels of each of the N, among `class_names`.
         class_names: K names.
         threshold: From which on a class is said; None where it is the likeliest one.
     """
     rows = -(-len(patches) // _COLUMNS)
     columns = min(_COLUMNS, len(patches))
-    figure = plt.figure(figsize=(6.4 * columns, 3.1 * rows + 0.4), layout="constrained")
-    cells = np.atleast_1d(figure.subfigures(rows, columns, squeeze=False)).ravel()
+    # Every cell is laid out alike: to solve for a layout takes time by the square of their number.
+    figure = plt.figure(figsize=(6.4 * columns, _ROW_INCHES * rows + _HEAD_INCHES))
+    heights = (_HEAD_INCHES, _ROW_INCHES * rows)
+    head, body = figure.subfigures(2, 1, squeeze=False, height_ratios=heights).ravel()
+    head.text(0.5, 0.5, "green: a true label, red: not", ha="center", va="center", fontsize=9)
+    cells = body.subfigures(rows, columns, squeeze=False).ravel()
     for cell, patch, row, truth in zip(cells, patches, probabilities, truths):
         image, bars = cell.subplots(1, 2, width_ratios=(1, 1))
+        cell.subplots_adjust(left=0.02, right=0.98, bottom=0.16, top=0.9, wspace=0.06)
         cell.suptitle(patch.patch_id, fontsize=8)
         image.imshow(true_colour(patch.bands), cmap="gray")
         image.set_xticks([])
@@ -52,7 +58,6 @@ def plot_predictions(
         _plot_bars(bars, row, truth, class_names)
         if threshold is not None:
             bars.axvline(threshold, color="0.6", linewidth=0.8, linestyle=":", zorder=0)
-    figure.suptitle("green: a true label, red: not", fontsize=9)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 

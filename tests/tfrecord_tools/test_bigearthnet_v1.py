@@ -192,7 +192,7 @@ def test_patches_may_lie_deeper_and_no_patches_are_an_error(archive, tmp_path):
             list_patches(str(tmp_path / folder), None, lists, REASONS)
 
 
-def test_find_patches_pairs_by_the_metadata(archive):
+def test_find_patches_pairs_by_the_metadata(archive, caplog):
     root, _ = archive
     write_patch(
         root / "s1" / S1_NAMES[20], {b.name: constant_pixels(b) for b in get_bands("S1")}, ["Pastures"], S2_NAMES[20]
@@ -200,6 +200,7 @@ def test_find_patches_pairs_by_the_metadata(archive):
     pairs = find_patches(str(root / "s2"), str(root / "s1"))
     assert pairs[5] == (folder_of(root / "s2" / S2_NAMES[5]), folder_of(root / "s1" / S1_NAMES[5]))
     assert len(pairs) == 6
+    assert caplog.messages == [f"1 of 13 patches in {root}/s2 and {root}/s1 have no mate and are left out"]
 
 
 def test_lists_that_contradict_each_other_or_lack_a_file_are_refused(tmp_path):

@@ -14,6 +14,8 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
+from absl import logging
+
 from bigearth_tf.bands import S1, S2_ALL, get_bands
 from bigearth_tf.datasets.bigearthnet_v1 import SPEC
 from bigearth_tf.labels import CLASSES_43, NOMENCLATURES, translate
@@ -115,7 +117,11 @@ def find_patches(s2: str | None, s1: str | None) -> list[tuple[Folder, ...]]:
     if not s2:
         return [(s1_folders[name],) for name in sorted(s1_folders)]
     mates = {_read_metadata(folder.locate()).get("corresponding_s2_patch"): folder for folder in s1_folders.values()}
-    return [(s2_folders[name], mates[name]) for name in sorted(s2_folders) if name in mates]
+    pairs: list[tuple[Folder, ...]] = [(s2_folders[name], mates[name]) for name in sorted(s2_folders) if name in mates]
+    patches = len(s2_folders) + len(s1_folders)
+    if alone := patches - 2 * len(pairs):
+        logging.warning("%d of %d patches in %s and %s have no mate and are left out", alone, patches, s2, s1)
+    return pairs
 
 
 def _scan(root: str, sensor: str) -> dict[str, Folder]:
