@@ -48,7 +48,10 @@ def make_schedule(config: ScheduleConfig, total_steps: int, global_batch_size: i
     """
     steps = total_steps - config.warmup_steps
     if steps < 1:
-        raise ValueError(f"schedule.warmup_steps={config.warmup_steps} leaves nothing of a run of {total_steps} steps.")
+        raise ValueError(
+            f"schedule.warmup_steps={config.warmup_steps} leaves nothing of a run of {total_steps} steps; lower it, or "
+            "train for more epochs."
+        )
     peak = config.peak * _scale(config, global_batch_size)
     rates = keras.optimizers.schedules
     if config.name == "constant":

@@ -56,6 +56,7 @@ def _check_data(config: TrainConfig, workdir: Path, ranks: int) -> list[str]:
     from bigearth_tf.input_pipeline import steps_per_epoch
     from bigearth_tf.metrics import selection_scores
     from bigearth_tf.run_folder import CONFIG_NAME, RESULT_NAME, claim
+    from bigearth_tf.schedules import make_schedule
     from bigearth_tf.train import SPLITS
 
     manifest = read_manifest(config.data.data_dir)
@@ -68,6 +69,7 @@ def _check_data(config: TrainConfig, workdir: Path, ranks: int) -> list[str]:
         raise ValueError(f"best_metric={config.best_metric!r}: unknown; allowed: {allowed}.")
     bands = manifest.select_bands(config.data.bands)
     steps = steps_per_epoch(manifest, config.global_batch_size, Replica(world_size=ranks))
+    make_schedule(config.schedule, steps * config.epochs, config.global_batch_size)
     if (workdir / CONFIG_NAME).exists():
         claim(workdir, config, manifest, bands)  # Writes nothing: only compares.
     lines = [

@@ -273,6 +273,7 @@ def check(config, workdir, ranks=2):
     (2, {"model": "resnet5"}, "Unknown model 'resnet5'; did you mean resnet50"),
     (2, {"model_overrides": "depht=3"}, "has no field 'depht'"),
     (2, {"epochs": 0}, "epochs"),
+    (2, {"epochs": 3, "schedule.warmup_steps": 12}, "leaves nothing of a run of 12 steps; lower it, or train for more"),
     (4, {"global_batch_size": 24, "communication.reduction": "adasum"}, None),
     (3, {"global_batch_size": 24, "communication.reduction": "adasum"}, "needs 1, 2, 4, 8, ... ranks, not 3"),
 ])  # fmt: skip
