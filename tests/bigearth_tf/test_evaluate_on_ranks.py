@@ -78,7 +78,7 @@ runpy.run_module("experiments.evaluate", run_name="__main__", alter_sys=True)
 
 def test_an_evaluation_that_hangs_is_ended_and_shown(tmp_path):
     manifest = write_records(tmp_path / "records", {"train": 4, "val": 2, "test": 11})
-    write_finished_run(tmp_path / "run", manifest, communication=CommunicationConfig(stall_timeout_s=1.0))
+    write_finished_run(tmp_path / "run", manifest, communication=CommunicationConfig(stall_timeout_s=2.0))
     output = tmp_path / "evaluation"
     flags = [f"--workdir={tmp_path / 'run'}", f"--data_dir={tmp_path / 'records'}", f"--output={output}"]
     result = launch(2, HANG, *flags)
