@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from horovod_ranks import run_on_ranks
 from records import write_records
 
 from bigearth_tf import distributed
@@ -21,11 +22,7 @@ pytestmark = pytest.mark.skipif(importlib.util.find_spec("horovod") is None, rea
 
 
 def launch(script, *arguments, ranks=2, returncode=0):
-    command = [Path(sys.executable).with_name("horovodrun"), "-np", str(ranks), "--gloo", sys.executable, "-c", script]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "CUDA_VISIBLE_DEVICES": ""}
-    result = subprocess.run(
-        [*map(str, command), *map(str, arguments)], env=environment, capture_output=True, text=True, timeout=240
-    )
+    result = run_on_ranks(ranks, script, *arguments)
     assert (result.returncode == 0) == (returncode == 0), result.stdout[-3000:] + result.stderr[-3000:]
     return result.stdout + result.stderr
 

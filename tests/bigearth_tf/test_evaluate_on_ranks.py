@@ -1,20 +1,17 @@
 """Is an evaluation the same to the last bit on one, two and three real Horovod processes?"""
 
 import importlib.util
-import os
 import re
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from finished_runs import write_finished_run
+from horovod_ranks import run_on_ranks
 from records import write_records
 
 from bigearth_tf import evaluate
 from bigearth_tf.config import CommunicationConfig
 
-REPOSITORY = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("horovod") is None, reason="Horovod is not installed")
 
 EVALUATE = """
@@ -36,14 +33,6 @@ if replica.is_chief:
 """
 
 
-def launch(ranks, script, *arguments):
-    command = [Path(sys.executable).with_name("horovodrun"), "-np", ranks, "--gloo", sys.executable, "-c", script]
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "CUDA_VISIBLE_DEVICES": ""}
-    return subprocess.run(
-        list(map(str, [*command, *arguments])), env=environment, capture_output=True, text=True, timeout=240
-    )
-
-
 def test_one_two_and_three_ranks_write_the_same_bytes(tmp_path, monkeypatch):
     # 11 records in 2 shards: no number of ranks divides them; of the 2 of val a third rank has none.
     manifest = write_records(tmp_path / "records", {"train": 4, "val": 2, "test": 11})
@@ -53,7 +42,7 @@ def test_one_two_and_three_ranks_write_the_same_bytes(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["", *arguments])
     exec(EVALUATE, {})
     for ranks in (2, 3):
-        result = launch(ranks, EVALUATE, *arguments)
+        result = run_on_ranks(ranks, EVALUATE, *arguments)
         assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
     for name in ("predictions.parquet", "evaluation.json"):
         one, two, three = ((tmp_path / ranks / name).read_bytes() for ranks in "123")
@@ -81,7 +70,7 @@ def test_an_evaluation_that_hangs_is_ended_and_shown(tmp_path):
     write_finished_run(tmp_path / "run", manifest, communication=CommunicationConfig(stall_timeout_s=2.0))
     output = tmp_path / "evaluation"
     flags = [f"--workdir={tmp_path / 'run'}", f"--data_dir={tmp_path / 'records'}", f"--output={output}"]
-    result = launch(2, HANG, *flags)
+    result = run_on_ranks(2, HANG, *flags)
     said = result.stdout + result.stderr
     assert result.returncode != 0
     assert re.search(r"rank 1 on \S+ \(process \d+\) has stood still for longest", said), said[-5000:]

@@ -267,7 +267,7 @@ def train_command(tmp_path, data, workdir, *flags):
 
 def test_staged_killed_and_gone_on_without_it_is_the_same_run(small, tmp_path):
     options = {"cwd": REPOSITORY, "env": {**os.environ, "CUDA_VISIBLE_DEVICES": ""}}
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     never = subprocess.Popen(train_command(tmp_path, small, tmp_path / "never"), **options, **pipes)
     scratch, workdir = tmp_path / "scratch", tmp_path / "staged"
     process = subprocess.Popen(train_command(tmp_path, small, workdir, f"--stage_dir={scratch}"), **options, **pipes)
@@ -298,7 +298,7 @@ def test_ranks_wait_for_the_host_that_copies_longest(small, tmp_path):
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "HOROVOD_GLOO_TIMEOUT_SECONDS": "3"}
     with (held_up / ".copying").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
         process = subprocess.Popen(command, cwd=REPOSITORY, env=environment, **pipes)
         wait_for(lambda: list(tmp_path.glob("disk-0/*/manifest.json")), process)
         time.sleep(10)

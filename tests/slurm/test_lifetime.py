@@ -102,6 +102,7 @@ def test_a_node_whose_daemon_has_died_is_replaced(start_cluster, stepping, envir
     assert job["NodeList"] == "n[1,3]"
     assert job["Restarts"] == "1"
     assert [ranks for ranks, _ in starts(job)] == [2, 2]
+    assert starts(job)[1][1] > 5
     assert not cluster.run("pgrep", "-af", "stepping.py", node=2, check=False)
 
 
