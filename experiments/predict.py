@@ -51,6 +51,9 @@ def main() -> None:
     found = find_patches(_S2.value, _S1.value)
     if not found:
         raise ValueError(f"No pair of mates in {_S2.value} and {_S1.value}.")
+    # Before the work, which may be long, and not after it.
+    table, picture = (Path(_OUTPUT_DIR.value) / name for name in ("predictions.csv", "predictions.png"))
+    table.parent.mkdir(parents=True, exist_ok=True)
     rows, patch_ids, truths = [], [], []
     shown: list[Patch] = []
     with progress_bar(len(found), "predict", "patch") as bar:
@@ -68,8 +71,6 @@ def main() -> None:
         said = sorted(named, key=lambda pair: -pair[1])
         print("  predicted  " + ("; ".join(f"{name} {p:.2f}" for name, p in said) or "nothing from 0.5 on"))
         print("  true       " + "; ".join(truth))
-    table, picture = (Path(_OUTPUT_DIR.value) / name for name in ("predictions.csv", "predictions.png"))
-    table.parent.mkdir(parents=True, exist_ok=True)
     write_text_atomically(table, _csv(patch_ids, probabilities, truths, predictor.class_names))
     threshold = THRESHOLD if predictor.label_kind == "multi" else None
     plot_predictions(picture, shown, probabilities, truths, predictor.class_names, threshold)
