@@ -3,12 +3,11 @@
 import dataclasses
 import os
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
+import warm_python
 from archives import S2_NAMES, random_pixels
 from published import KINDS, encode_patch, indices_19, write_published, write_shard
 
@@ -108,8 +107,8 @@ def test_adopting_again_reads_nothing(folder, monkeypatch):
 
 
 def test_the_command_says_what_it_did(folder, repository):
-    command = [sys.executable, "-m", "tfrecord_tools.adopt", f"--data_dir={folder}"]
-    outputs = [subprocess.run(command, cwd=repository, capture_output=True, text=True) for _ in range(2)]
+    command = ["-m", "tfrecord_tools.adopt", f"--data_dir={folder}"]
+    outputs = [warm_python.run(command, cwd=repository) for _ in range(2)]
     for output in outputs:
         assert output.returncode == 0, output.stderr
         assert "train: 5 records in 2 shards" in output.stdout

@@ -2,12 +2,11 @@
 
 import dataclasses
 import math
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
+import warm_python
 from archives import random_pixels, write_lists, write_pair
 from records import write_records
 
@@ -154,11 +153,8 @@ def test_a_conversion_run_again_keeps_them(repository, tmp_path):
     written = with_statistics(manifest, "train", compute_moments(records, manifest, "train"))
     write_manifest(written, records)
     before = (records / "manifest.json").read_bytes()
-    result = subprocess.run(
-        [sys.executable, "-m", "tfrecord_tools.convert", f"--s2={inputs.s2}", f"--lists_dir={inputs.lists_dir}",
-         f"--output_dir={records}"],
-        cwd=repository, capture_output=True, text=True,
-    )  # fmt: skip
+    flags = [f"--s2={inputs.s2}", f"--lists_dir={inputs.lists_dir}", f"--output_dir={records}"]
+    result = warm_python.run(["-m", "tfrecord_tools.convert", *flags], cwd=repository)
     assert "complete already" in result.stdout, result.stderr
     assert (records / "manifest.json").read_bytes() == before
     assert read_manifest(records).select_bands("B04")[0].mean == random_pixels(BANDS["B04"], 3).mean()
@@ -181,8 +177,8 @@ def test_the_command_writes_only_when_asked(repository, tmp_path):
     before = (tmp_path / "r" / "manifest.json").read_bytes()
 
     def run(*arguments):
-        command = [sys.executable, "-m", "tfrecord_tools.band_stats", f"--data_dir={tmp_path / 'r'}", *arguments]
-        return subprocess.run(command, cwd=repository, capture_output=True, text=True)
+        command = ["-m", "tfrecord_tools.band_stats", f"--data_dir={tmp_path / 'r'}", *arguments]
+        return warm_python.run(command, cwd=repository)
 
     result = run("--split=val", "--workers=1")
     assert result.returncode == 0, result.stderr

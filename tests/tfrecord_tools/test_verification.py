@@ -3,12 +3,11 @@
 import dataclasses
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import warm_python
 from archives import S1_NAMES, S2_NAMES, random_pixels, write_lists, write_pair
 
 from bigearth_tf.bands import BANDS
@@ -179,7 +178,7 @@ def test_every_input_of_a_source_has_a_flag():
         "define_source_flags(None, 'x'); flags.FLAGS(['x', '--s2=a', '--exclude=snow,cloud', '--seed=3'])\n"
         "print(read_source_inputs())"
     )
-    result = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True)
+    result = warm_python.run(["-c", script], cwd=REPOSITORY, modules=warm_python.LIGHT_MODULES)
     expected = SourceInputs(s2="a", exclude=("snow", "cloud"), seed=3)
     assert result.stdout.strip() == str(expected), result.stderr
 
@@ -188,8 +187,8 @@ def test_the_command_compares_when_a_source_is_named(archive, copy):
     change_pixel(copy, 2, "B11", 7, 31, lambda value: value ^ 1)
 
     def run(root, *arguments):
-        command = [sys.executable, "-m", "tfrecord_tools.verify", f"--data_dir={root / 'records'}", *arguments]
-        return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+        command = ["-m", "tfrecord_tools.verify", f"--data_dir={root / 'records'}", *arguments]
+        return warm_python.run(command, cwd=REPOSITORY)
 
     def source(root):
         inputs = [f"--s2={root / 's2'}", f"--s1={root / 's1'}", f"--lists_dir={root / 'lists'}"]
