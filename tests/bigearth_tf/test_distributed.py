@@ -2,16 +2,13 @@
 
 import importlib.util
 import json
-import os
-import subprocess
 import sys
-import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from horovod_ranks import run_on_ranks
+import warm_python
+from horovod_ranks import run_by_horovodrun, run_on_ranks
 from records import write_records
 
 from bigearth_tf import distributed
@@ -21,10 +18,18 @@ from bigearth_tf.distributed import Replica
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("horovod") is None, reason="Horovod is not installed")
 
 
-def launch(script, *arguments, ranks=2, returncode=0):
-    result = run_on_ranks(ranks, script, *arguments)
-    assert (result.returncode == 0) == (returncode == 0), result.stdout[-3000:] + result.stderr[-3000:]
-    return result.stdout + result.stderr
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data") / "records"
+    write_records(folder, {"train": 40, "val": 9, "test": 11})
+    return folder
+
+
+def launch(script, *arguments, ranks=2, fails=False, run=run_on_ranks):
+    """Returns what the ranks wrote, all of which must have succeeded, or none."""
+    result = run(ranks, script, *arguments)
+    assert all((code != 0) == fails for code in result.codes), f"{result.codes}: {result.output[-6000:]}"
+    return result.output
 
 
 TRAIN = """
@@ -42,9 +47,15 @@ train.train(config, sys.argv[2], replica)
 """
 
 
-def test_two_ranks_train_and_write_one_result_that_one_process_confirms(tmp_path):
-    write_records(tmp_path / "records", {"train": 40, "val": 9, "test": 11})
-    launch(TRAIN, tmp_path / "records", tmp_path / "two", 2)
+# Where any model serves.
+SMALLEST = TRAIN.replace(
+    'model_overrides="resolution_px=15, width=0.5"',
+    'model="mlp_mixer_tiny", model_overrides="resolution_px=15, patch_size=5, dim=8, depth=1, tokens_dim=8"',
+)
+
+
+def test_two_ranks_train_and_write_one_result_that_one_process_confirms(records, tmp_path):
+    launch(TRAIN, records, tmp_path / "two", 2, run=run_by_horovodrun)
     result = json.loads((tmp_path / "two" / "result.json").read_text())
     # One process restores the same checkpoint and scores the same split: equal to the last digit.
     from bigearth_tf.evaluate import make_predict_step, predict_dataset
@@ -54,7 +65,6 @@ def test_two_ranks_train_and_write_one_result_that_one_process_confirms(tmp_path
     from bigearth_tf.run_folder import load_finished_run
 
     run = load_finished_run(tmp_path / "two")
-    records = tmp_path / "records"
     dataset = make_eval_dataset(records, read_manifest(records), "test", run.bands, batch_size=4, replica=Replica())
     table = predict_dataset(make_predict_step(run.model), dataset, Replica(), 11)
     assert compute_scores(table.labels, table.probabilities) == result["test"]
@@ -78,7 +88,10 @@ train.train(config, sys.argv[2], distributed.start())
 """
 
 
-@pytest.mark.parametrize(("ranks", "shards", "kind"), [(2, 3, "plain"), (3, 2, "plain"), (2, 2, "batch_norm")])
+@pytest.mark.parametrize(
+    ("ranks", "shards", "kind"),
+    [(2, 3, "plain"), pytest.param(3, 2, "plain", marks=pytest.mark.full), (2, 2, "batch_norm")],
+)
 def test_n_ranks_train_the_weights_of_one(tmp_path, ranks, shards, kind):
     """Two ranks share three shards, three ranks have but two, and two have one each; batch norm is synchronised."""
     write_records(tmp_path / "records", {"train": 41, "val": 5, "test": 5}, num_shards=shards)
@@ -86,9 +99,7 @@ def test_n_ranks_train_the_weights_of_one(tmp_path, ranks, shards, kind):
     for world_size in (1, ranks):
         workdir = tmp_path / str(world_size)
         if world_size == 1:
-            environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-            command = [sys.executable, "-c", EQUAL, tmp_path / "records", workdir, kind]
-            subprocess.run(list(map(str, command)), env=environment, check=True, capture_output=True, timeout=240)
+            warm_python.run(["-c", EQUAL, tmp_path / "records", workdir, kind], check=True)
         else:
             launch(EQUAL, tmp_path / "records", workdir, kind, ranks=world_size)
         reader = tf.train.load_checkpoint(str(workdir / "checkpoints" / "latest"))
@@ -164,24 +175,22 @@ assert np.linalg.norm(found - mean) > 0.3 * np.linalg.norm(mean)
 """
 
 
-@pytest.mark.parametrize("ranks", [2, 4])
+@pytest.mark.parametrize("ranks", [2, pytest.param(4, marks=pytest.mark.full)])
 def test_adasum_adds_what_differs_and_averages_what_agrees(ranks):
     launch(ADASUM, ranks=ranks)
 
 
-def test_adasum_trains(tmp_path):
-    write_records(tmp_path / "records", {"train": 40, "val": 9, "test": 11})
+def test_adasum_trains(records, tmp_path):
     script = TRAIN.replace("train.train(config", "config.communication.reduction = 'adasum'; train.train(config")
-    launch(script, tmp_path / "records", tmp_path / "workdir", 2)
+    launch(script, records, tmp_path / "workdir", 2)
     result = json.loads((tmp_path / "workdir" / "result.json").read_text())
     assert result["test"]["micro_f1"] > result["always_most_frequent_labels"]["test"]["micro_f1"]
 
 
-def test_adasum_is_refused_for_three_ranks_before_anything_is_written(tmp_path):
-    write_records(tmp_path / "records", {"train": 40, "val": 9, "test": 11})
-    script = TRAIN.replace("train.train(config", "config.communication.reduction = 'adasum'; train.train(config")
+def test_adasum_is_refused_for_three_ranks_before_anything_is_written(records, tmp_path):
+    script = SMALLEST.replace("train.train(config", "config.communication.reduction = 'adasum'; train.train(config")
     script = script.replace("global_batch_size=8", "global_batch_size=9")
-    output = launch(script, tmp_path / "records", tmp_path / "workdir", 3, ranks=3, returncode=1)
+    output = launch(script, records, tmp_path / "workdir", 3, ranks=3, fails=True)
     assert "adasum' needs 1, 2, 4, 8, ... ranks, not 3" in output
     assert not (tmp_path / "workdir").exists()
 
@@ -231,7 +240,7 @@ def test_an_overflow_on_one_rank_makes_all_skip_the_step_alike(tmp_path):
     launch(FLOAT16, tmp_path / "records")
 
 
-LOST = TRAIN.replace(
+LOST = SMALLEST.replace(
     "train.train(config",
     """
 import os, signal
@@ -242,27 +251,25 @@ def die(self, *args):
     if replica.rank == 1 and int(self.progress.step) == 3:
         os.kill(os.getpid(), signal.SIGKILL if sys.argv[4] == "die" else signal.SIGSTOP)
 TrainingRun._note = die
-config.communication.stall_timeout_s = 8
+config.communication.stall_timeout_s = float(sys.argv[5])
 train.train(config""",
 )
 
 
-def test_a_lost_rank_ends_the_others_within_seconds(tmp_path):
-    write_records(tmp_path / "records", {"train": 40, "val": 9, "test": 11})
-    started = time.monotonic()
-    output = launch(LOST, tmp_path / "records", tmp_path / "workdir", 2, "die", returncode=1)
-    assert time.monotonic() - started < 90
-    assert "lost another rank" in output or "exit with status code 137" in output or "Terminating" in output
+def test_a_lost_rank_ends_the_others(records, tmp_path):
+    """Without a launcher that would end them: long before the watchdog, which no step of theirs may need."""
+    output = launch(LOST, records, tmp_path / "workdir", 2, "die", 60, fails=True)
+    assert "rank 0 lost another rank" in output
+    assert "no step for" not in output
 
 
-def test_a_frozen_rank_is_told_and_ends_the_job(tmp_path):
-    write_records(tmp_path / "records", {"train": 40, "val": 9, "test": 11})
-    output = launch(LOST, tmp_path / "records", tmp_path / "workdir", 2, "freeze", returncode=1)
+def test_a_frozen_rank_is_told_and_ends_the_job(records, tmp_path):
+    output = launch(LOST, records, tmp_path / "workdir", 2, "freeze", 12, fails=True)
     assert "rank 0: no step for" in output
     assert "rank 1 on" in output
 
 
-SLOW_DISK = TRAIN.replace(
+SLOW_DISK = SMALLEST.replace(
     "train.train(config",
     """
 import time
@@ -270,23 +277,22 @@ from bigearth_tf.checkpoint import RunCheckpoints
 save = RunCheckpoints.save_latest
 def save_slowly(self):
     if int(self._progress.step) == 4:
-        time.sleep(10)
+        time.sleep(15)
     save(self)
 RunCheckpoints.save_latest = save_slowly
 config.checkpoint_steps = 2
-config.communication.stall_timeout_s = 4
+config.communication.stall_timeout_s = 12
 train.train(config""",
 )
 
 
-def test_a_checkpoint_that_takes_long_to_write_is_no_hang(tmp_path):
+def test_a_checkpoint_that_takes_long_to_write_is_no_hang(records, tmp_path):
     """Neither of rank 0, which writes it, nor of the other, which waits in its next step."""
-    write_records(tmp_path / "records", {"train": 40, "val": 9, "test": 11})
-    launch(SLOW_DISK, tmp_path / "records", tmp_path / "workdir", 2)
+    launch(SLOW_DISK, records, tmp_path / "workdir", 2)
     assert (tmp_path / "workdir" / "result.json").exists()
 
 
-OTHER = TRAIN.replace(
+OTHER = SMALLEST.replace(
     "train.train(config",
     """
 if sys.argv[4] == "config":
@@ -297,9 +303,8 @@ train.train(config""",
 )
 
 
-def test_ranks_of_other_configs_are_refused(tmp_path):
-    write_records(tmp_path / "records", {"train": 40, "val": 9, "test": 11})
-    output = launch(OTHER, tmp_path / "records", tmp_path / "workdir", 2, "config", returncode=1)
+def test_ranks_of_other_configs_are_refused(records, tmp_path):
+    output = launch(OTHER, records, tmp_path / "workdir", 2, "config", fails=True)
     assert "Ranks disagree on config and data" in output
     assert not (tmp_path / "workdir").exists()
 
@@ -308,7 +313,7 @@ def test_ranks_of_other_configs_are_refused(tmp_path):
 def test_ranks_may_read_copies_of_the_data_but_no_other_data(tmp_path, same):
     for rank in range(2):
         write_records(tmp_path / f"records{rank}", {"train": 40, "val": 9, "test": 11}, seed=0 if same else rank)
-    output = launch(OTHER, tmp_path / "records", tmp_path / "workdir", 2, "data", returncode=0 if same else 1)
+    output = launch(OTHER, tmp_path / "records", tmp_path / "workdir", 2, "data", fails=not same)
     assert ("Ranks disagree on config and data" in output) == (not same)
     assert (tmp_path / "workdir").exists() == same
 
