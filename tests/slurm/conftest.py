@@ -1,29 +1,24 @@
-"""Clusters for the tests: each has one of its own, which is up within a second."""
+"""Clusters for the tests: each test has its own, which starts within a second, and batch scripts of small commands."""
 
 import contextlib
 import itertools
 import shlex
-import shutil
 import sys
-import tempfile
+import time
 from pathlib import Path
 
 import pytest
-from slurm_cluster.cluster import SlurmCluster, why_not
+from slurm_cluster.cluster import LIMIT_S, SlurmCluster
+from slurm_cluster.folder import new_cluster_folder
 
 REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.fixture
 def cluster_folder():
-    """A new folder where a cluster can be started; of a short path, as sockets are below it."""
-    reason = why_not()
-    if reason:
-        pytest.skip(reason)
-    folder = Path(tempfile.mkdtemp(prefix="slurm"))
-    folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder)
+    """A new folder in which a cluster can be started."""
+    with new_cluster_folder() as folder:
+        yield folder
 
 
 @pytest.fixture
@@ -59,9 +54,9 @@ def batch_script(tmp_path):
 
 @pytest.fixture
 def stepping(tmp_path, batch_script):
-    """Returns a function that writes a batch script of stepping.py."""
+    """Returns a function that writes a batch script of stepping.py; see `end_steps` for how it ends."""
 
-    def write(steps=20, seconds=0.05, fault="", **options):
+    def write(steps=1_000_000, seconds=0.05, fault="", **options):
         command = [
             "python",
             Path(__file__).with_name("stepping.py"),
@@ -73,3 +68,22 @@ def stepping(tmp_path, batch_script):
         return batch_script(*command, **options)
 
     return write
+
+
+@pytest.fixture
+def wait_for_step(tmp_path):
+    """Returns a function that waits until the ranks of stepping.py have saved at least that step."""
+
+    def wait(step):
+        state, end = tmp_path / "state", time.monotonic() + LIMIT_S
+        while not state.exists() or int(state.read_text()) < step:
+            assert time.monotonic() < end, f"step {step} was not reached"
+            time.sleep(0.1)
+
+    return wait
+
+
+@pytest.fixture
+def end_steps(tmp_path):
+    """Returns a function that lets the ranks of stepping.py end after the step in which they are."""
+    return (tmp_path / "enough").touch

@@ -43,7 +43,7 @@ def main():
     print(
         f"rank {replica.rank} of {replica.world_size} on {os.environ['HOROVOD_HOSTNAME']} begins at {first}", flush=True
     )
-    stop_signal, watchdog = StopSignal(), Watchdog(folder, replica, timeout_s=5 if how == "hang" else 60)
+    stop_signal, watchdog = StopSignal(), Watchdog(folder, replica, timeout_s=10 if how == "hang" else 60)
     with stop_signal.listening(), distributed.peer_errors(replica), watchdog.watching():
         for step in range(first, steps):
             watchdog.beat(f"step {step}")

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from slurm_cluster.cluster import LIMIT_S
 
 # A test run that starts a cluster, says so, and is killed some time later.
 START = """
@@ -20,6 +21,7 @@ with SlurmCluster(Path(sys.argv[2]) / "cluster") as cluster:
     if sys.argv[3:]:
         time.sleep(1000)
 """
+pytestmark = [pytest.mark.slurm, pytest.mark.full]
 USER = ["unshare", "--user", "--map-user=1", "--map-group=1"]  # "daemon", without any right of root.
 AS = pytest.mark.parametrize("become", [[], USER], ids=["the same", "an ordinary user"])
 
@@ -51,7 +53,7 @@ def start(become, folder, *arguments):
 def test_a_cluster_runs_steps_and_leaves_nothing_behind(cluster_folder, become):
     before = surroundings()
     starting = start(become, cluster_folder)
-    output, _ = starting.communicate(timeout=100)
+    output, _ = starting.communicate(timeout=LIMIT_S)
     assert starting.returncode == 0
     assert (
         output.split()[0]
@@ -71,7 +73,7 @@ def test_nothing_is_left_of_a_test_run_that_was_killed(cluster_folder, become):
     assert any("slurmctld" in command for command in processes_of(cluster_folder))
     starting.kill()
     starting.wait()
-    end = time.monotonic() + 20
+    end = time.monotonic() + LIMIT_S
     while processes_of(cluster_folder):
         assert time.monotonic() < end, processes_of(cluster_folder)
         time.sleep(0.1)
@@ -85,7 +87,7 @@ def reaches(cluster, node):
 
 
 def wait_until(condition):
-    end = time.monotonic() + 30
+    end = time.monotonic() + LIMIT_S
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.1)

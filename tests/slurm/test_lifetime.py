@@ -4,24 +4,35 @@ import re
 import time
 
 import pytest
-from slurm_cluster.cluster import Job
+from slurm_cluster.cluster import LIMIT_S, Job
 
 pytest.importorskip("horovod", reason="Horovod is not installed")
-pytestmark = pytest.mark.full
+pytestmark = pytest.mark.slurm
+
+
+def wait_for_the_end_of_launch(cluster):
+    """Waits until the launcher has ended on the job's first node: then nobody is left who could queue the job again."""
+    end = time.monotonic() + LIMIT_S
+    while cluster.run("pgrep", "-f", "bigearth_tf.launch", node=1, check=False):
+        assert time.monotonic() < end, "the launcher has not ended"
+        time.sleep(0.1)
 
 
 def starts(job):
     return [tuple(map(int, found)) for found in re.findall(r"rank 0 of (\d) on n\d begins at (\d+)", job.output)]
 
 
-def test_before_its_time_is_over_it_saves_and_is_queued_again(start_cluster, stepping, environment):
+@pytest.mark.full
+def test_before_its_time_is_over_it_saves_and_is_queued_again(start_cluster, stepping, environment, end_steps):
     cluster = start_cluster()
-    # SLURM looks at its clocks now and then: what should come after 30 s may come at once.
-    options = ["-N2", "--ntasks-per-node=1", "--requeue", "--signal=B:USR1@90", "--time=2"]
-    job = cluster.submit(*options, stepping(steps=400, seconds=0.1), environ=environment)
+    # SLURM compares clocks every 30 s, and sends the signal up to that much too early: 30 to 60 s after the start.
+    options = ["-N2", "--ntasks-per-node=1", "--requeue", "--signal=B:USR1@60", "--time=2"]
+    job = cluster.submit(*options, stepping(), environ=environment)
     job.wait_for("launch: got SIGUSR1; asking all ranks to save and end")
     job.wait_for("launch: the job is queued again and will go on")
-    assert job.wait(timeout_s=250) == "COMPLETED", job.output
+    job.wait_for("rank 0 of 2 .* begins at [1-9]")
+    end_steps()
+    assert job.wait() == "COMPLETED", job.output
     assert int(job["Restarts"]) >= 1
     saved = [int(step) for step in re.findall(r"rank 0 saved at (\d+)", job.output)]
     # It goes on at the very step, and not once more when all is done.
@@ -29,23 +40,29 @@ def test_before_its_time_is_over_it_saves_and_is_queued_again(start_cluster, ste
     assert sorted({first for _, first in starts(job)}) == [0, *saved]
 
 
-def test_a_preempted_job_saves_and_is_queued_again(start_cluster, stepping, environment):
+def test_a_preempted_job_saves_and_is_queued_again(start_cluster, stepping, environment, wait_for_step, end_steps):
     """Within the grace time of its partition it gets SIGTERM, and no more if it ends by itself."""
     cluster = start_cluster()
-    job = cluster.submit("-N2", "--ntasks-per-node=1", "--requeue", stepping(steps=1000), environ=environment)
+    job = cluster.submit("-N2", "--ntasks-per-node=1", "--requeue", stepping(), environ=environment)
     job.wait_for("rank 0 of 2 .* begins at 0")
+    wait_for_step(2)
     cluster.run("scancel", "--batch", "--signal=TERM", job.number)
-    assert job.wait(timeout_s=200) == "COMPLETED", job.output
+    job.wait_for("rank 0 of 2 .* begins at [1-9]")
+    end_steps()
+    assert job.wait() == "COMPLETED", job.output
     assert job["Restarts"] == "1"
     assert "launch: exit code 75: asked to stop (SIGTERM)" in job.output
     assert starts(job)[1][1] > 1
 
 
-def test_of_an_array_only_the_task_that_was_asked_to_stop_is_queued_again(start_cluster, batch_script, environment):
+@pytest.mark.full
+def test_of_an_array_only_the_task_that_was_asked_to_stop_is_queued_again(
+    start_cluster, batch_script, environment, tmp_path
+):
     """The last one of an array has the number of the whole array."""
     cluster = start_cluster()
-    task = "echo begun; [ $SLURM_ARRAY_TASK_ID$SLURM_RESTART_COUNT = 1 ] || exec sleep 12; "
-    task += "trap 'exit 75' USR1; sleep 99 & wait"
+    task = "echo begun; if [ $SLURM_ARRAY_TASK_ID$SLURM_RESTART_COUNT = 1 ]; then "
+    task += f"trap 'exit 75' USR1; sleep 999 & wait; fi; until [ -e {tmp_path}/enough ]; do sleep 0.1; done"
     options = ["--array=0-1", "--nodes=1", "--requeue", "--output=%A_%a.out"]
     array = cluster.submit(*options, batch_script("bash", "-c", task), environ=environment)
     tasks = [Job(cluster, f"{array.number}_{index}") for index in range(2)]
@@ -53,52 +70,62 @@ def test_of_an_array_only_the_task_that_was_asked_to_stop_is_queued_again(start_
         one.wait_for("begun")
     assert tasks[1]["JobId"] == array.number
     cluster.run("scancel", "--batch", "--signal=USR1", tasks[1].number)
+    tasks[1].wait_for(r"(?s)begun.*begun")
+    (tmp_path / "enough").touch()
     for one in tasks:
-        assert one.wait(timeout_s=100) == "COMPLETED", one.output
+        assert one.wait() == "COMPLETED", one.output
     assert [one["Restarts"] for one in tasks] == ["0", "1"]
 
 
-def test_done_before_it_could_stop_it_is_not_queued_again(start_cluster, batch_script, environment):
+@pytest.mark.full
+def test_done_before_it_could_stop_it_is_not_queued_again(start_cluster, batch_script, environment, tmp_path):
     cluster = start_cluster()
-    script = batch_script("bash", "-c", "trap '' USR1; echo deaf; sleep 4")
+    script = batch_script("bash", "-c", f"trap '' USR1; echo deaf; until [ -e {tmp_path}/enough ]; do sleep 0.1; done")
     job = cluster.submit("-N2", "--ntasks-per-node=1", "--requeue", script, environ=environment)
     job.wait_for("deaf")
     cluster.run("scancel", "--batch", "--signal=USR1", job.number)
     job.wait_for("launch: got SIGUSR1; asking all ranks to save and end")
-    assert job.wait(timeout_s=60) == "COMPLETED", job.output
+    (tmp_path / "enough").touch()
+    assert job.wait() == "COMPLETED", job.output
     assert "launch: exit code 0: all ranks are done" in job.output
     assert job["Restarts"] == "0"
 
 
-@pytest.mark.parametrize(("nodes", "then"), [(2, 1), (1, 2)])
-def test_queued_again_with_another_number_of_nodes_it_goes_on(start_cluster, stepping, environment, nodes, then):
+@pytest.mark.full
+def test_queued_again_with_another_number_of_nodes_it_goes_on(
+    start_cluster, stepping, environment, wait_for_step, end_steps
+):
+    """From two nodes to one, and back to two."""
     cluster = start_cluster()
-    options = [f"--nodes={nodes}", "--ntasks-per-node=1", "--requeue"]
-    job = cluster.submit(*options, stepping(steps=300), environ=environment)
-    job.wait_for(f"rank 0 of {nodes} .* begins at 0")
-    time.sleep(2)
-    cluster.run("scontrol", "requeuehold", job.number)
-    job.wait_for("asked to stop")
-    job.wait(states=("PENDING",))
-    # The way that the README names.
-    cluster.run(
-        "scontrol", "update", f"JobId={job.number}", f"NumNodes={then}-{then}", f"NumTasks={then}", f"NumCPUs={then}"
-    )
-    cluster.run("scontrol", "release", job.number)
-    assert job.wait(timeout_s=200) == "COMPLETED", job.output
-    assert [ranks for ranks, _ in starts(job)] == [nodes, then]
-    assert starts(job)[1][1] > 5
+    job = cluster.submit("--nodes=2", "--ntasks-per-node=1", "--requeue", stepping(), environ=environment)
+    job.wait_for("rank 0 of 2 .* begins at 0")
+    for number, (nodes, then) in enumerate(((2, 1), (1, 2)), start=1):
+        wait_for_step(starts(job)[-1][1] + 10)
+        cluster.run("scontrol", "requeuehold", job.number)
+        job.wait_for(f"(?s)(asked to stop.*){{{number}}}")
+        job.wait(states=("PENDING",))
+        # The way that the README names.
+        size = (f"NumNodes={then}-{then}", f"NumTasks={then}", f"NumCPUs={then}")
+        cluster.run("scontrol", "update", f"JobId={job.number}", *size)
+        cluster.run("scontrol", "release", job.number)
+        job.wait_for(f"(?s)(rank 0 of {nodes} .* begins at .*)rank 0 of {then} on n. begins at [1-9]")
+        assert starts(job)[-1][1] > starts(job)[-2][1] + 5
+    end_steps()
+    assert job.wait() == "COMPLETED", job.output
+    assert [ranks for ranks, _ in starts(job)] == [2, 1, 2]
 
 
-def test_a_node_whose_daemon_has_died_is_replaced(start_cluster, stepping, environment, tmp_path):
+@pytest.mark.full
+def test_a_node_whose_daemon_has_died_is_replaced(start_cluster, stepping, environment, wait_for_step, end_steps):
     """Its tasks live on, and nobody but the launcher can tell them that the job goes on elsewhere."""
     cluster = start_cluster(nodes=3, slurmd_timeout_s=10)
-    job = cluster.submit("-N2", "--ntasks-per-node=1", "--requeue", stepping(steps=100_000), environ=environment)
+    job = cluster.submit("-N2", "--ntasks-per-node=1", "--requeue", stepping(), environ=environment)
     job.wait_for("rank 0 of 2 .* begins at 0")
+    wait_for_step(10)
     cluster.kill_slurmd(2)
     job.wait_for("rank 0 of 2 .* begins at [1-9]")
-    (tmp_path / "enough").touch()
-    assert job.wait(timeout_s=60) == "COMPLETED", job.output
+    end_steps()
+    assert job.wait() == "COMPLETED", job.output
     assert job["NodeList"] == "n[1,3]"
     assert job["Restarts"] == "1"
     assert [ranks for ranks, _ in starts(job)] == [2, 2]
@@ -106,52 +133,56 @@ def test_a_node_whose_daemon_has_died_is_replaced(start_cluster, stepping, envir
     assert not cluster.run("pgrep", "-af", "stepping.py", node=2, check=False)
 
 
+@pytest.mark.full
 def test_cancelled_it_ends_and_is_not_queued_again(start_cluster, stepping, environment):
     cluster = start_cluster()
-    job = cluster.submit("-N2", "--ntasks-per-node=1", "--requeue", stepping(steps=2000), environ=environment)
+    job = cluster.submit("-N2", "--ntasks-per-node=1", "--requeue", stepping(), environ=environment)
     job.wait_for("rank 0 of 2 .* begins at 0")
     cluster.run("scancel", job.number)
-    assert job.wait(timeout_s=60) == "CANCELLED"
-    time.sleep(8)
+    assert job.wait() == "CANCELLED"
+    wait_for_the_end_of_launch(cluster)
     assert job["JobState"] == "CANCELLED"
     assert job["Restarts"] == "0"
     for node in (1, 2):
         assert not cluster.run("pgrep", "-af", "stepping.py", node=node, check=False)
 
 
+@pytest.mark.full
 def test_cancelled_while_it_saves_it_is_not_queued_again(start_cluster, batch_script, environment):
     cluster = start_cluster()
-    script = batch_script("bash", "-c", "trap 'sleep 2; exit 75' USR1; echo begun; sleep 99 & wait")
+    script = batch_script("bash", "-c", "trap 'sleep 20; exit 75' USR1; echo begun; sleep 999 & wait")
     job = cluster.submit("-N2", "--ntasks-per-node=1", "--requeue", script, environ=environment)
     job.wait_for("begun")
     cluster.run("scancel", "--batch", "--signal=USR1", job.number)
     job.wait_for("launch: got SIGUSR1")
     cluster.run("scancel", job.number)
-    assert job.wait(timeout_s=60) == "CANCELLED"
-    time.sleep(8)
+    assert job.wait() == "CANCELLED"
+    wait_for_the_end_of_launch(cluster)
     assert (job["JobState"], job["Restarts"]) == ("CANCELLED", "0")
 
 
-def test_an_elastic_job_shrinks_and_grows(start_cluster, stepping, environment, tmp_path):
+@pytest.mark.full
+def test_an_elastic_job_shrinks_and_grows(start_cluster, stepping, environment, wait_for_step, end_steps):
     cluster = start_cluster(nodes=3)
-    script = stepping(steps=100_000, options="--fail_within=24 --elastic")
+    script = stepping(options="--fail_within=24 --elastic")
     job = cluster.submit("-N3", "--ntasks-per-node=1", "--no-kill", script, environ=environment)
     job.wait_for("rank 0 of 3 .* begins at 0")
-    time.sleep(2)
+    wait_for_step(10)
     cluster.cut(2)
     job.wait_for("rank 0 of 2 .* begins at [1-9]")
     cluster.heal(2)
     job.wait_for("launch: n2 is back")
     job.wait_for("rank 0 of 3 .* begins at [1-9]")
-    (tmp_path / "enough").touch()
-    assert job.wait(timeout_s=60) == "COMPLETED", job.output
+    end_steps()
+    assert job.wait() == "COMPLETED", job.output
     assert [ranks for ranks, _ in starts(job)] == [3, 2, 3]
     assert sorted(first for _, first in starts(job)) == [first for _, first in starts(job)]
 
 
+@pytest.mark.full
 def test_an_elastic_job_with_too_few_nodes_waits_for_others(start_cluster, stepping, environment):
     cluster = start_cluster()
-    script = stepping(steps=2000, options="--fail_within=24 --elastic --min_nodes=2")
+    script = stepping(options="--fail_within=24 --elastic --min_nodes=2")
     job = cluster.submit("-N2", "--ntasks-per-node=1", "--no-kill", "--requeue", script, environ=environment)
     job.wait_for("rank 0 of 2 .* begins at 0")
     cluster.crash(2)

@@ -20,6 +20,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 NETWORK = "10.199.0"  # Inside the namespaces alone: clusters side by side may share it.
 PROGRAMS = ("slurmctld", "slurmd", "srun", "munged", "ip", "unshare", "nsenter")
+LIMIT_S = 240  # Of every wait: for a test that hangs. No test is about how long something takes.
 ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")  # States of a job that runs no more.
 _PR_SET_PDEATHSIG = 1
 
@@ -71,12 +72,16 @@ SlurmdParameters=config_overrides
 """
 
 
-def why_not() -> str:
-    """Returns why no cluster can be started here, and the mend; "" where one can."""
+def missing_programs() -> list[str]:
+    """Returns the programs that a cluster needs and this machine lacks."""
     path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
-    missing = [program for program in PROGRAMS if not shutil.which(program, path=path)]
-    if missing:
-        return f"no {', '.join(missing)} here; `make test-slurm` installs what is missing on Debian and Ubuntu"
+    return [program for program in PROGRAMS if not shutil.which(program, path=path)]
+
+
+def why_not() -> str:
+    """Returns why no cluster can be started here, and how to fix that; "" where one can."""
+    if missing := missing_programs():
+        return f"no {', '.join(missing)} here; `make slurm` installs what is missing on Debian and Ubuntu"
     try:
         name = _user_name()
     except KeyError as error:
@@ -176,7 +181,7 @@ class SlurmCluster:
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environ(),
                 preexec_fn=lambda: ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL),  # noqa: PLW1509
             )  # fmt: skip
-        end = time.monotonic() + 60
+        end = time.monotonic() + LIMIT_S
         try:
             while not (self.folder / "ready").exists() or self.node_states() != ["idle"] * self.num_nodes:
                 if time.monotonic() > end or self._outer.poll() is not None:
@@ -212,7 +217,7 @@ class SlurmCluster:
         *command: object,
         node: int | None = None,
         check: bool = True,
-        timeout_s: float = 120,
+        timeout_s: float = LIMIT_S,
         as_root: bool = False,
     ) -> str:
         """Returns the output of a command that is run as a user would on the login node, or on a node."""
@@ -276,11 +281,11 @@ class Job:
         path = self.cluster.folder / "jobs" / f"{self.number}.out"
         return path.read_text(errors="replace") if path.exists() else ""
 
-    def wait(self, timeout_s: float = 120, states: tuple[str, ...] = ENDED) -> str:
+    def wait(self, timeout_s: float = LIMIT_S, states: tuple[str, ...] = ENDED) -> str:
         """Returns its state when that is one of those: by default, when it has ended."""
         return self._wait_until(lambda: self["JobState"] in states, timeout_s, f"become {' or '.join(states)}")
 
-    def wait_for(self, text: str, timeout_s: float = 120) -> str:
+    def wait_for(self, text: str, timeout_s: float = LIMIT_S) -> str:
         """Returns its state when a text is in its output."""
         return self._wait_until(lambda: re.search(text, self.output), timeout_s, f"say {text!r}")
 

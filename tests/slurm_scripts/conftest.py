@@ -1,13 +1,12 @@
 """A cluster for the tests of a file, and commands on its login node."""
 
 import os
-import shutil
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
-from slurm_cluster.cluster import SlurmCluster, why_not
+from slurm_cluster.cluster import SlurmCluster
+from slurm_cluster.folder import new_cluster_folder
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -15,14 +14,8 @@ REPOSITORY = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def cluster():
     """Two nodes with four cores and two pretended GPUs each."""
-    reason = why_not()
-    if reason:
-        pytest.skip(reason)
-    folder = Path(tempfile.mkdtemp(prefix="slurm"))  # Of a short path: sockets are below it.
-    folder.chmod(0o755)
-    with SlurmCluster(folder / "cluster", gpus=2) as running:
+    with new_cluster_folder() as folder, SlurmCluster(folder / "cluster", gpus=2) as running:
         yield running
-    shutil.rmtree(folder)
 
 
 @pytest.fixture

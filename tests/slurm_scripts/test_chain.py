@@ -11,14 +11,16 @@ from pathlib import Path
 import pytest
 from archives import write_lists, write_pair
 from records import write_records
+from slurm_cluster.cluster import LIMIT_S
 
+pytestmark = pytest.mark.slurm
 REPOSITORY = Path(__file__).parents[2]
 TINY = Path(__file__).with_name("tiny.py")
 SUBMIT = ("python", "-m", "slurm.submit", f"--config={TINY}", "--cpus_per_rank=1")
 ON_CPUS = ("--gpus_per_node=0", "--nodes=2")
 
 
-def wait(cluster, output, timeout_s=250):
+def wait(cluster, output, timeout_s=LIMIT_S):
     """Waits until all jobs that submit told of have ended; returns name -> state."""
     numbers = dict(re.findall(r"^(\w+): job (\d+)", output, re.MULTILINE))
     assert numbers, output
@@ -46,6 +48,7 @@ def records(cluster):
     return "records"
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("arguments", "message"), [
     (["--partition=gpux"], r"no such partition: gpux; there are: test \(2 nodes of 4 cores and 2 GPUs"),
     (["--nodes=3"], r"--nodes=3: nodes of the partition that are large enough: 2; "),
@@ -61,6 +64,7 @@ def test_what_cannot_work_is_not_queued(cluster, login, records, arguments, mess
     assert not (cluster.folder / "jobs" / "refused").exists()
 
 
+@pytest.mark.full
 def test_a_conversion_needs_no_gpus(cluster, login):
     arguments = ("--steps=convert", "--convert_args=--s2=.", "--data_dir=new", "--workdir=new", "--gpus_per_node=3")
     command = ("python", "-m", "slurm.submit", *arguments, "--dry_run")
@@ -70,6 +74,7 @@ def test_a_conversion_needs_no_gpus(cluster, login):
     assert "1 ranks a node with --cpus_per_rank=9 need 9 cores" in login(*command, "--cpus_per_rank=9")
 
 
+@pytest.mark.full
 def test_the_site_decides_partition_and_account(cluster, login, records):
     arguments = (*SUBMIT, f"--data_dir={records}", "--workdir=refused", "--dry_run")
     assert "no such partition: slow" in login(*arguments, SBATCH_PARTITION="slow")
@@ -77,6 +82,7 @@ def test_the_site_decides_partition_and_account(cluster, login, records):
     assert "--partition=test --account=me" in output, output
 
 
+@pytest.mark.full
 def test_what_slurm_refuses_is_told_and_what_was_queued_before_is_cancelled(cluster, login):
     script = (
         "import pathlib\n"
@@ -93,6 +99,7 @@ def test_what_slurm_refuses_is_told_and_what_was_queued_before_is_cancelled(clus
     assert not cluster.run("squeue", "-h")
 
 
+@pytest.mark.full
 def test_pretended_gpus_are_asked_for_and_a_second_run_in_the_folder_is_refused(cluster, login, records):
     command = (*SUBMIT, f"--data_dir={records}", "--workdir=gpus", "--gpus_per_node=2", "--nodes=2", "--sbatch=--hold")
     output = login(*command)
@@ -106,7 +113,6 @@ def test_pretended_gpus_are_asked_for_and_a_second_run_in_the_folder_is_refused(
     cluster.run("scancel", number)
 
 
-@pytest.mark.full
 def test_from_patches_to_an_exported_model(cluster, login):
     jobs = cluster.folder / "jobs"
     for index in range(20):

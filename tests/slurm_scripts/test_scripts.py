@@ -14,6 +14,10 @@ SCRIPTS = sorted(SLURM.glob("*.sbatch"))
 SITES = [SLURM / "env.sh", *sorted((SLURM / "examples").glob("*.sh"))]
 
 
+def full(*parameters):
+    return pytest.param(*parameters, marks=pytest.mark.full)
+
+
 def names(path):
     return path.name
 
@@ -71,11 +75,11 @@ def test_a_script_finds_the_repository_or_says_how(path, tmp_path):
 @pytest.mark.parametrize(
     ("script", "arguments", "message"),
     [
-        ("convert", ["--output_dir=x", "--s2=nowhere"], "error: nowhere: no such folder or tar"),
         ("finalize", ["--output_dir=nowhere"], "error: nowhere"),
-        ("export", ["--workdir=nowhere", "--output_dir=x"], "error: nowhere/config.json: missing"),
-        ("zoo", ["--models=resnet*", "--list"], "   4  resnet152"),
-        ("evaluate", ["--workdir=nowhere", "--data_dir=nowhere"], "error: nowhere/manifest.json"),
+        full("convert", ["--output_dir=x", "--s2=nowhere"], "error: nowhere: no such folder or tar"),
+        full("export", ["--workdir=nowhere", "--output_dir=x"], "error: nowhere/config.json: missing"),
+        full("zoo", ["--models=resnet*", "--list"], "   4  resnet152"),
+        full("evaluate", ["--workdir=nowhere", "--data_dir=nowhere"], "error: nowhere/manifest.json"),
         ("train", ["--config=CONFIGS/demo.py", "--workdir=x", "--data_dir=nowhere"], "error: nowhere/manifest.json"),
     ],
 )

@@ -154,7 +154,7 @@ def test_wrong_flags_are_told_at_once(arguments, message, without_slurm, tmp_pat
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("more", [["--dry_run"], []])
+@pytest.mark.parametrize("more", [pytest.param(["--dry_run"], marks=pytest.mark.full), []])
 def test_a_folder_for_which_jobs_are_queued_is_refused_in_a_dry_run_too(more, records, with_slurm, tmp_path):
     arguments = [f"--config={TINY}", f"--data_dir={records}", "--gpus_per_node=0", *more]
     result = submit(*arguments, f"--workdir={tmp_path / 'run'}", path=with_slurm)
