@@ -5,11 +5,11 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+import warm_python
 from archives import S2_NAMES, write_lists, write_pair
 
 REPOSITORY = Path(__file__).parent.parent
@@ -23,9 +23,7 @@ COMMANDS = sorted(
 
 def run(command, *arguments, cwd=REPOSITORY):
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "CUDA_VISIBLE_DEVICES": ""}
-    return subprocess.run(
-        [sys.executable, "-m", command, *map(str, arguments)], cwd=cwd, env=environment, capture_output=True, text=True
-    )
+    return warm_python.run(["-m", command, *arguments], cwd=cwd, env=environment)
 
 
 def test_all_commands_are_seen():
@@ -43,7 +41,7 @@ def test_help_explains_the_command_and_loads_nothing_heavy(command):
         "    heavy = {'tensorflow', 'keras', 'osgeo', 'sklearn', 'matplotlib', 'pandas', 'scipy'} & set(sys.modules)\n"
         "    assert not heavy, heavy\n"
     )
-    result = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True)
+    result = warm_python.run(["-c", script], cwd=REPOSITORY, modules=warm_python.LIGHT_MODULES)
     assert not result.stderr, result.stderr
     assert f"python -m {command}" in result.stdout
     assert "flags:" in result.stdout
@@ -84,10 +82,10 @@ def test_a_conversion_killed_again_and_again_ends_in_the_same_bytes(tmp_path):
     arguments = [f"--s2={tmp_path / 's2'}", f"--lists_dir={tmp_path / 'lists'}", "--num_shards=4"]
     assert run("tfrecord_tools.convert", *arguments, f"--output_dir={tmp_path / 'whole'}").returncode == 0
     killed = tmp_path / "killed"
-    command = [sys.executable, "-m", "tfrecord_tools.convert", *arguments, f"--output_dir={killed}", "--workers=1"]
+    command = ["-m", "tfrecord_tools.convert", *arguments, f"--output_dir={killed}", "--workers=1"]
     kills = 0
     for shards_done in (1, 3, 6, 9):
-        process = subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        process = warm_python.start(command, cwd=REPOSITORY, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         while process.poll() is None and len(list(killed.glob("*.tfrecord"))) < shards_done:
             time.sleep(0.001)
         process.send_signal(signal.SIGKILL)

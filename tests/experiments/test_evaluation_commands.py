@@ -2,11 +2,10 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+import warm_python
 from finished_runs import write_finished_run
 from records import write_records
 
@@ -20,9 +19,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 def run(command, *arguments):
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "CUDA_VISIBLE_DEVICES": ""}
-    return subprocess.run(
-        [sys.executable, "-m", command, *map(str, arguments)], env=environment, capture_output=True, text=True
-    )
+    return warm_python.run(["-m", command, *arguments], env=environment)
 
 
 @pytest.fixture(scope="module")

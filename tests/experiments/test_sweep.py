@@ -3,11 +3,10 @@
 import csv
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+import warm_python
 from records import write_records
 
 REPOSITORY = Path(__file__).parents[2]
@@ -29,8 +28,7 @@ def get_config():
 
 def sweep(*arguments, **variables):
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "CUDA_VISIBLE_DEVICES": "", **variables}
-    command = [sys.executable, "-m", "experiments.sweep", *map(str, arguments)]
-    return subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
+    return warm_python.run(["-m", "experiments.sweep", *arguments], cwd=REPOSITORY, env=environment)
 
 
 @pytest.fixture(scope="module")
