@@ -75,12 +75,14 @@ def test_the_traceback_is_there_on_request():
     assert "error: nowhere" in result.stderr
 
 
-def test_a_conversion_killed_again_and_again_ends_in_the_same_bytes(tmp_path):
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.full)])
+def test_a_conversion_killed_again_and_again_ends_in_the_same_bytes(tmp_path, workers):
     for index in range(20):
         write_pair(tmp_path, index, ["Pastures"])
     write_lists(tmp_path / "lists", {"train": list(range(12)), "val": list(range(12, 16)), "test": [16, 17, 18, 19]})
     arguments = [f"--s2={tmp_path / 's2'}", f"--lists_dir={tmp_path / 'lists'}", "--num_shards=4"]
-    assert run("tfrecord_tools.convert", *arguments, f"--output_dir={tmp_path / 'whole'}").returncode == 0
+    parallel = [*arguments, f"--workers={workers}"]
+    assert run("tfrecord_tools.convert", *parallel, f"--output_dir={tmp_path / 'whole'}").returncode == 0
     killed = tmp_path / "killed"
     command = ["-m", "tfrecord_tools.convert", *arguments, f"--output_dir={killed}", "--workers=1"]
     kills = 0
@@ -92,7 +94,7 @@ def test_a_conversion_killed_again_and_again_ends_in_the_same_bytes(tmp_path):
         kills += process.wait() == -signal.SIGKILL
         assert not (killed / "manifest.json").exists() or process.returncode == 0
     assert kills >= 2
-    assert run("tfrecord_tools.convert", *arguments, f"--output_dir={killed}").returncode == 0
+    assert run("tfrecord_tools.convert", *parallel, f"--output_dir={killed}").returncode == 0
     contents = [{path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("whole", "killed")]
     assert contents[0] == contents[1]
 
@@ -108,10 +110,12 @@ def test_the_main_job_from_synthetic_patches_to_named_land_cover(tmp_path):
     real = tmp_path / "real"
     assert done("tfrecord_tools.example_patches", f"--output_dir={real}").count("6 patches") == 2
     synthetic = tmp_path / "synthetic"
-    done("tfrecord_tools.synthesize", f"--output_dir={synthetic}", "--num_patches=100", "--s1")
+    done("tfrecord_tools.synthesize", f"--output_dir={synthetic}", "--num_patches=100", "--s1", "--workers=1")
     sources = [f"--s2={synthetic}/BigEarthNet-v1.0", f"--s1={synthetic}/BigEarthNet-S1-v1.0"]
     records = tmp_path / "records"
-    printed = done("tfrecord_tools.convert", *sources, f"--lists_dir={synthetic}/lists", f"--output_dir={records}")
+    printed = done(
+        "tfrecord_tools.convert", *sources, f"--lists_dir={synthetic}/lists", f"--output_dir={records}", "--workers=1"
+    )
     assert re.search(r"train: \d\d records in 1 shards", printed)
     manifest = json.loads((records / "manifest.json").read_text())
     assert manifest["source"].startswith("synthetic patches")

@@ -163,7 +163,7 @@ def test_a_folder_that_holds_other_files_is_refused(archive, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.full)])
 def test_a_broken_patch_ends_the_conversion_without_a_manifest_and_mending_it_goes_on(
     archive, records, tmp_path, workers
 ):

@@ -113,10 +113,11 @@ def test_every_pixel_and_label_arrives(records):
             assert pixels[name].dtype == np.uint16
 
 
-def test_a_tar_gives_the_bytes_of_the_folder_and_so_do_two_workers(tree, records, tmp_path):
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.full)])
+def test_a_tar_gives_the_bytes_of_the_folder_and_so_do_two_workers(tree, records, tmp_path, workers):
     with tarfile.open(tmp_path / "eurosat.tar", "w") as tar:
         tar.add(tree, "ds/images/tif")
-    run(tmp_path / "eurosat.tar", tmp_path / "out", workers=2)
+    run(tmp_path / "eurosat.tar", tmp_path / "out", workers=workers)
     assert contents(tmp_path / "out") == contents(records)
 
 

@@ -78,11 +78,12 @@ def test_records_without_the_60_m_bands_keep_all_they_have(root, tmp_path):
     assert found == set(range(8))
 
 
-def test_an_adopted_folder_is_rewritten_alike_by_processes(root, tmp_path):
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.full)])
+def test_an_adopted_folder_is_rewritten_alike_by_processes(root, tmp_path, workers):
     folder = shutil.copytree(root / "published" / "s2", tmp_path / "s2")
     convert(open_published(folder), tmp_path / "one", ConversionOptions(num_shards=2))
     adopt(folder)
-    convert(open_published(folder), tmp_path / "two", ConversionOptions(num_shards=2, workers=2))
+    convert(open_published(folder), tmp_path / "two", ConversionOptions(num_shards=2, workers=workers))
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
 
 
