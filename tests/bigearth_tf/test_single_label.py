@@ -1,14 +1,12 @@
 """Is a data set of one class a record trained on, scored, evaluated, exported and asked as one, from end to end?"""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
+import warm_python
 from archives import write_pair
 from records import write_records
 
@@ -89,15 +87,8 @@ def test_an_exported_model_says_the_likeliest_class_however_unlikely(exported):
 
 def test_the_command_says_one_class_a_patch(exported, tmp_path):
     s2, _ = write_pair(tmp_path, 0, ["Pastures"])
-    command = [sys.executable, "-m", "experiments.predict", f"--model_dir={exported}", f"--s2={s2.parent}"]
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
-    result = subprocess.run(
-        [*command, f"--output_dir={tmp_path / 'out'}"],
-        cwd=REPOSITORY,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
+    command = ["-m", "experiments.predict", f"--model_dir={exported}", f"--s2={s2.parent}"]
+    result = warm_python.run([*command, f"--output_dir={tmp_path / 'out'}"], cwd=REPOSITORY)
     assert result.returncode == 0, result.stderr[-2000:]
     (said,) = [line for line in result.stdout.splitlines() if "predicted" in line]
     header, row = (tmp_path / "out" / "predictions.csv").read_text().splitlines()

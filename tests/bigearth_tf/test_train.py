@@ -1,20 +1,18 @@
 """Does a run learn, go on where it stopped as if it never had, and end with the scores of its best weights?"""
 
 import dataclasses
+import functools
 import importlib
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import warm_python
 from records import CLASS_NAMES, write_records
 
 from bigearth_tf import train as train_module
@@ -181,9 +179,7 @@ except training_run.Stopped:
 
 
 def run_script(data, workdir, die_at=(), how="SIGKILL"):
-    command = [sys.executable, "-c", FORGETFUL, str(data), str(workdir), ",".join(map(str, die_at)), how]
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "CUDA_VISIBLE_DEVICES": ""}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+    return warm_python.run(["-c", FORGETFUL, data, workdir, ",".join(map(str, die_at)), how])
 
 
 @pytest.fixture(scope="module")
@@ -194,10 +190,11 @@ def never_killed(data, tmp_path_factory):
     return workdir
 
 
-def test_killed_at_any_step_it_ends_with_the_same_weights_and_logs(data, never_killed, tmp_path):
+# In the middle of the first epoch, between two checkpoints of the second, at the last step.
+@pytest.mark.parametrize("steps", [(9,), pytest.param((3, 9, 18), marks=pytest.mark.full)])
+def test_killed_at_any_step_it_ends_with_the_same_weights_and_logs(data, never_killed, tmp_path, steps):
     workdir = tmp_path / "workdir"
-    # In the middle of the first epoch, between two checkpoints of the second, at the last step.
-    for step in (3, 9, 18):
+    for step in steps:
         assert run_script(data, workdir, [step]).returncode == -signal.SIGKILL
         assert not (workdir / "result.json").exists()
     # The newest checkpoint was being written when the power failed.
@@ -209,7 +206,7 @@ def test_killed_at_any_step_it_ends_with_the_same_weights_and_logs(data, never_k
     check_same_end(never_killed, workdir)
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
+@pytest.mark.parametrize("name", ["SIGUSR1", pytest.param("SIGTERM", marks=pytest.mark.full)])
 def test_asked_to_stop_it_saves_and_goes_on_later(data, never_killed, tmp_path, name):
     workdir = tmp_path / "workdir"
     assert run_script(data, workdir, [4], name).returncode == 75
@@ -289,7 +286,12 @@ def test_every_config_is_valid_and_builds(path):
     validate(config)
     assert config.best_metric in SELECTION_SCORES
     make_optimizer(config.optimizer, make_schedule(config.schedule, 10000, config.global_batch_size))
-    create_model(config.model, bands=config.data.bands, num_classes=19, **parse_overrides(config.model_overrides))
+    build_once(config.model, config.data.bands, config.model_overrides)
+
+
+@functools.cache
+def build_once(model, bands, overrides):
+    create_model(model, bands=bands, num_classes=19, **parse_overrides(overrides))
 
 
 def make_net(value):
@@ -370,7 +372,9 @@ def test_a_model_that_does_not_fit_the_checkpoint_is_an_error(tmp_path):
 
 
 def test_early_stopping_ends_a_run_that_no_longer_improves(data, tmp_path):
-    config = make_config(data, epochs=9, early_stopping_epochs=2, schedule=ScheduleConfig(name="constant", peak=1e-9))
+    smallest = {"model": "mlp_mixer_tiny", "model_overrides": "resolution_px=15, patch_size=5, dim=8, depth=1"}
+    schedule = ScheduleConfig(name="constant", peak=1e-9)
+    config = make_config(data, epochs=9, early_stopping_epochs=2, schedule=schedule, **smallest)
     result = train(config, tmp_path / "workdir", Replica())
     assert result["epochs"] == result["best_epoch"] + 2 < 9
 
@@ -385,7 +389,10 @@ def test_regularisation_reaches_the_loss(data, tmp_path):
     assert plain["epochs"] == 1
 
 
-@pytest.mark.parametrize("changes", [{"precision": "mixed_float16"}, {"precision": "mixed_bfloat16"}, {"xla": True}])
+@pytest.mark.parametrize("changes", [
+    {"precision": "mixed_float16"}, {"xla": True},
+    pytest.param({"precision": "mixed_bfloat16"}, marks=pytest.mark.full),
+])  # fmt: skip
 def test_other_ways_to_compute_train_as_well(data, tmp_path, changes):
     result = train(make_config(data, epochs=3, **changes), tmp_path / "workdir", Replica())
     assert result["test"]["micro_f1"] > result["always_most_frequent_labels"]["test"]["micro_f1"]
@@ -405,16 +412,12 @@ def test_parts_of_a_batch_add_up_to_it(data, tmp_path):
 
 def test_a_watchdog_ends_a_run_that_stands_still(data, tmp_path):
     script = FORGETFUL.replace(
-        "checkpoint_steps=2,", "checkpoint_steps=2, communication=CommunicationConfig(stall_timeout_s=4),"
+        "checkpoint_steps=2,", "checkpoint_steps=2, communication=CommunicationConfig(stall_timeout_s=10),"
     )
     script = script.replace("import DataConfig", "import CommunicationConfig, DataConfig")
-    script = script.replace("os.kill(os.getpid(), how)", "import time; time.sleep(200)")
-    command = [sys.executable, "-c", script, str(data), str(tmp_path / "workdir"), "7", "SIGTERM"]
-    started = time.monotonic()
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "CUDA_VISIBLE_DEVICES": ""}
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180)
+    script = script.replace("os.kill(os.getpid(), how)", "import time; time.sleep(100_000)")
+    result = warm_python.run(["-c", script, data, tmp_path / "workdir", "7", "SIGTERM"])
     assert result.returncode == 70
-    assert time.monotonic() - started < 120
     assert "rank 0: no step for" in result.stderr
     assert "epoch 2/3, step 1" in result.stderr
     assert "die_after_some_steps" in result.stderr  # The Python stack says where.
