@@ -31,11 +31,11 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from bigearth_tf.runtime import progress_bar, run_command
+from bigearth_tf.runtime.command import run_command
+from bigearth_tf.runtime.progress import progress_bar
 
 if TYPE_CHECKING:
-    from tfrecord_tools.patch import Patch
-    from tfrecord_tools.sources import PatchRef, Source
+    from tfrecord_tools.source import Patch, PatchRef, Source
 
 _NUM_PATCHES = flags.DEFINE_integer("num_patches", 8000, "Patches to make.", lower_bound=20)
 _REPEATS = flags.DEFINE_integer("repeats", 3, "How often each side is measured.", lower_bound=1)
@@ -46,7 +46,7 @@ _SHARDS = 4  # Of each split: enough for two workers to end together.
 
 def main() -> None:
     """Measures, as the flags say."""
-    from tfrecord_tools.synthetic_patches import synthesize_archive
+    from tfrecord_tools.synthetic.synthetic_patches import synthesize_archive
 
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(_WORK_DIR.value or temporary)
@@ -56,8 +56,9 @@ def main() -> None:
 
 
 def _measure(archive: Path, folder: Path) -> None:
-    from tfrecord_tools.sources import SourceInputs, open_source
-    from tfrecord_tools.synthetic_patches import LISTS_FOLDER, S2_FOLDER
+    from tfrecord_tools.source import SourceInputs
+    from tfrecord_tools.sources import open_source
+    from tfrecord_tools.synthetic.synthetic_patches import LISTS_FOLDER, S2_FOLDER
 
     source = open_source(
         "bigearthnet_v1", SourceInputs(s2=str(archive / S2_FOLDER), lists_dir=str(archive / LISTS_FOLDER))
@@ -131,7 +132,7 @@ def _timed_decode(files: list[str]) -> tuple[float, float]:
 
 def _convert(source: Source, folder: Path, workers: int) -> tuple[float, float]:
     """Returns the patches/s of a conversion from the workers' first patches on, and of the whole."""
-    from tfrecord_tools.conversion import ConversionOptions, convert
+    from tfrecord_tools.conversion.convert_source import ConversionOptions, convert
 
     with tempfile.TemporaryDirectory(dir=folder) as name:
         started = Path(name) / "started"
@@ -160,9 +161,9 @@ def _read_timed(ref: PatchRef, read: Callable[[PatchRef], Patch], folder: Path) 
 def _write_int64(source: Source, folder: Path) -> tuple[float, float]:
     import tensorflow as tf
 
-    from bigearth_tf.labels import label_indices
-    from bigearth_tf.published_schema import encode_published_example
-    from tfrecord_tools.geotiff import use_plain_reader
+    from bigearth_tf.data.int64_schema import encode_int64_example
+    from bigearth_tf.data.labels import label_indices
+    from tfrecord_tools.raster.geotiff import use_plain_reader
 
     refs = source.refs[::_INT64_SHARE]
 
@@ -171,7 +172,7 @@ def _write_int64(source: Source, folder: Path) -> tuple[float, float]:
             for ref in refs:
                 patch = source.read(ref)
                 indices = label_indices(patch.labels, source.class_names)
-                writer.write(encode_published_example(ref.patch_id, indices, patch.bands, source.bands))
+                writer.write(encode_int64_example(ref.patch_id, indices, patch.bands, source.bands))
 
     use_plain_reader(False)
     try:

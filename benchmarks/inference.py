@@ -15,7 +15,8 @@ import statistics
 from absl import flags
 
 from benchmarks.inference_rate import images_per_second
-from bigearth_tf.runtime import progress_bar, run_command
+from bigearth_tf.runtime.command import run_command
+from bigearth_tf.runtime.progress import progress_bar
 
 _MODELS = flags.DEFINE_list("models", ["wide_resnet_eca_b0"], "Names of the zoo, beside the baseline.")
 _BASELINE = flags.DEFINE_string("baseline", "resnet50", "Name of the zoo that the others are compared with.")
@@ -30,9 +31,9 @@ def main() -> None:
     """Measures, as the flags say."""
     import tensorflow as tf
 
-    from bigearth_tf.bands import get_bands
-    from bigearth_tf.evaluate import make_predict_step
-    from bigearth_tf.models import create_model
+    from bigearth_tf.data.bands import get_bands
+    from bigearth_tf.evaluation.inference import make_predict_step
+    from bigearth_tf.models.registry import create_model
 
     names = list(dict.fromkeys([_BASELINE.value, *_MODELS.value]))
     bands = get_bands(_BANDS.value)

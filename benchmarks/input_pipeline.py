@@ -28,12 +28,13 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from benchmarks.synthetic_records import write_records
-from bigearth_tf.runtime import progress_bar, run_command
+from bigearth_tf.runtime.command import run_command
+from bigearth_tf.runtime.progress import progress_bar
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-    from bigearth_tf.manifest import Manifest
+    from bigearth_tf.data.manifest import Manifest
 
 _NUM_RECORDS = flags.DEFINE_integer("num_records", 3000, "Records to write.", lower_bound=16)
 _REPEATS = flags.DEFINE_integer("repeats", 5, "How often each side is measured.", lower_bound=1)
@@ -52,7 +53,7 @@ def main() -> None:
 
 
 def _write(parent: Path, record_format: str, names: int) -> tuple[Path, Manifest]:
-    from bigearth_tf.manifest import read_manifest
+    from bigearth_tf.data.manifest import read_manifest
 
     folder = write_records(parent, _NUM_RECORDS.value, names, record_format)
     return folder, read_manifest(folder)
@@ -109,8 +110,8 @@ def _read_records(folder: Path, manifest: Manifest) -> tf.data.Dataset:
 
 
 def _read_batches(folder: Path, manifest: Manifest) -> tf.data.Dataset:
-    from bigearth_tf.distributed import Replica
-    from bigearth_tf.input_pipeline import make_train_dataset
+    from bigearth_tf.distributed.replica import Replica
+    from bigearth_tf.input.pipeline import make_train_dataset
 
     return make_train_dataset(
         folder,

@@ -40,7 +40,8 @@ from absl import flags
 from benchmarks.scaling_model import Link, efficiency, fit_link, quickest_seconds, ring_seconds
 from benchmarks.scaling_rank import Job
 from benchmarks.synthetic_records import write_records
-from bigearth_tf.runtime import progress_bar, run_command
+from bigearth_tf.runtime.command import run_command
+from bigearth_tf.runtime.progress import progress_bar
 
 
 @dataclasses.dataclass(frozen=True)

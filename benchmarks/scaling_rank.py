@@ -62,13 +62,15 @@ def main() -> None:
 def _measure(job: Job) -> dict[str, Any]:
     import tensorflow as tf
 
-    from bigearth_tf import distributed
     from bigearth_tf.config import DataConfig, OptimizerConfig, TrainConfig
-    from bigearth_tf.manifest import read_manifest
-    from bigearth_tf.model_cost import cost_of
-    from bigearth_tf.training import make_train_step, make_training
+    from bigearth_tf.data.manifest import read_manifest
+    from bigearth_tf.distributed import collectives
+    from bigearth_tf.distributed.replica import start_replica
+    from bigearth_tf.models.cost import cost_of
+    from bigearth_tf.training.state import make_train_state
+    from bigearth_tf.training.step import make_train_step
 
-    replica = distributed.start()
+    replica = start_replica()
     config = TrainConfig(
         model=job.model,
         model_overrides=job.model_overrides,
@@ -78,8 +80,8 @@ def _measure(job: Job) -> dict[str, Any]:
     )
     manifest = read_manifest(job.records)
     bands = manifest.select_bands(config.data.bands)
-    training = make_training(config, manifest, bands, 10000, replica)
-    distributed.broadcast(training.variables, replica)
+    training = make_train_state(config, manifest, bands, 10000, replica)
+    collectives.broadcast(training.variables, replica)
     train_step = make_train_step(training, config, replica)
     batches = _batches(config, manifest, bands, replica)
     steps = _steps(job, train_step, batches)
@@ -96,7 +98,7 @@ def _measure(job: Job) -> dict[str, Any]:
 
 
 def _batches(config: Any, manifest: Any, bands: Any, replica: Any) -> Iterator[Any]:
-    from bigearth_tf.input_pipeline import make_train_dataset
+    from bigearth_tf.input.pipeline import make_train_dataset
 
     for epoch in itertools.count():
         yield from make_train_dataset(
@@ -139,9 +141,9 @@ def _reductions(tensors: list[Any], replica: Any, config: Any) -> list[float]:
     """Returns the seconds of some reductions, one after another, of nothing else."""
     import tensorflow as tf
 
-    from bigearth_tf import distributed
+    from bigearth_tf.distributed import collectives
 
-    reduce = tf.function(lambda *values: distributed.reduce_gradients(values, replica, config.communication))
+    reduce = tf.function(lambda *values: collectives.reduce_gradients(values, replica, config.communication))
     seconds = []
     for _ in range(_WARM_UP + _REDUCTIONS):
         started = time.perf_counter()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bigearth_tf.manifest import Manifest
+    from bigearth_tf.data.manifest import Manifest
 
 _FILES = 8
 
@@ -19,10 +19,10 @@ def write_records(parent: Path, num_records: int, names: int, record_format: str
         parent: Folder for this folder, which is named after the format.
         num_records: Records to write.
         names: Of each file, as if there were so many times as many; all are of the split train.
-        record_format: A key of `bigearth_tf.record_formats.FORMATS`, for Sentinel-2.
+        record_format: A key of `bigearth_tf.data.record_formats.FORMATS`, for Sentinel-2.
     """
-    from bigearth_tf.labels import CLASSES_19
-    from bigearth_tf.manifest import MANIFEST_NAME, Shard, write_manifest
+    from bigearth_tf.data.labels import CLASSES_19
+    from bigearth_tf.data.manifest import MANIFEST_NAME, Shard, write_manifest
 
     folder = parent / record_format
     if (folder / MANIFEST_NAME).exists():
@@ -43,9 +43,9 @@ def write_records(parent: Path, num_records: int, names: int, record_format: str
 
 
 def _manifest(record_format: str, shards: list) -> Manifest:
-    from bigearth_tf.bands import S2_ALL, get_bands
-    from bigearth_tf.labels import CLASSES_19
-    from bigearth_tf.manifest import SCHEMA_VERSION, Manifest
+    from bigearth_tf.data.bands import S2_ALL, get_bands
+    from bigearth_tf.data.labels import CLASSES_19
+    from bigearth_tf.data.manifest import SCHEMA_VERSION, Manifest
 
     return Manifest(
         schema_version=SCHEMA_VERSION,
@@ -70,11 +70,11 @@ def _write_file(path: Path, record_format: str, numbers: range) -> None:
     import numpy as np
     import tensorflow as tf
 
-    from bigearth_tf.bands import S2_ALL, get_bands
-    from bigearth_tf.example_schema import encode_example
-    from bigearth_tf.published_schema import encode_published_example
+    from bigearth_tf.data.bands import S2_ALL, get_bands
+    from bigearth_tf.data.int64_schema import encode_int64_example
+    from bigearth_tf.data.record_schema import encode_example
 
-    encode = {"bigearth_tf": encode_example, "published_s2": encode_published_example}[record_format]
+    encode = {"bigearth_tf": encode_example, "published_s2": encode_int64_example}[record_format]
     bands = get_bands(S2_ALL)
     with tf.io.TFRecordWriter(os.fspath(path)) as writer:
         for number in numbers:

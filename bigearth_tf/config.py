@@ -112,7 +112,7 @@ class TrainConfig:
     epochs: int = 30
     # Records of one optimiser step, over all ranks together; a multiple of the number of ranks.
     global_batch_size: int = 256
-    # Validation score that chooses the best checkpoint: one of bigearth_tf.metrics.SELECTION_SCORES.
+    # Validation score that chooses the best checkpoint: one of bigearth_tf.evaluation.metrics.SELECTION_SCORES.
     best_metric: str = "macro_f1"
     # The run ends after so many epochs without a better score; 0 never.
     early_stopping_epochs: int = 0

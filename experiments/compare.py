@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from bigearth_tf.runtime import run_command
+from bigearth_tf.runtime.command import run_command
 
 if TYPE_CHECKING:
-    from bigearth_tf.predictions import StoredPredictions
+    from bigearth_tf.evaluation.prediction_table import StoredPredictions
 
 _FIRST = flags.DEFINE_string("first", None, "Folder of an evaluation, or its predictions.parquet.", required=True)
 _SECOND = flags.DEFINE_string("second", None, "The same of another model, on the same patches.", required=True)
@@ -34,10 +34,10 @@ _OUTPUT = flags.DEFINE_string("output", None, "JSON file to write the comparison
 def main() -> None:
     """Compares, as the flags say."""
     # scikit-learn is loaded here: --help must not wait for it.
-    from bigearth_tf.comparison import check_comparable, compare
-    from bigearth_tf.manifest import write_text_atomically
-    from bigearth_tf.metrics import THRESHOLD
-    from bigearth_tf.predictions import read_predictions
+    from bigearth_tf.evaluation.comparison import check_comparable, compare
+    from bigearth_tf.evaluation.metrics import THRESHOLD
+    from bigearth_tf.evaluation.prediction_table import read_predictions
+    from bigearth_tf.runtime.files import write_text_atomically
 
     paths = (_FIRST.value, _SECOND.value)
     first, second = map(read_predictions, paths)
@@ -69,7 +69,7 @@ def _tuned(path: str, stored: StoredPredictions) -> Any:
     """
     import numpy as np
 
-    from bigearth_tf.evaluation import EVALUATION_NAME
+    from bigearth_tf.evaluation.report import EVALUATION_NAME
 
     folder = path if os.path.isdir(path) else os.path.dirname(path)
     file = Path(folder) / EVALUATION_NAME

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from absl import flags
 
-from bigearth_tf.runtime import run_command
+from bigearth_tf.runtime.command import run_command
 
 _ROOT = flags.DEFINE_string("root", "runs/demo", "Folder for everything that the demonstration makes.")
 _NUM_PATCHES = flags.DEFINE_integer("num_patches", 400, "Synthetic patches to make.", lower_bound=100)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from absl import flags
 
-from bigearth_tf.runtime import run_command
+from bigearth_tf.runtime.command import run_command
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a run of experiments.train that has ended.", required=True)
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of shards and manifest to evaluate on.", required=True)
@@ -33,29 +33,31 @@ _PRINTED = ("micro_f1", "accuracy", "macro_f1")
 def main() -> None:
     """Evaluates, as the flags say."""
     # TensorFlow, scikit-learn and matplotlib are loaded here: --help must not wait for them.
-    from bigearth_tf import distributed, preflight, staging
-    from bigearth_tf.evaluate import output_folder, predict_run
-    from bigearth_tf.together import differences_end_the_process
+    from bigearth_tf.distributed import preflight
+    from bigearth_tf.distributed.consensus import exit_where_ranks_differ, run_on_all_ranks
+    from bigearth_tf.distributed.replica import peer_errors, start_replica
+    from bigearth_tf.evaluation.evaluate_run import output_folder, predict_run
+    from bigearth_tf.input import staging
 
     with (
-        differences_end_the_process(),
+        exit_where_ranks_differ(),
         # Before Horovod starts, which would not wait for as long as copying may take.
         staging.staged(_DATA_DIR.value, _STAGE_DIR.value, {_SPLIT.value, "val"}, keep=_KEEP_STAGED.value) as folder,
     ):
-        replica = distributed.start()
+        replica = start_replica()
         preflight.look_around(replica, _STAGE_DIR.value and folder)
-        with distributed.peer_errors(replica):
-            output = distributed.run_together(
+        with peer_errors(replica):
+            output = run_on_all_ranks(
                 lambda: output_folder(_WORKDIR.value, folder, _SPLIT.value, _OUTPUT.value), replica
             )
             predicted = predict_run(_WORKDIR.value, folder, _SPLIT.value, replica, watch_dir=output)
     if not replica.is_chief:
         return
-    from bigearth_tf.evaluation import evaluate_table, write_evaluation
-    from bigearth_tf.evaluation_text import evaluation_text
-    from bigearth_tf.manifest import write_text_atomically
-    from bigearth_tf.predictions import PREDICTIONS_NAME, write_predictions
-    from experiments.plot_evaluation import plot_evaluation
+    from bigearth_tf.evaluation.prediction_table import PREDICTIONS_NAME, write_predictions
+    from bigearth_tf.evaluation.report import evaluate_table, write_evaluation
+    from bigearth_tf.evaluation.report_markdown import evaluation_text
+    from bigearth_tf.evaluation.report_plots import plot_evaluation
+    from bigearth_tf.runtime.files import write_text_atomically
 
     table, names, label_kind = predicted.table, predicted.class_names, predicted.label_kind
     options = {"draws": _DRAWS.value, "ranking_draws": _RANKING_DRAWS.value, "seed": _SEED.value}

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from bigearth_tf.labels import NOMENCLATURES, translate
-from bigearth_tf.runtime import progress_bar, run_command
+from bigearth_tf.data.labels import NOMENCLATURES, translate
+from bigearth_tf.runtime.command import run_command
+from bigearth_tf.runtime.progress import progress_bar
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from tfrecord_tools.patch import Patch
+    from tfrecord_tools.source import Patch
 
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder of the SavedModel.", required=True)
 _S2 = flags.DEFINE_string("s2", None, "Folder or tar of Sentinel-2 patches of BigEarthNet v1.")
@@ -41,10 +42,10 @@ def main() -> None:
     # TensorFlow, GDAL and matplotlib are loaded here: --help must not wait for them.
     import numpy as np
 
-    from bigearth_tf.manifest import write_text_atomically
-    from bigearth_tf.metrics import THRESHOLD
-    from bigearth_tf.predict import Predictor
-    from experiments.plot_predictions import plot_predictions
+    from bigearth_tf.evaluation.metrics import THRESHOLD
+    from bigearth_tf.runtime.files import write_text_atomically
+    from bigearth_tf.serving.predictor import Predictor
+    from experiments.shared.plot_predictions import plot_predictions
     from tfrecord_tools.sources.bigearthnet_v1 import find_patches, read_patch
 
     predictor = Predictor(_MODEL_DIR.value)

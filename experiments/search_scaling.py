@@ -1,7 +1,7 @@
 """Searches for the coefficients of compound scaling: a grid of small steps, each network trained and compared.
 
-    python -m experiments.search_scaling --config=experiments/configs/published.py
-    python -m experiments.search_scaling --config=experiments/configs/published.py --data_dir=records --workdir=search
+    python -m experiments.search_scaling --config=experiments/configs/benchmark.py
+    python -m experiments.search_scaling --config=experiments/configs/benchmark.py --data_dir=records --workdir=search
 
 As EfficientNet did (https://arxiv.org/abs/1905.11946, section 3.3): with phi = 1 it takes every alpha, beta and gamma
 of the grid whose alpha x beta^2 x gamma^2 is about 2 and whose network keeps within twice the base's FLOPs. Without
@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING, Any
 from absl import flags, logging
 from ml_collections import config_flags
 
-from bigearth_tf.runtime import run_command
+from bigearth_tf.runtime.command import run_command
 
 if TYPE_CHECKING:
     from bigearth_tf.config import TrainConfig
-    from bigearth_tf.distributed import Replica
-    from bigearth_tf.model_cost import Cost
-    from bigearth_tf.models import wide_resnet
+    from bigearth_tf.distributed.replica import Replica
+    from bigearth_tf.models.cost import Cost
+    from bigearth_tf.models.families import wide_resnet
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "File with a get_config(); its model is the base, phi = 0.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of shards and manifest to train on.")
@@ -65,8 +65,9 @@ def find_candidates(config: TrainConfig) -> tuple[Candidate, list[Candidate]]:
         ValueError: The model has no such scaling, its overrides say what is to be found, or nothing is found.
     """
     from bigearth_tf.config import parse_overrides
-    from bigearth_tf.models import model_config, wide_resnet
-    from bigearth_tf.models._scaling import coefficient_grid
+    from bigearth_tf.models.families import wide_resnet
+    from bigearth_tf.models.registry import model_config
+    from bigearth_tf.models.scaling import coefficient_grid
 
     overrides = parse_overrides(config.model_overrides)
     fixed = sorted({"depth", "width", "resolution_px"} & set(overrides))
@@ -98,17 +99,18 @@ def find_candidates(config: TrainConfig) -> tuple[Candidate, list[Candidate]]:
 def _grown(config: TrainConfig, coefficients: tuple[float, float, float]) -> wide_resnet.Config:
     """Returns the model's config at phi = 1; what was on the grid keeps the constraint."""
     from bigearth_tf.config import parse_overrides
-    from bigearth_tf.models import model_config, wide_resnet
-    from bigearth_tf.models._scaling import Scaling
+    from bigearth_tf.models.families import wide_resnet
+    from bigearth_tf.models.registry import model_config
+    from bigearth_tf.models.scaling import Scaling
 
     base = model_config(config.model, **parse_overrides(config.model_overrides))
     return wide_resnet.scaled(base, Scaling(*coefficients))
 
 
 def _candidate(config: TrainConfig, coefficients: list[tuple[float, float, float]]) -> Candidate:
-    from bigearth_tf.bands import get_bands
     from bigearth_tf.config import parse_overrides
-    from bigearth_tf.models._estimate import estimate
+    from bigearth_tf.data.bands import get_bands
+    from bigearth_tf.models.cost_estimate import estimate
 
     grown = _grown(config, coefficients[0])
     fields = {"depth": grown.depth, "width": round(grown.width, 9), "resolution_px": grown.resolution_px}
@@ -124,8 +126,8 @@ def train_all(
     """Trains one candidate after another, writes `search.csv` after each, and returns name -> validation scores."""
     import keras
 
-    from bigearth_tf import train
-    from bigearth_tf.manifest import write_text_atomically
+    from bigearth_tf.runtime.files import write_text_atomically
+    from bigearth_tf.training import train
 
     scores: dict[str, dict[str, float]] = {}
     for index, candidate in enumerate(candidates, start=1):
@@ -188,10 +190,10 @@ def main() -> None:
     if not training:
         _print_table(base, candidates)
         return
-    from bigearth_tf import distributed
+    from bigearth_tf.distributed.replica import start_replica
 
     config.data.data_dir = _DATA_DIR.value
-    replica = distributed.start()
+    replica = start_replica()
     if replica.is_chief:
         _print_table(base, candidates)
     scores = train_all(config, candidates, workdir, replica)

@@ -19,9 +19,9 @@ from typing import Any
 from absl import flags
 from ml_collections import config_flags
 
-from bigearth_tf.runtime import run_command
-from experiments.config_arguments import config_arguments
-from experiments.table_text import natural_order, to_csv, to_markdown
+from bigearth_tf.runtime.command import run_command
+from experiments.shared.config_arguments import config_arguments
+from experiments.shared.table_text import natural_order, to_csv, to_markdown
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "File with a get_config(); its model is replaced.")
 _MODELS = flags.DEFINE_list("models", ["*"], "Names of models, or shell patterns of names, with commas between.")
@@ -54,7 +54,7 @@ def choose_models(patterns: list[str]) -> list[str]:
     Raises:
         ValueError: No model has a name of a pattern.
     """
-    from bigearth_tf.models import list_models, nearest
+    from bigearth_tf.models.registry import list_models, nearest
 
     found = {pattern: list_models(pattern) for pattern in patterns}
     for pattern, names in found.items():
@@ -124,7 +124,7 @@ def _row(result: dict[str, Any], best_metric: str) -> dict[str, str]:
 
 def write_table(workdir: Path) -> None:
     """Writes and prints the table, and says which runs have not ended."""
-    from bigearth_tf.manifest import write_text_atomically
+    from bigearth_tf.runtime.files import write_text_atomically
 
     rows = make_rows(workdir)
     markdown = to_markdown(COLUMNS, rows)

@@ -14,7 +14,7 @@ import sys
 from absl import flags, logging
 from ml_collections import config_flags
 
-from bigearth_tf.runtime import run_command
+from bigearth_tf.runtime.command import run_command
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "File with a get_config() that returns a TrainConfig.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: config, checkpoints, logs, result.", required=True)
@@ -30,22 +30,26 @@ flags.mark_flag_as_required("config")
 def main() -> None:
     """Trains, as the config says."""
     # TensorFlow is loaded here: --help must not wait for it.
-    from bigearth_tf import distributed, preflight, staging, train
-    from bigearth_tf.metrics import headline
-    from bigearth_tf.run_folder import RESULT_NAME
-    from bigearth_tf.stop_signal import EXIT_STOPPED, Stopped
-    from bigearth_tf.together import differences_end_the_process
+    from bigearth_tf.distributed import preflight
+    from bigearth_tf.distributed.consensus import exit_where_ranks_differ
+    from bigearth_tf.distributed.replica import start_replica
+    from bigearth_tf.evaluation.metrics import headline
+    from bigearth_tf.input import staging
+    from bigearth_tf.runs.work_folder import RESULT_NAME
+    from bigearth_tf.runtime.exit_codes import EXIT_STOPPED
+    from bigearth_tf.runtime.stop_signal import Stopped
+    from bigearth_tf.training import train
 
     config = _CONFIG.value
     data_dir = _DATA_DIR.value or config.data.data_dir
     try:
         with (
-            differences_end_the_process(),
+            exit_where_ranks_differ(),
             # Before Horovod starts, which would not wait for as long as copying may take.
             staging.staged(data_dir, _STAGE_DIR.value, train.SPLITS, keep=_KEEP_STAGED.value) as folder,
         ):
             config.data.data_dir = folder
-            replica = distributed.start(config.communication.fusion_mb)
+            replica = start_replica(config.communication.fusion_mb)
             preflight.look_around(replica, _STAGE_DIR.value and folder)
             result = train.train(config, _WORKDIR.value, replica, profile=_PROFILE.value)
     except Stopped as stopped:

@@ -5,7 +5,7 @@
     python -m experiments.zoo_table --models='wide_resnet_*'
 
 Each is built in its default form, for the ten bands and 19 classes of the published benchmark, and counted by
-bigearth_tf/model_cost.py; where there is a published form, that is built, too, for its parameters.
+bigearth_tf/models/cost.py; where there is a published form, that is built, too, for its parameters.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from pathlib import Path
 
 from absl import flags
 
-from bigearth_tf.runtime import progress_bar, run_command
-from experiments.table_text import natural_order, to_csv, to_markdown
+from bigearth_tf.runtime.command import run_command
+from bigearth_tf.runtime.progress import progress_bar
+from experiments.shared.table_text import natural_order, to_csv, to_markdown
 
 _MODELS = flags.DEFINE_string("models", "*", "Shell pattern of names; with fewer than all, rows are only printed.")
 _CHECK = flags.DEFINE_boolean("check", False, "Write nothing; end with exit code 1 where a file says something else.")
@@ -44,16 +45,16 @@ COLUMNS = {
 
 def build_row(name: str) -> dict[str, str]:
     """Returns the row of a model, which it builds once or twice."""
-    from bigearth_tf.model_cost import cost_of
-    from bigearth_tf.models import create_model, model_config, published_overrides
-    from bigearth_tf.published_names import PUBLISHED_NAMES
+    from bigearth_tf.models.cost import cost_of
+    from bigearth_tf.models.reference_names import PUBLISHED_NAMES
+    from bigearth_tf.models.registry import create_model, model_config, reference_overrides
 
     published_name = {ours: theirs for theirs, ours in PUBLISHED_NAMES.items()}.get(name, "")
     config, model = model_config(name), create_model(name, num_classes=NUM_CLASSES)
     cost, features = cost_of(model), model.get_layer("features").output
     published = ""
     if published_name:
-        overrides = published_overrides(name)
+        overrides = reference_overrides(name)
         published = str(create_model(name, num_classes=NUM_CLASSES, **overrides).count_params())
     return {
         "model": name,
@@ -98,8 +99,8 @@ def insert_table(text: str, table: str) -> str:
 
 def main() -> None:
     """Builds the rows, then prints, checks or writes them."""
-    from bigearth_tf.manifest import write_text_atomically
-    from bigearth_tf.models import list_models
+    from bigearth_tf.models.registry import list_models
+    from bigearth_tf.runtime.files import write_text_atomically
 
     names = sorted(list_models(_MODELS.value), key=natural_order)
     if not names:

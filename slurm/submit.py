@@ -1,6 +1,6 @@
 """Submits what leads from patches to a trained, exported model as SLURM jobs, each after the one before.
 
-    python -m slurm.submit --config=experiments/configs/published.py --data_dir=records --workdir=runs/eca_b0 --dry_run
+    python -m slurm.submit --config=experiments/configs/benchmark.py --data_dir=records --workdir=runs/eca_b0 --dry_run
     python -m slurm.submit --config=... --data_dir=... --workdir=... --nodes=2 --gpus_per_node=4 --steps=train,export
 
 What cannot work is refused before anything is queued. Without --dry_run it queues the jobs and says how to follow and
@@ -15,10 +15,10 @@ from pathlib import Path
 from absl import flags
 from ml_collections import config_flags
 
-from bigearth_tf.runtime import run_command
-from experiments.config_arguments import config_arguments
+from bigearth_tf.runtime.command import run_command
+from experiments.shared.config_arguments import config_arguments
 from slurm.cluster import Request, check_request, find_partition, read_partitions, read_site
-from slurm.jobs import Chain, Job, check_alone, queue_all
+from slurm.job_chain import Chain, Job, check_alone, queue_all
 
 STEPS = ("convert", "train", "evaluate", "export")
 # Those of the flags of tfrecord_tools.convert that name files, and those that this command gives itself.
@@ -103,8 +103,8 @@ def conversion_arguments() -> list[str]:
 
 def check_work(steps: list[str], data_dir: str, asked: Request) -> list[str]:
     """Returns what people should know of the work, a line each; refuses what cannot be done."""
-    from bigearth_tf.manifest import read_manifest
-    from slurm.work import check_trained, check_training
+    from bigearth_tf.data.manifest import read_manifest
+    from slurm.feasibility import check_trained, check_training
 
     workdir = Path(_WORKDIR.value)
     if "train" in steps:

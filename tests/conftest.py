@@ -1,15 +1,12 @@
-"""What every test shares: the helper modules beside this file, a quiet TensorFlow, and the real patches if any."""
+"""What every test shares: a quiet TensorFlow, and the real patches if there are any."""
 
 import os
-import sys
-from pathlib import Path
 
 import pytest
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-sys.path.insert(0, str(Path(__file__).parent))
+from tests.support.paths import REPOSITORY
 
-REPOSITORY = Path(__file__).parent.parent
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
 @pytest.fixture(scope="session")

@@ -13,15 +13,15 @@ from pathlib import Path
 
 from absl import flags
 
-from bigearth_tf.manifest import MANIFEST_NAME
-from bigearth_tf.runtime import run_command
+from bigearth_tf.data.manifest import MANIFEST_NAME
+from bigearth_tf.runtime.command import run_command
 
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of published shards.", required=True)
 
 
 def main() -> None:
     """Adopts the folder, and prints what it holds."""
-    from tfrecord_tools.adoption import adopt  # TensorFlow is loaded here: --help must not wait for it.
+    from tfrecord_tools.records.adoption import adopt  # TensorFlow is loaded here: --help must not wait for it.
 
     folder = Path(_DATA_DIR.value)
     path = folder / MANIFEST_NAME

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from absl import flags
 
-from bigearth_tf.manifest import MANIFEST_NAME, read_manifest, write_manifest
-from bigearth_tf.runtime import run_command
+from bigearth_tf.data.manifest import MANIFEST_NAME, read_manifest, write_manifest
+from bigearth_tf.runtime.command import run_command
 
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder with a manifest and its shards.", required=True)
 _SPLIT = flags.DEFINE_string("split", "train", "Split to read; what a model knows should come from train alone.")
@@ -24,7 +24,7 @@ _WRITE = flags.DEFINE_bool("write", False, "Put mean and standard deviation into
 
 def main() -> None:
     """Works them out, as the flags say."""
-    from tfrecord_tools.band_statistics import compute_moments, describe_moments, with_statistics
+    from tfrecord_tools.records.band_statistics import compute_moments, describe_moments, with_statistics
 
     folder = Path(_DATA_DIR.value)
     manifest = read_manifest(folder)

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from absl import flags
 
-from bigearth_tf.manifest import MANIFEST_NAME
-from bigearth_tf.runtime import run_command
+from bigearth_tf.data.manifest import MANIFEST_NAME
+from bigearth_tf.runtime.command import run_command
 from tfrecord_tools.source_flags import define_source_flags, read_source_inputs
 from tfrecord_tools.sources import open_source
 
@@ -33,7 +33,7 @@ _ALLOW_PROBLEMS = flags.DEFINE_integer("allow_problems", 0, "Go without up to so
 
 def main() -> None:
     """Converts, as the flags say."""
-    from tfrecord_tools.conversion import ConversionOptions, convert
+    from tfrecord_tools.conversion.convert_source import ConversionOptions, convert
 
     task_index, num_tasks = _task()
     output_dir = Path(_OUTPUT_DIR.value)

@@ -14,8 +14,8 @@ from pathlib import Path, PurePosixPath
 
 from absl import flags
 
-from bigearth_tf.runtime import run_command
-from tfrecord_tools.patch_lists import official_lists_folder
+from bigearth_tf.runtime.command import run_command
+from tfrecord_tools.listing.patch_lists import official_lists_folder
 
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder to write; made if need be.", required=True)
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from absl import flags
 
-from bigearth_tf.manifest import MANIFEST_NAME
-from bigearth_tf.runtime import run_command
+from bigearth_tf.data.manifest import MANIFEST_NAME
+from bigearth_tf.runtime.command import run_command
 
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder that the tasks wrote into.", required=True)
 _ALLOW_PROBLEMS = flags.DEFINE_integer("allow_problems", 0, "Go without up to so many broken patches.", lower_bound=0)
@@ -20,7 +20,7 @@ _ALLOW_PROBLEMS = flags.DEFINE_integer("allow_problems", 0, "Go without up to so
 
 def main() -> None:
     """Finalizes, as the flags say."""
-    from tfrecord_tools.conversion import finalize
+    from tfrecord_tools.conversion.convert_source import finalize
 
     output_dir = Path(_OUTPUT_DIR.value)
     print(finalize(output_dir, _ALLOW_PROBLEMS.value).summary())

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from absl import flags
 
-from bigearth_tf.manifest import Manifest, read_manifest
-from bigearth_tf.runtime import run_command
+from bigearth_tf.data.manifest import Manifest, read_manifest
+from bigearth_tf.runtime.command import run_command
 
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder with a manifest and its shards.", required=True)
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", "inspection", "Folder for classes.png and samples.png.")
@@ -25,7 +25,7 @@ _SPLIT = flags.DEFINE_string("split", None, "Split that the samples are of; defa
 
 def main() -> None:
     """Shows it, as the flags say."""
-    from tfrecord_tools.inspection import class_chart, describe
+    from tfrecord_tools.records.inspection import class_chart, describe
 
     manifest = read_manifest(_DATA_DIR.value)
     split = _SPLIT.value or ("train" if "train" in manifest.splits else next(iter(manifest.splits), "train"))
@@ -47,8 +47,8 @@ def _knows_blocks() -> bool:
 
 def _plot(manifest: Manifest, split: str) -> None:
     # TensorFlow and matplotlib are loaded here: the text must not wait for them.
-    from tfrecord_tools.plot_dataset import plot_class_frequencies, plot_samples
-    from tfrecord_tools.stored_records import sample_records
+    from tfrecord_tools.records.plot_dataset import plot_class_frequencies, plot_samples
+    from tfrecord_tools.records.stored_records import sample_records
 
     output_dir = Path(_OUTPUT_DIR.value)
     output_dir.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,8 @@ from typing import Any
 
 from absl import flags
 
-from tfrecord_tools.sources import SourceInputs, list_sources
+from tfrecord_tools.source import SourceInputs
+from tfrecord_tools.sources import list_sources
 
 # So that --help lists these flags with those of the command that calls for them.
 flags.disclaim_key_flags()

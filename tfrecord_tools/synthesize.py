@@ -12,7 +12,7 @@ import os
 
 from absl import flags
 
-from bigearth_tf.runtime import run_command
+from bigearth_tf.runtime.command import run_command
 
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder to write; made if need be.", required=True)
 _NUM_PATCHES = flags.DEFINE_integer("num_patches", 400, "How many patches.", lower_bound=1)
@@ -23,7 +23,9 @@ _WORKERS = flags.DEFINE_integer("workers", os.cpu_count() or 1, "Processes that 
 
 def main() -> None:
     """Makes the patches that the flags ask for."""
-    from tfrecord_tools.synthetic_patches import synthesize_archive  # GDAL is loaded here: --help must not wait for it.
+    from tfrecord_tools.synthetic.synthetic_patches import (
+        synthesize_archive,  # GDAL is loaded here: --help must not wait for it.
+    )
 
     written = synthesize_archive(
         _OUTPUT_DIR.value, _NUM_PATCHES.value, _SEED.value, with_s1=_S1.value, workers=_WORKERS.value

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from absl import flags
 
-from bigearth_tf.manifest import read_manifest
-from bigearth_tf.runtime import run_command
+from bigearth_tf.data.manifest import read_manifest
+from bigearth_tf.runtime.command import run_command
 from tfrecord_tools.source_flags import define_source_flags, read_source_inputs
 
 define_source_flags(None, "Compare with the patches of this source; default: do not.")
@@ -29,9 +29,10 @@ _WORKERS = flags.DEFINE_integer("workers", os.cpu_count() or 1, "Processes that 
 def main() -> None:
     """Verifies, prints what was found, and exits with 1 where something is wrong."""
     # TensorFlow and what reads sources are loaded here: --help must not wait for them.
-    from tfrecord_tools.comparison import compare, require_same_source
-    from tfrecord_tools.sources import SourceInputs, open_source
-    from tfrecord_tools.verification import verify
+    from tfrecord_tools.records.comparison import compare, require_same_source
+    from tfrecord_tools.records.verification import verify
+    from tfrecord_tools.source import SourceInputs
+    from tfrecord_tools.sources import open_source
 
     folder = Path(_DATA_DIR.value)
     manifest = read_manifest(folder)

@@ -25,7 +25,8 @@ from bigearth_tf.launch import slurm_job
 from bigearth_tf.launch.elastic import run_elastic
 from bigearth_tf.launch.launcher import Launch, Outcome
 from bigearth_tf.launch.start import BySrun, OnThisHost, Start, job_nodes
-from bigearth_tf.stop_signal import EXIT_STOPPED, StopSignal
+from bigearth_tf.runtime.exit_codes import EXIT_STOPPED
+from bigearth_tf.runtime.stop_signal import StopSignal
 
 # Of horovodrun, of Open MPI's and of other launchers' ranks.
 _STARTED_BY = ("HOROVOD_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK")

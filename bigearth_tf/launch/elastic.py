@@ -15,8 +15,7 @@ from absl import logging
 
 from bigearth_tf.launch import slurm_job
 from bigearth_tf.launch.launcher import Launch, Outcome
-from bigearth_tf.launch.task import EXIT_LOST
-from bigearth_tf.stop_signal import EXIT_STOPPED
+from bigearth_tf.runtime.exit_codes import EXIT_LOST, EXIT_STOPPED
 
 _LOOK_EVERY_S = 15.0
 

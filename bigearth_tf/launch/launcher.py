@@ -15,9 +15,9 @@ from absl import logging
 from bigearth_tf.launch.layout import Place
 from bigearth_tf.launch.rendezvous import Rendezvous
 from bigearth_tf.launch.start import Start
-from bigearth_tf.launch.task import EXIT_LOST, NOTICE_SHARE
-from bigearth_tf.stop_signal import EXIT_STOPPED, StopSignal
-from bigearth_tf.together import EXIT_RANKS_DIFFER
+from bigearth_tf.launch.task import NOTICE_SHARE
+from bigearth_tf.runtime.exit_codes import EXIT_LOST, EXIT_RANKS_DIFFER, EXIT_STOPPED
+from bigearth_tf.runtime.stop_signal import StopSignal
 
 # What the ranks say of a failure arrives within moments of each other; the first to arrive need not be the cause.
 _GATHER_S = 2.0

@@ -12,8 +12,8 @@ import threading
 import time
 from typing import Any
 
+from bigearth_tf.distributed.rendezvous import request
 from bigearth_tf.launch.layout import Place
-from bigearth_tf.together import request
 
 
 class Rendezvous:

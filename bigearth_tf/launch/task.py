@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from absl import logging
 
-from bigearth_tf import error_file
+from bigearth_tf.distributed.rendezvous import host_name
 from bigearth_tf.launch import network
 from bigearth_tf.launch.layout import (
     Place,
@@ -29,15 +29,14 @@ from bigearth_tf.launch.layout import (
     thread_variables,
 )
 from bigearth_tf.launch.rendezvous import Launcher
-from bigearth_tf.stop_signal import EXIT_STOPPED
-from bigearth_tf.together import EXIT_RANKS_DIFFER, host_name
+from bigearth_tf.runtime import error_file
+from bigearth_tf.runtime.exit_codes import EXIT_LOST, EXIT_RANKS_DIFFER, EXIT_STOPPED
 
 # How the launcher speaks to its tasks: variables of their environment.
 ADDRESS, PORT, SCOPE = "BIGEARTH_LAUNCH_ADDRESS", "BIGEARTH_LAUNCH_PORT", "BIGEARTH_LAUNCH_SCOPE"
 LOG_DIR, FAIL_WITHIN_S, INTERFACE = "BIGEARTH_LAUNCH_LOG_DIR", "BIGEARTH_LAUNCH_FAIL_WITHIN_S", "BIGEARTH_IFACE"
 # Where there is no SLURM.
 RANK, NUM_RANKS = "BIGEARTH_LAUNCH_RANK", "BIGEARTH_LAUNCH_NUM_RANKS"
-EXIT_LOST = 69  # EX_UNAVAILABLE of sysexits.h
 # A third of the time goes into noticing, the rest into ending.
 NOTICE_SHARE = 1 / 3
 _PR_SET_PDEATHSIG = 1

@@ -26,4 +26,4 @@ ATTENTION: dict[str, Callable[[Any, str], Any]] = {
 }
 
 # The form of a mechanism in the published code, where it is another.
-PUBLISHED_ATTENTION = {name: f"{name}_published" if f"{name}_published" in ATTENTION else name for name in ATTENTION}
+REFERENCE_ATTENTION = {name: f"{name}_published" if f"{name}_published" in ATTENTION else name for name in ATTENTION}

@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from bigearth_tf.bands import Band
+from bigearth_tf.data.bands import Band
 
 # How a band comes to another size. All do it by bicubic interpolation, except that "antialiased" makes a pixel that
 # holds a whole number of finer ones their mean. NOTE: "bicubic" aliases where it shrinks, as the published code does.

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from bigearth_tf.config import validate
-from bigearth_tf.losses import make_loss
-from bigearth_tf.optimizers import make_optimizer
-from bigearth_tf.schedules import make_schedule
+from bigearth_tf.training.losses import make_loss
+from bigearth_tf.training.optimizers import make_optimizer
+from bigearth_tf.training.schedules import make_schedule
 
 NAMES = sorted(path.stem for path in (Path(__file__).parents[2] / "experiments" / "configs").glob("[a-z]*.py"))
 

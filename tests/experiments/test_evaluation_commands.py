@@ -2,19 +2,17 @@
 
 import json
 import os
-from pathlib import Path
 
 import pytest
-import warm_python
-from finished_runs import write_finished_run
-from records import write_records
 
-from bigearth_tf.distributed import Replica
-from bigearth_tf.evaluate import output_folder, predict_run
-from bigearth_tf.evaluation import evaluate_table, write_evaluation
-from bigearth_tf.predictions import PREDICTIONS_NAME, read_predictions, write_predictions
-
-REPOSITORY = Path(__file__).parents[2]
+from bigearth_tf.distributed.replica import Replica
+from bigearth_tf.evaluation.evaluate_run import output_folder, predict_run
+from bigearth_tf.evaluation.prediction_table import PREDICTIONS_NAME, read_predictions, write_predictions
+from bigearth_tf.evaluation.report import evaluate_table, write_evaluation
+from tests.support import warm_python
+from tests.support.finished_runs import write_finished_run
+from tests.support.paths import REPOSITORY
+from tests.support.records import write_records
 
 
 def run(command, *arguments):

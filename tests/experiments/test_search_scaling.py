@@ -5,12 +5,12 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from records import write_records
 
-REPOSITORY = Path(__file__).parents[2]
+from tests.support.paths import REPOSITORY
+from tests.support.records import write_records
+
 CONFIG = """
 from bigearth_tf.config import DataConfig, ScheduleConfig, TrainConfig
 

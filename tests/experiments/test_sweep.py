@@ -3,13 +3,13 @@
 import csv
 import json
 import os
-from pathlib import Path
 
 import pytest
-import warm_python
-from records import write_records
 
-REPOSITORY = Path(__file__).parents[2]
+from tests.support import warm_python
+from tests.support.paths import REPOSITORY
+from tests.support.records import write_records
+
 CONFIG = """
 from bigearth_tf.config import DataConfig, ScheduleConfig, TrainConfig
 

@@ -2,13 +2,12 @@
 
 import csv
 import re
-from pathlib import Path
 
 import pytest
 
-from bigearth_tf.models import list_models, model_config
-from bigearth_tf.published_names import PUBLISHED_NAMES
-from experiments.table_text import natural_order, to_csv, to_markdown
+from bigearth_tf.models.reference_names import PUBLISHED_NAMES
+from bigearth_tf.models.registry import list_models, model_config
+from experiments.shared.table_text import natural_order, to_csv, to_markdown
 from experiments.zoo_table import (
     COLUMNS,
     CSV_PATH,
@@ -16,8 +15,9 @@ from experiments.zoo_table import (
     build_row,
     insert_table,
 )
+from tests.support.paths import PARAMETERS_CSV
 
-GOLDENS = Path(__file__).parents[1] / "goldens" / "parameters.csv"
+GOLDENS = PARAMETERS_CSV
 
 
 @pytest.fixture(scope="module")

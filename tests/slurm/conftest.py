@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 
 import pytest
-from slurm_cluster.cluster import LIMIT_S, SlurmCluster
-from slurm_cluster.folder import new_cluster_folder
 
-REPOSITORY = Path(__file__).parents[2]
+from tests.support.paths import REPOSITORY
+from tests.support.slurm_cluster.cluster import LIMIT_S, SlurmCluster
+from tests.support.slurm_cluster.folder import new_cluster_folder
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import runpy
 import time
 
-from bigearth_tf.training_run import TrainingRun
+from bigearth_tf.training.loop import TrainingRun
 
 note = TrainingRun._note
 

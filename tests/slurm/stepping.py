@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from bigearth_tf.runtime import run_command
+from bigearth_tf.runtime.command import run_command
 
 folder, steps, seconds = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
 how, failing_rank, failing_step = [*sys.argv[4].split(":")] if len(sys.argv) > 4 else ("", "-1", "-1")
@@ -33,24 +33,26 @@ def sleep_for_ever():
 def main():
     import tensorflow as tf
 
-    from bigearth_tf import distributed
-    from bigearth_tf.stop_signal import EXIT_STOPPED, StopSignal
-    from bigearth_tf.watchdog import Watchdog
+    from bigearth_tf.distributed import collectives
+    from bigearth_tf.distributed.replica import peer_errors, start_replica
+    from bigearth_tf.distributed.watchdog import Watchdog
+    from bigearth_tf.runtime.exit_codes import EXIT_STOPPED
+    from bigearth_tf.runtime.stop_signal import StopSignal
 
-    replica = distributed.start()
+    replica = start_replica()
     state = folder / "state"
     first = int(state.read_text()) if state.exists() else 0
     print(
         f"rank {replica.rank} of {replica.world_size} on {os.environ['HOROVOD_HOSTNAME']} begins at {first}", flush=True
     )
     stop_signal, watchdog = StopSignal(), Watchdog(folder, replica, timeout_s=10 if how == "hang" else 60)
-    with stop_signal.listening(), distributed.peer_errors(replica), watchdog.watching():
+    with stop_signal.listening(), peer_errors(replica), watchdog.watching():
         for step in range(first, steps):
             watchdog.beat(f"step {step}")
             if (replica.rank, step) == (int(failing_rank), int(failing_step)):
                 fail()
             wishes = [float(bool(stop_signal.received)), float((folder / "enough").exists())]
-            stop, enough = distributed.mean_of_ranks(tf.constant(wishes), replica)
+            stop, enough = collectives.mean_of_ranks(tf.constant(wishes), replica)
             if replica.is_chief:
                 (folder / "new").write_text(str(step + 1))
                 (folder / "new").rename(state)

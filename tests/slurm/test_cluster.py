@@ -7,14 +7,16 @@ import time
 from pathlib import Path
 
 import pytest
-from slurm_cluster.cluster import LIMIT_S
+
+from tests.support.paths import REPOSITORY
+from tests.support.slurm_cluster.cluster import LIMIT_S
 
 # A test run that starts a cluster, says so, and is killed some time later.
 START = """
 import sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from slurm_cluster.cluster import SlurmCluster, why_not
+from tests.support.slurm_cluster.cluster import SlurmCluster, why_not
 assert not why_not(), why_not()
 with SlurmCluster(Path(sys.argv[2]) / "cluster") as cluster:
     print(cluster.run("srun", "-N2", "id", "-un"), "is up", flush=True)
@@ -45,7 +47,7 @@ def surroundings():
 def start(become, folder, *arguments):
     if become and subprocess.run([*become, "true"], capture_output=True).returncode:
         pytest.skip("users may not make namespaces here")
-    script = [sys.executable, "-c", START, str(Path(__file__).parents[1]), str(folder), *arguments]
+    script = [sys.executable, "-c", START, str(REPOSITORY), str(folder), *arguments]
     return subprocess.Popen([*become, *script], stdout=subprocess.PIPE, text=True)
 
 

@@ -5,7 +5,8 @@ import sys
 import time
 
 import pytest
-from slurm_cluster.cluster import LIMIT_S
+
+from tests.support.slurm_cluster.cluster import LIMIT_S
 
 pytest.importorskip("horovod", reason="Horovod is not installed")
 pytestmark = [pytest.mark.slurm, pytest.mark.full]

@@ -4,7 +4,8 @@ import re
 import time
 
 import pytest
-from slurm_cluster.cluster import LIMIT_S, Job
+
+from tests.support.slurm_cluster.cluster import LIMIT_S, Job
 
 pytest.importorskip("horovod", reason="Horovod is not installed")
 pytestmark = pytest.mark.slurm

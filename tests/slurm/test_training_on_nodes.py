@@ -8,14 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from records import write_records
-from slurm_cluster.cluster import ENDED
+
+from tests.support.paths import REPOSITORY
+from tests.support.records import write_records
+from tests.support.slurm_cluster.cluster import ENDED
 
 pytest.importorskip("horovod", reason="Horovod is not installed")
 pytestmark = [pytest.mark.slurm, pytest.mark.full]
-REPOSITORY = Path(__file__).parents[2]
 OPTIONS = [
-    f"--config={REPOSITORY}/experiments/configs/published.py",
+    f"--config={REPOSITORY}/experiments/configs/benchmark.py",
     "--config.model=mlp_mixer_tiny",
     "--config.model_overrides=dim=8, depth=1, tokens_dim=8",
     "--config.data.bands=RGB",

@@ -5,10 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from slurm_cluster.cluster import SlurmCluster
-from slurm_cluster.folder import new_cluster_folder
 
-REPOSITORY = Path(__file__).parents[2]
+from tests.support.paths import REPOSITORY
+from tests.support.slurm_cluster.cluster import SlurmCluster
+from tests.support.slurm_cluster.folder import new_cluster_folder
 
 
 @pytest.fixture(scope="module")

@@ -9,12 +9,13 @@ import time
 from pathlib import Path
 
 import pytest
-from archives import write_lists, write_pair
-from records import write_records
-from slurm_cluster.cluster import LIMIT_S
+
+from tests.support.archives import write_lists, write_pair
+from tests.support.paths import REPOSITORY
+from tests.support.records import write_records
+from tests.support.slurm_cluster.cluster import LIMIT_S
 
 pytestmark = pytest.mark.slurm
-REPOSITORY = Path(__file__).parents[2]
 TINY = Path(__file__).with_name("tiny.py")
 SUBMIT = ("python", "-m", "slurm.submit", f"--config={TINY}", "--cpus_per_rank=1")
 ON_CPUS = ("--gpus_per_node=0", "--nodes=2")
@@ -86,7 +87,7 @@ def test_the_site_decides_partition_and_account(cluster, login, records):
 def test_what_slurm_refuses_is_told_and_what_was_queued_before_is_cancelled(cluster, login):
     script = (
         "import pathlib\n"
-        "from slurm.jobs import Job, queue_all\n"
+        "from slurm.job_chain import Job, queue_all\n"
         "def job(*options):\n"
         "    return Job('export', options, (), {}, pathlib.Path('export.out'))\n"
         "queue_all([job('--hold', '--comment=first'), job('--reservation=none')])\n"

@@ -10,14 +10,14 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from finished_runs import write_finished_run
-from records import write_records
 
 from bigearth_tf.config import DataConfig, TrainConfig
 from slurm.cluster import Partition, Request, check_request, find_partition, minutes, read_partitions
-from slurm.work import check_trained, check_training
+from slurm.feasibility import check_trained, check_training
+from tests.support.finished_runs import write_finished_run
+from tests.support.paths import REPOSITORY
+from tests.support.records import write_records
 
-REPOSITORY = Path(__file__).parents[2]
 TINY = Path(__file__).with_name("tiny.py")
 GPU = Partition("gpu", False, "1-00:00:00", "1-00:00:00", Counter({(64, 4): 2, (32, 8): 1}))
 CPU = Partition("cpu", True, "infinite", "infinite", Counter({(16, 0): 10}))
@@ -307,7 +307,7 @@ def test_missing_data_are_refused_unless_they_are_converted_before(config, recor
 
 
 def test_the_folder_of_another_run_is_refused_and_a_finished_one_told(config, records, tmp_path):
-    from bigearth_tf.manifest import read_manifest
+    from bigearth_tf.data.manifest import read_manifest
 
     write_finished_run(tmp_path / "run", read_manifest(records))
     written = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}

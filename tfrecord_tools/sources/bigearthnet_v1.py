@@ -16,15 +16,14 @@ from typing import Any
 
 from absl import logging
 
-from bigearth_tf.bands import S1, S2_ALL, get_bands
-from bigearth_tf.datasets.bigearthnet_v1 import SPEC
-from bigearth_tf.labels import CLASSES_43, NOMENCLATURES, translate
-from tfrecord_tools.archive import Folder, FolderFiles
-from tfrecord_tools.geotiff import read_band
-from tfrecord_tools.patch import Patch, PatchError
-from tfrecord_tools.patch_lists import EXCLUSION_LISTS, PatchLists, official_lists_folder, read_patch_lists
-from tfrecord_tools.patch_matching import ListedPatch, find_folders, match_patches, read_exclusions
-from tfrecord_tools.sources import PatchRef, Source, SourceInputs, require_inputs
+from bigearth_tf.data.bands import S1, S2_ALL, get_bands
+from bigearth_tf.data.datasets.bigearthnet_v1 import SPEC
+from bigearth_tf.data.labels import CLASSES_43, NOMENCLATURES, translate
+from tfrecord_tools.listing.archive import Folder, FolderFiles
+from tfrecord_tools.listing.patch_lists import EXCLUSION_LISTS, PatchLists, official_lists_folder, read_patch_lists
+from tfrecord_tools.listing.patch_matching import ListedPatch, find_folders, match_patches, read_exclusions
+from tfrecord_tools.raster.geotiff import read_band
+from tfrecord_tools.source import Patch, PatchError, PatchRef, Source, SourceInputs, require_inputs
 
 _NAMES = {
     "S2": re.compile(r"S2[AB]_MSIL2A_\d{8}T\d{5,6}_\d{1,2}_\d{1,2}"),

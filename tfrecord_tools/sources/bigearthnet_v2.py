@@ -23,14 +23,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bigearth_tf.bands import S1, S2_ALL, get_bands
-from bigearth_tf.datasets.bigearthnet_v2 import REFERENCE_MAP, SPEC
-from bigearth_tf.labels import CLASSES_19, label_indices
-from tfrecord_tools.archive import File, Folder, FolderFiles
-from tfrecord_tools.geotiff import read_band
-from tfrecord_tools.patch import Patch
-from tfrecord_tools.patch_matching import ListedPatch, find_folders, match_patches, read_exclusions
-from tfrecord_tools.sources import PatchRef, Source, SourceInputs, require_inputs
+from bigearth_tf.data.bands import S1, S2_ALL, get_bands
+from bigearth_tf.data.datasets.bigearthnet_v2 import REFERENCE_MAP, SPEC
+from bigearth_tf.data.labels import CLASSES_19, label_indices
+from tfrecord_tools.listing.archive import File, Folder, FolderFiles
+from tfrecord_tools.listing.patch_matching import ListedPatch, find_folders, match_patches, read_exclusions
+from tfrecord_tools.raster.geotiff import read_band
+from tfrecord_tools.source import Patch, PatchRef, Source, SourceInputs, require_inputs
 
 if TYPE_CHECKING:
     import pandas

@@ -1,6 +1,7 @@
 """How is multispectral EuroSAT read? A GeoTIFF of 13 bands an image, in a folder named after its class.
 
-`Forest/Forest_1.tif`. There are no official splits: a class is cut into shares of `tfrecord_tools.seeded_splits`.
+`Forest/Forest_1.tif`. There are no official splits: a class is cut into the shares of
+`tfrecord_tools.listing.seeded_splits`.
 """
 
 from __future__ import annotations
@@ -8,12 +9,11 @@ from __future__ import annotations
 import os
 import re
 
-from bigearth_tf.datasets.eurosat_ms import CLASS_NAMES, SPEC
-from tfrecord_tools.archive import File, list_files
-from tfrecord_tools.geotiff import read_bands
-from tfrecord_tools.patch import Patch
-from tfrecord_tools.seeded_splits import SPLIT_SHARES, assign_splits
-from tfrecord_tools.sources import PatchRef, Source, SourceInputs, require_inputs
+from bigearth_tf.data.datasets.eurosat_ms import CLASS_NAMES, SPEC
+from tfrecord_tools.listing.archive import File, list_files
+from tfrecord_tools.listing.seeded_splits import SPLIT_SHARES, assign_splits
+from tfrecord_tools.raster.geotiff import read_bands
+from tfrecord_tools.source import Patch, PatchRef, Source, SourceInputs, require_inputs
 
 # Hidden files are no images: some systems leave `._Forest_1.tif` in a tar.
 _ANY_TIFF = re.compile(r"[^.].*\.tiff?", re.IGNORECASE)

@@ -9,21 +9,20 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
-from bigearth_tf.bands import Band
-from bigearth_tf.datasets.bigearthnet_v1 import SPEC
-from bigearth_tf.labels import CLASSES_19
-from bigearth_tf.published_schema import decode_published_record, read_patch_id
-from bigearth_tf.runtime import progress_bar
-from tfrecord_tools.archive import File
-from tfrecord_tools.patch import Patch, PatchError
-from tfrecord_tools.published_files import (
+from bigearth_tf.data.bands import Band
+from bigearth_tf.data.datasets.bigearthnet_v1 import SPEC
+from bigearth_tf.data.int64_schema import decode_int64_record, read_patch_id
+from bigearth_tf.data.labels import CLASSES_19
+from bigearth_tf.runtime.progress import progress_bar
+from tfrecord_tools.listing.archive import File
+from tfrecord_tools.listing.int64_files import (
     PublishedShard,
     detect_format_of_files,
     list_published_shards,
     published_origin,
     read_frames,
 )
-from tfrecord_tools.sources import PatchRef, Source, SourceInputs, require_inputs
+from tfrecord_tools.source import Patch, PatchError, PatchRef, Source, SourceInputs, require_inputs
 
 _MEND = "Copy this file again from where it came."
 
@@ -73,7 +72,7 @@ def _read(ref: PatchRef, bands: tuple[Band, ...], record_format: str) -> Patch:
     file = ref.parts[0]
     assert isinstance(file, File)
     try:
-        patch_id, indices, pixels = decode_published_record(file.read_bytes(), bands, record_format)
+        patch_id, indices, pixels = decode_int64_record(file.read_bytes(), bands, record_format)
         if patch_id != ref.patch_id:
             raise ValueError(f"is patch {patch_id} now")
     except (ValueError, OSError) as error:

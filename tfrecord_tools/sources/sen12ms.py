@@ -16,13 +16,12 @@ import re
 
 import numpy as np
 
-from bigearth_tf.bands import Band
-from bigearth_tf.datasets.sen12ms import CLASS_NAMES, IGBP_VALUES, MULTI_LABEL_PERCENT, S1_BAND_NAMES, SPEC
-from tfrecord_tools.archive import File, list_files
-from tfrecord_tools.geotiff import read_bands
-from tfrecord_tools.patch import Patch, PatchError
-from tfrecord_tools.seeded_splits import SPLIT_SHARES, assign_splits
-from tfrecord_tools.sources import PatchRef, Source, SourceInputs, require_inputs
+from bigearth_tf.data.bands import Band
+from bigearth_tf.data.datasets.sen12ms import CLASS_NAMES, IGBP_VALUES, MULTI_LABEL_PERCENT, S1_BAND_NAMES, SPEC
+from tfrecord_tools.listing.archive import File, list_files
+from tfrecord_tools.listing.seeded_splits import SPLIT_SHARES, assign_splits
+from tfrecord_tools.raster.geotiff import read_bands
+from tfrecord_tools.source import Patch, PatchError, PatchRef, Source, SourceInputs, require_inputs
 
 _PARTS = ("s2", "s1", "lc")
 _SEASONS = ("ROIs1158_spring", "ROIs1868_summer", "ROIs1970_fall", "ROIs2017_winter")

@@ -10,15 +10,15 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-import warm_python
 
 from bigearth_tf.launch import launcher
 from bigearth_tf.launch.launcher import Launch
 from bigearth_tf.launch.start import OnThisHost
-from bigearth_tf.stop_signal import StopSignal
+from bigearth_tf.runtime.stop_signal import StopSignal
+from tests.support import warm_python
+from tests.support.paths import REPOSITORY
 
 pytest.importorskip("horovod", reason="Horovod is not installed")
-REPOSITORY = Path(__file__).parents[3]
 # What the launcher loads.
 MODULES = ("bigearth_tf.launch.launcher", "bigearth_tf.launch.elastic", "horovod.runner.http.http_server")
 SLEEP = "import time; print('begun', flush=True); time.sleep(100_000)"

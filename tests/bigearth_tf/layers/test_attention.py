@@ -3,10 +3,10 @@
 import keras
 import numpy as np
 import pytest
-from convolutions import convolve, normalise
 
-from bigearth_tf.layers.attention import ATTENTION, PUBLISHED_ATTENTION
+from bigearth_tf.layers.attention import ATTENTION, REFERENCE_ATTENTION
 from bigearth_tf.layers.eca import kernel_size
+from tests.support.convolutions import convolve, normalise
 
 
 def make_features(height=5, width=4, channels=32):
@@ -126,7 +126,7 @@ def test_no_attention_changes_nothing():
 
 
 def test_each_mechanism_has_its_published_form():
-    assert {name: PUBLISHED_ATTENTION[name] for name in ("none", "se", "cbam", "coordinate", "eca")} == {
+    assert {name: REFERENCE_ATTENTION[name] for name in ("none", "se", "cbam", "coordinate", "eca")} == {
         "none": "none",
         "se": "se_published",
         "cbam": "cbam",
@@ -134,4 +134,4 @@ def test_each_mechanism_has_its_published_form():
         "eca": "eca_published",
     }
     # A config that is published already stays so.
-    assert all(PUBLISHED_ATTENTION[form] == form for form in PUBLISHED_ATTENTION.values())
+    assert all(REFERENCE_ATTENTION[form] == form for form in REFERENCE_ATTENTION.values())

@@ -3,9 +3,9 @@
 import keras
 import numpy as np
 import pytest
-from convolutions import convolve, convolve_each, normalise
 
 from bigearth_tf.layers.ghost_conv import CONVOLUTIONS, convolution, depthwise_convolution
+from tests.support.convolutions import convolve, convolve_each, normalise
 
 
 def make_features(height=6, width=5, channels=4):

@@ -6,12 +6,12 @@ import re
 import keras
 import pytest
 
-from bigearth_tf.model_cost import cost_of
-from bigearth_tf.models import create_model, list_models, model_config, published_overrides
-from bigearth_tf.models import mlp_mixer as another_family
-from bigearth_tf.models._estimate import estimate
-from bigearth_tf.models._scaling import PUBLISHED_SCALINGS, Scaling, coefficient_grid, compound_scaling
-from bigearth_tf.models.wide_resnet import Config, scaled
+from bigearth_tf.models.cost import cost_of
+from bigearth_tf.models.cost_estimate import estimate
+from bigearth_tf.models.families import mlp_mixer as another_family
+from bigearth_tf.models.families.wide_resnet import Config, scaled
+from bigearth_tf.models.registry import create_model, list_models, model_config, reference_overrides
+from bigearth_tf.models.scaling import REFERENCE_SCALINGS, Scaling, coefficient_grid, compound_scaling
 
 # The coefficients that the grid search of EfficientNet found: https://arxiv.org/abs/1905.11946, section 4.
 EFFICIENTNET = (1.2, 1.1, 1.15)
@@ -27,7 +27,7 @@ def test_the_published_example():
 
 
 def test_phi_0_is_the_base():
-    assert compound_scaling(*EFFICIENTNET, phi=0) == Scaling() == PUBLISHED_SCALINGS[0]
+    assert compound_scaling(*EFFICIENTNET, phi=0) == Scaling() == REFERENCE_SCALINGS[0]
     assert Scaling().growth == 1
     assert Scaling().resolution_px == 60
 
@@ -103,17 +103,17 @@ def test_neither_negative_phi_nor_factors_of_0():
 
 def test_the_published_set_has_the_one_setting_that_is_known():
     # Committed in the published code: 90 px and 984,313 trainable parameters for WideResNet-ECA.
-    assert PUBLISHED_SCALINGS[4] == Scaling(1.4, 1.8, 1.4)
-    assert PUBLISHED_SCALINGS[4].resolution_px == 90
-    published = estimate(model_config("wide_resnet_eca_b4", **published_overrides("wide_resnet_eca_b4")), 10, 19)
+    assert REFERENCE_SCALINGS[4] == Scaling(1.4, 1.8, 1.4)
+    assert REFERENCE_SCALINGS[4].resolution_px == 90
+    published = estimate(model_config("wide_resnet_eca_b4", **reference_overrides("wide_resnet_eca_b4")), 10, 19)
     assert published.trainable_parameters == 984_313
     # "An order of magnitude" below ResNet50.
     assert published.parameters < 23.6e6 / 10
 
 
 def test_the_published_set_only_grows():
-    assert len(PUBLISHED_SCALINGS) == 8
-    for small, large in zip(PUBLISHED_SCALINGS, PUBLISHED_SCALINGS[1:]):
+    assert len(REFERENCE_SCALINGS) == 8
+    for small, large in zip(REFERENCE_SCALINGS, REFERENCE_SCALINGS[1:]):
         assert small.growth < large.growth
         assert small.depth <= large.depth
         assert small.width <= large.width

@@ -1,0 +1,1 @@
+"""Predictions of a trained model on a split, and every score computed from them."""

@@ -1,0 +1,68 @@
+"""Distributed inference over a split: one table of probabilities, the same on every rank."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from bigearth_tf.distributed.collectives import gather
+from bigearth_tf.distributed.replica import Replica
+from bigearth_tf.evaluation.prediction_table import Predictions
+
+PROBABILITIES = {"multi": tf.sigmoid, "single": tf.nn.softmax}
+
+
+PredictStep = Callable[[dict[str, tf.Tensor]], tf.Tensor]
+
+
+def make_predict_step(model: Any, label_kind: str = "multi") -> PredictStep:
+    """Returns a compiled function: raw bands {name: [B, h, w]} -> probabilities float32 [B, K].
+
+    Args:
+        model: Bands -> logits [B, K].
+        label_kind: "multi": a probability a class; "single": they add up to 1.
+    """
+    to_probabilities = PROBABILITIES[label_kind]
+
+    @tf.function
+    def predict_step(bands: dict[str, tf.Tensor]) -> tf.Tensor:
+        return to_probabilities(model(bands, training=False))
+
+    return predict_step
+
+
+def predict_dataset(
+    predict_step: PredictStep, dataset: Iterable[Any], replica: Replica, num_records: int
+) -> Predictions:
+    """Returns every rank's rows on every rank, each record once.
+
+    Args:
+        predict_step: As of `make_predict_step`.
+        dataset: This rank's batches, as of `make_eval_dataset`.
+        replica: This rank.
+        num_records: Records of the split over all ranks.
+
+    Raises:
+        ValueError: The ranks together did not see each record exactly once.
+    """
+    columns: dict[str, list[np.ndarray]] = {"patch_ids": [], "labels": [], "probabilities": []}
+    for batch in dataset:
+        real = batch["mask"].numpy().astype(bool)
+        columns["patch_ids"].append(batch["patch_id"].numpy()[real].astype(str))
+        columns["labels"].append(batch["labels"].numpy()[real])
+        columns["probabilities"].append(predict_step(batch["bands"]).numpy()[real])
+    mine = {name: np.concatenate(rows) for name, rows in columns.items() if rows}
+    parts = [part for part in gather(mine, replica) if part]  # A rank may have had no batch.
+    table = {name: np.concatenate([part[name] for part in parts]) for name in columns}
+    order = np.argsort(table["patch_ids"], kind="stable")
+    predictions = Predictions(**{name: rows[order] for name, rows in table.items()})
+    found = len(np.unique(predictions.patch_ids))
+    if not found == len(predictions.patch_ids) == num_records:
+        raise ValueError(
+            f"{len(predictions.patch_ids)} records of {found} patches were scored, the split has {num_records}. "
+            "Check the data set with `python -m tfrecord_tools.verify`."
+        )
+    return predictions

@@ -1,0 +1,1 @@
+"""The way from shards to the batches of one rank."""

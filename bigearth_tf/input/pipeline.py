@@ -1,0 +1,268 @@
+"""How do shards become batches? One data set to train on, which varies by epoch, and one to evaluate on, in order.
+
+A batch is `bands {name: [B, size_px, size_px]}` in storage type, `labels float32 [B, K]`, `patch_id string [B]` and
+`mask float32 [B]`, 0 where a record only fills the batch. B is the batch of one rank.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from bigearth_tf.data.bands import Band
+from bigearth_tf.data.manifest import Manifest, Shard
+from bigearth_tf.data.record_formats import FORMATS
+from bigearth_tf.distributed.replica import Replica
+from bigearth_tf.input.shard_index import index_shards
+from bigearth_tf.input.shuffle_order import EpochOrder, Pieces, cut, join, plan_order
+
+# Records that lie together are read together up to so many bytes: a disk that has to move reads them at full speed.
+_RUN_BYTES = 8e6
+# Shards that evaluation reads at the same time.
+_CONCURRENT_SHARDS = 4
+# Batches that wait for the device.
+_READY_BATCHES = 2
+# Read from a file at once.
+_READ_BYTES = 1 << 18
+_RECORD_SPEC = tf.TensorSpec([], tf.string)
+
+
+def steps_per_epoch(manifest: Manifest, global_batch_size: int, replica: Replica) -> int:
+    """Returns the training steps that every rank takes: less than one global batch of records is left over.
+
+    Raises:
+        ValueError: The split is smaller than a batch, or the batch is no multiple of the number of ranks.
+    """
+    if global_batch_size % replica.world_size:
+        raise ValueError(
+            f"global_batch_size={global_batch_size} is no multiple of the {replica.world_size} ranks; "
+            f"choose {global_batch_size // replica.world_size * replica.world_size or replica.world_size}."
+        )
+    steps = manifest.num_records("train") // global_batch_size
+    if not steps:
+        raise ValueError(
+            f"global_batch_size={global_batch_size} is more than the {manifest.num_records('train')} training records."
+        )
+    return steps
+
+
+def make_train_dataset(
+    folder: str | os.PathLike,
+    manifest: Manifest,
+    bands: Sequence[Band],
+    *,
+    global_batch_size: int,
+    replica: Replica,
+    seed: int,
+    epoch: int,
+    shuffle_mb: float,
+    first_step: int = 0,
+) -> tf.data.Dataset:
+    """Returns this rank's rows of the global batches of an epoch, which (seed, epoch) decide, from a step on.
+
+    Args:
+        folder: Folder of the shards.
+        manifest: What the folder holds.
+        bands: Bands to read.
+        global_batch_size: Records of one step of all ranks together; row by row, rank after rank.
+        replica: This rank.
+        seed: With `epoch`, decides the order, which no number of ranks changes.
+        epoch: Passes over the split before this one.
+        shuffle_mb: Memory for shuffling, in 10^6 bytes of records; a few of this rank's batches on their way come on
+            top.
+        first_step: Steps of the epoch that were already taken; their records are passed over unread, as far as whole
+            blocks of the shuffling go.
+
+    Raises:
+        FileNotFoundError: A shard is missing.
+        ValueError: The batch cannot be (as `steps_per_epoch`), `first_step` is none of the epoch, or a shard does not
+            hold as many whole records as the manifest says.
+    """
+    steps = steps_per_epoch(manifest, global_batch_size, replica)
+    if not 0 <= first_step <= steps:
+        raise ValueError(f"first_step={first_step}: an epoch has {steps} steps of {global_batch_size} records.")
+    order = _plan_order(manifest, global_batch_size, shuffle_mb)
+    rows = global_batch_size // replica.world_size
+    first_row = replica.rank * rows
+    lanes = range(first_row // order.lane_rows, -(-(first_row + rows) // order.lane_rows))
+    surplus = first_row % order.lane_rows
+
+    def select_rows(records: tf.Tensor) -> dict[str, tf.Tensor]:
+        return _parse(records[surplus : surplus + rows], bands, manifest, rows)
+
+    return (
+        _read_lanes(folder, manifest, order, lanes, (seed, epoch, first_step))
+        .batch(len(lanes) * order.lane_rows, drop_remainder=True)
+        .map(select_rows, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        .apply(tf.data.experimental.assert_cardinality(steps - first_step))
+        .prefetch(_READY_BATCHES)
+    )
+
+
+def make_eval_dataset(
+    folder: str | os.PathLike,
+    manifest: Manifest,
+    split: str,
+    bands: Sequence[Band],
+    *,
+    batch_size: int,
+    replica: Replica,
+) -> tf.data.Dataset:
+    """Returns this rank's stretch of a split, each record once and in stable order; padding at its end is masked.
+
+    Raises:
+        FileNotFoundError: A shard is missing.
+        ValueError: There is no such split, or a shard does not hold as many whole records as the manifest says.
+    """
+    shards = manifest.split_shards(split)
+    total = manifest.num_records(split)
+    first, end = (rank * total // replica.world_size for rank in (replica.rank, replica.rank + 1))
+    sizes = np.array([shard.num_records for shard in shards])
+    pieces = cut(Pieces(np.arange(len(shards)), np.zeros_like(sizes), sizes), first, end - first)
+    read_piece = _make_piece_reader(folder, manifest, shards, pieces)
+    return (
+        tf.data.Dataset.range(len(pieces.counts))
+        .interleave(
+            read_piece, cycle_length=_CONCURRENT_SHARDS, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+        )
+        .batch(batch_size)
+        .map(
+            lambda records: _parse(records, bands, manifest, batch_size),
+            num_parallel_calls=tf.data.AUTOTUNE,
+            deterministic=True,
+        )
+        .apply(tf.data.experimental.assert_cardinality(-(-(end - first) // batch_size)))
+        .prefetch(_READY_BATCHES)
+    )
+
+
+def _plan_order(manifest: Manifest, global_batch_size: int, shuffle_mb: float) -> EpochOrder:
+    shards = manifest.split_shards("train")
+    stored_bytes = sum(shard.num_bytes for shard in shards) / manifest.num_records("train")
+    # A compressed record takes at least its pixels once it is read.
+    record_bytes = max(stored_bytes, sum(band.size_px**2 * np.dtype(band.dtype).itemsize for band in manifest.bands))
+    return plan_order(
+        [shard.num_records for shard in shards],
+        global_batch_size,
+        buffer_records=int(shuffle_mb * 1e6 / record_bytes),
+        run=None if manifest.compression else max(1, round(_RUN_BYTES / record_bytes)),
+    )
+
+
+def _read_lanes(
+    folder: str | os.PathLike,
+    manifest: Manifest,
+    order: EpochOrder,
+    lanes: Sequence[int],
+    start: tuple[int, int, int],
+) -> tf.data.Dataset:
+    """Returns the shuffled records of the lanes, `lane_rows` of each in turn.
+
+    Args:
+        folder: Folder of the shards.
+        manifest: What the folder holds.
+        order: The order of an epoch.
+        lanes: Lanes to read.
+        start: Seed, epoch, and step of the epoch to begin with.
+    """
+    lane_rows, block_rows, pieces = _tabulate(order, lanes, *start)
+    read_piece = _make_piece_reader(folder, manifest, manifest.split_shards("train"), pieces)
+    block_table = tf.constant(block_rows, tf.int64)
+
+    def read_block(index: tf.Tensor) -> tf.data.Dataset:
+        begin, end, lane_seed, block_seed = (block_table[index, column] for column in range(4))
+        return _shuffle(tf.data.Dataset.range(begin, end).flat_map(read_piece), order.buffer, lane_seed, block_seed)
+
+    def read_lane(row: tf.Tensor) -> tf.data.Dataset:
+        return tf.data.Dataset.range(row[0], row[1]).flat_map(read_block).skip(row[2])
+
+    return tf.data.Dataset.from_tensor_slices(tf.constant(lane_rows, tf.int64)).interleave(
+        read_lane,
+        cycle_length=len(lanes),
+        block_length=order.lane_rows,
+        num_parallel_calls=tf.data.AUTOTUNE,
+        deterministic=True,
+    )
+
+
+def _tabulate(
+    order: EpochOrder, lanes: Sequence[int], seed: int, epoch: int, first_step: int
+) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]], Pieces]:
+    """Returns a row a lane (its rows of blocks from ... to, records to skip), a row a block, and all their pieces.
+
+    The row of a block is: its pieces from ... to, and the two seeds of its order.
+    """
+    stored = order.stored_order(seed, epoch)
+    lane_rows: list[tuple[int, ...]] = []
+    block_rows: list[tuple[int, ...]] = []
+    pieces = []
+    end = 0
+    for lane in lanes:
+        blocks, skip = order.lane_blocks(stored, lane, first_step)
+        lane_rows.append((len(block_rows), len(block_rows) + len(blocks), skip))
+        lane_seed = order.lane_seed(seed, epoch, lane)
+        for block in blocks:
+            begin, end = end, end + len(block.pieces.counts)
+            block_rows.append((begin, end, lane_seed, block.number))
+            pieces.append(block.pieces)
+    return lane_rows, block_rows, join(pieces)
+
+
+def _make_piece_reader(
+    folder: str | os.PathLike, manifest: Manifest, shards: Sequence[Shard], pieces: Pieces
+) -> Callable[[tf.Tensor], tf.data.Dataset]:
+    """Returns a function: index of a piece -> its records as stored; looks at no shards but those of the pieces."""
+    paths = tf.constant([os.fspath(Path(folder) / shard.name) for shard in shards])
+    offsets, skips = np.zeros_like(pieces.firsts), pieces.firsts
+    if not manifest.compression:
+        used = np.unique(pieces.shards)
+        starts = dict(zip(used, index_shards(folder, [shards[number] for number in used])))
+        offsets = np.array([starts[shard][first] for shard, first in zip(pieces.shards, pieces.firsts)], np.int64)
+        skips = np.zeros_like(offsets)
+    # Where a shard ends, -1 reads on, so that a record too many is noticed.
+    sizes = np.array([shard.num_records for shard in shards])[pieces.shards]
+    limits = np.where(pieces.firsts + pieces.counts == sizes, -1, pieces.counts)
+    table = tf.constant(np.stack([pieces.shards, offsets, skips, limits, pieces.counts], axis=1), tf.int64)
+
+    def read_piece(index: tf.Tensor) -> tf.data.Dataset:
+        # Not tf.unstack: TensorFlow 2.15 crashes where `skip` or `take` gets an output other than the first of its op.
+        shard, offset, skip, limit, count = (table[index, column] for column in range(5))
+        # What TFRecordDataset wraps: only this form starts within a file.
+        variant = tf.raw_ops.TFRecordDatasetV2(
+            filenames=paths[shard : shard + 1],
+            compression_type=manifest.compression,
+            buffer_size=_READ_BYTES,
+            byte_offsets=[offset],
+        )
+        records = tf.data.experimental.from_variant(variant, _RECORD_SPEC).skip(skip).take(limit)
+        return records.apply(tf.data.experimental.assert_cardinality(count))
+
+    return read_piece
+
+
+def _shuffle(records: tf.data.Dataset, buffer: int, seed: tf.Tensor, seed2: tf.Tensor) -> tf.data.Dataset:
+    """Returns the records in an order of these seeds alone; that of `Dataset.shuffle` depends on the global seed."""
+    variant = tf.raw_ops.ShuffleDataset(
+        input_dataset=tf.data.experimental.to_variant(records),
+        buffer_size=buffer,
+        seed=seed,
+        seed2=seed2,
+        output_types=[tf.string],
+        output_shapes=[[]],
+        reshuffle_each_iteration=False,
+    )
+    return tf.data.experimental.from_variant(variant, _RECORD_SPEC)
+
+
+def _parse(serialized: tf.Tensor, bands: Sequence[Band], manifest: Manifest, batch_size: int) -> dict[str, tf.Tensor]:
+    """Returns the parsed batch, filled up to `batch_size` by repeating its first record with mask 0."""
+    count = tf.shape(serialized)[0]
+    if serialized.shape[0] != batch_size:
+        serialized = tf.concat([serialized, tf.repeat(serialized[:1], batch_size - count)], axis=0)
+    filled = tf.ensure_shape(serialized, [batch_size])
+    batch = FORMATS[manifest.record_format].parse(filled, bands, len(manifest.class_names))
+    return {**batch, "mask": tf.cast(tf.range(batch_size) < count, tf.float32)}

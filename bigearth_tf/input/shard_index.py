@@ -1,0 +1,126 @@
+"""Where does each record of a shard begin, and which record is broken?
+
+A TFRecord file is a row of frames: the length of the data as 8 bytes, little-endian, a checksum of 4, the data, a
+checksum of 4 (https://www.tensorflow.org/tutorials/load_data/tfrecord#tfrecords_format_details). Hopping from length
+to length finds every record without reading one. Compressed files cannot be entered, and are not indexed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from bigearth_tf.data.manifest import Manifest, Shard
+from bigearth_tf.data.record_formats import FORMATS
+
+_LENGTH_BYTES = 8
+_FRAME_BYTES = 16
+# Many, for a disk far away: a hop waits for an answer, not for bytes.
+_THREADS = 16
+_REMEDY = "Run `python -m tfrecord_tools.verify`, and convert again what it names."
+
+
+def index_shards(folder: str | os.PathLike, shards: Sequence[Shard]) -> list[np.ndarray]:
+    """Returns the byte offset of each record [num_records] of each uncompressed shard; a shard is looked at once.
+
+    Raises:
+        FileNotFoundError: A shard is missing.
+        ValueError: A shard does not hold as many whole records as the manifest says.
+    """
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return list(pool.map(functools.partial(_index_shard, Path(folder)), shards))
+
+
+def check_record_counts(folder: str | os.PathLike, manifest: Manifest) -> None:
+    """Holds the number of records of all shards against the manifest; compressed ones are counted as they are read.
+
+    Raises:
+        FileNotFoundError: A shard is missing.
+        ValueError: A shard does not hold as many whole records as the manifest says.
+    """
+    if not manifest.compression:
+        index_shards(folder, manifest.shards)
+
+
+def _index_shard(folder: Path, shard: Shard) -> np.ndarray:
+    path = folder / shard.name
+    status = path.stat()
+    return _read_offsets(path, shard.num_records, status.st_size, status.st_mtime_ns)
+
+
+@functools.cache
+def _read_offsets(path: Path, num_records: int, size: int, _modified_ns: int) -> np.ndarray:
+    offsets = np.zeros(num_records + 1, np.int64)
+    with path.open("rb", buffering=0) as file:
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+        for position in range(num_records):
+            length = os.pread(file.fileno(), _LENGTH_BYTES, offsets[position])
+            end = int(offsets[position]) + struct.unpack("<Q", length.ljust(_LENGTH_BYTES))[0] + _FRAME_BYTES
+            if end > size:
+                break
+            offsets[position + 1] = end
+    if offsets[-1] != size:
+        # Only reading tells which record led astray. What is left over may be too short for TensorFlow to notice.
+        reason = _first_broken(path, num_records, "") or f"{path}: bytes follow the last of {num_records} records."
+        raise ValueError(f"{reason} {_REMEDY}")
+    offsets.flags.writeable = False
+    return offsets[:-1]
+
+
+@contextlib.contextmanager
+def broken_records_named(folder: str | os.PathLike, manifest: Manifest, split: str) -> Iterator[None]:
+    """Turns what TensorFlow says of a broken record, read within, into an error that names shard and record.
+
+    Raises:
+        ValueError: A record could not be read, or is not of the manifest's format.
+    """
+    try:
+        yield
+    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError, tf.errors.FailedPreconditionError) as error:
+        if not isinstance(error, tf.errors.DataLossError) and "IteratorGetNext" not in str(error):
+            raise
+        found = find_broken_record(folder, manifest, split)
+        if found is None:
+            raise
+        raise ValueError(f"{found} {_REMEDY}") from error
+
+
+def find_broken_record(folder: str | os.PathLike, manifest: Manifest, split: str) -> str | None:
+    """Returns which record of a split, the first in order of shards, is broken and how; None if none is."""
+    record_format = FORMATS[manifest.record_format]
+
+    def check(record: bytes) -> None:
+        record_format.check(record, manifest.bands, len(manifest.class_names), manifest.attributes)
+
+    def look_into(shard: Shard) -> str | None:
+        return _first_broken(Path(folder) / shard.name, shard.num_records, manifest.compression, check)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return next((found for found in pool.map(look_into, manifest.split_shards(split)) if found), None)
+
+
+def _first_broken(
+    path: Path, num_records: int, compression: str, check: Callable[[bytes], object] | None = None
+) -> str | None:
+    position = 0
+    try:
+        for record in tf.data.TFRecordDataset(os.fspath(path), compression):
+            if check:
+                check(record.numpy())
+            position += 1
+    except tf.errors.DataLossError:
+        return f"{path}: record {position} of 0 ... {num_records - 1} is damaged or cut short."
+    except ValueError as error:
+        return f"{path}: record {position} of 0 ... {num_records - 1} is broken: {error}."
+    if position != num_records:
+        return f"{path}: holds {position} records, the manifest says {num_records}."
+    return None

@@ -1,0 +1,1 @@
+"""Model families, one module each; `bigearth_tf.models.registry` finds them here."""

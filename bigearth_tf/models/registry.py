@@ -1,0 +1,119 @@
+"""Which models are there, and how is one made by name?
+
+A family is a module with a frozen dataclass `Config`, `VARIANTS` and `REFERENCE` (name -> Config), and
+`encode(config, inputs, bands)`, which returns the features. `REFERENCE` holds the form in which the benchmark
+(https://arxiv.org/abs/2111.09451) built a name, defects included; a name that is not in it has one form only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import fnmatch
+import importlib
+import pkgutil
+from collections.abc import Iterable, Sequence
+from types import ModuleType
+from typing import Any
+
+import keras
+
+from bigearth_tf.data.bands import Band, get_bands
+from bigearth_tf.layers.band_stack import band_inputs
+from bigearth_tf.models import families
+
+
+def list_models(pattern: str = "*") -> tuple[str, ...]:
+    """Returns the names of the zoo that match a shell pattern, such as "wide_resnet_*"."""
+    return tuple(sorted(name for name in _families() if fnmatch.fnmatchcase(name, pattern)))
+
+
+def create_model(name: str, *, bands: str | Sequence[Band] = "S2", num_classes: int, **overrides: Any) -> keras.Model:
+    """Returns an untrained model: `{band name: [B, size_px, size_px]}` in storage type -> logits float32 [B, K].
+
+    Its layer `features` gives the encoder's output [B, F], its layer `logits` the model's.
+
+    Args:
+        name: One of `list_models()`.
+        bands: Rows, or a band set or names of BigEarthNet; in channel order within one native size.
+        num_classes: K.
+        **overrides: Fields of the variant's config to replace, for example `width=4`.
+
+    Raises:
+        ValueError: The name or an override is unknown, or an override does not fit.
+    """
+    encoder = create_encoder(name, bands=bands, **overrides)
+    logits = keras.layers.Dense(num_classes, dtype="float32", name="logits")(encoder.output)
+    return keras.Model(encoder.input, logits, name=name)
+
+
+def create_encoder(name: str, *, bands: str | Sequence[Band] = "S2", **overrides: Any) -> keras.Model:
+    """Returns an untrained encoder: `{band name: [B, size_px, size_px]}` in storage type -> features [B, F].
+
+    Arguments and errors are those of `create_model`.
+    """
+    family = _family(name)
+    config = model_config(name, **overrides)
+    rows = get_bands(bands) if isinstance(bands, str) else tuple(bands)
+    inputs = band_inputs(rows)
+    return keras.Model(inputs, family.encode(config, inputs, rows), name=f"{name}_encoder")
+
+
+def model_config(name: str, **overrides: Any) -> Any:
+    """Returns the config of a name, with fields replaced.
+
+    Raises:
+        ValueError: The name or an override is unknown, or an override does not fit.
+    """
+    config = _family(name).VARIANTS[name]
+    fields = [field.name for field in dataclasses.fields(config)]
+    for field in overrides:
+        if field not in fields:
+            raise ValueError(f"Model {name} has no field {field!r}; {nearest(field, fields)}")
+    return dataclasses.replace(config, **overrides)
+
+
+def reference_config(name: str) -> Any:
+    """Returns the config of a name in the form that the benchmark published, defects included.
+
+    Raises:
+        ValueError: The name is unknown, or was not published.
+    """
+    published = _family(name).REFERENCE
+    if name not in published:
+        raise ValueError(f"Model {name} has no published form; {nearest(name, _reference_names())}")
+    return published[name]
+
+
+def reference_overrides(name: str) -> dict[str, Any]:
+    """Returns what `create_model` must be given for the published form of a name: the fields that differ."""
+    config, published = _family(name).VARIANTS[name], reference_config(name)
+    fields = [field.name for field in dataclasses.fields(config)]
+    return {field: getattr(published, field) for field in fields if getattr(published, field) != getattr(config, field)}
+
+
+def nearest(word: str, allowed: Iterable[str]) -> str:
+    """Returns the end of an error message: which of the allowed words may have been meant, else all of them."""
+    allowed = sorted(allowed)
+    near = difflib.get_close_matches(word, allowed, n=3, cutoff=0.4)
+    return f"did you mean {', '.join(near)}?" if near else f"allowed: {', '.join(allowed)}"
+
+
+def _family(name: str) -> ModuleType:
+    found = _families()
+    if name not in found:
+        raise ValueError(f"Unknown model {name!r}; {nearest(name, found)}")
+    return found[name]
+
+
+def _reference_names() -> list[str]:
+    return [name for name, family in _families().items() if name in family.REFERENCE]
+
+
+def _families() -> dict[str, ModuleType]:
+    """Returns model name -> module of its family."""
+    found = {}
+    for module in pkgutil.iter_modules(families.__path__):
+        family = importlib.import_module(f"{families.__name__}.{module.name}")
+        found.update(dict.fromkeys(family.VARIANTS, family))
+    return found

@@ -1,0 +1,1 @@
+"""The work folder of a run and what is in it."""

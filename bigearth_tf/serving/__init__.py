@@ -1,0 +1,1 @@
+"""Exported models: writing one, describing one, and predicting with one."""

@@ -1,0 +1,104 @@
+"""Which optimisers are there? A Keras optimiser from a config, and what differs between its two generations.
+
+Adam, AdamW and SGD are of the present one, LAMB of the legacy one; each may be wrapped to scale the loss. The functions
+here hide it. The only importer of tensorflow_addons.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from bigearth_tf.config import OptimizerConfig
+from bigearth_tf.training.weight_decay import NOT_A_KERNEL
+
+
+def _adamw(config: OptimizerConfig, rate: Any) -> Any:
+    optimizer = keras.optimizers.AdamW(rate, weight_decay=config.weight_decay, jit_compile=False)
+    optimizer.exclude_from_weight_decay(var_names=[NOT_A_KERNEL])
+    return optimizer
+
+
+def _lamb(config: OptimizerConfig, rate: Any) -> Any:
+    """Returns https://arxiv.org/abs/1904.00962; the package adapts by layer only what it decays."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # The package announces its end of life whenever it is imported.
+            import tensorflow_addons
+    except ImportError as error:
+        raise RuntimeError(
+            "optimizer.name='lamb' needs TensorFlow Addons: `make setup` installs it, as does "
+            '`pip install "tensorflow-addons==0.23.0"`.'
+        ) from error
+    return tensorflow_addons.optimizers.LAMB(
+        rate, weight_decay=config.weight_decay, exclude_from_weight_decay=[NOT_A_KERNEL]
+    )
+
+
+# Whether to compile the update is the choice of whoever compiles the step around it: not by default on GPUs.
+_OPTIMIZERS = {
+    "adam": lambda config, rate: keras.optimizers.Adam(rate, jit_compile=False),
+    "adamw": _adamw,
+    "sgd": lambda config, rate: keras.optimizers.SGD(rate, momentum=config.momentum, jit_compile=False),
+    "lamb": _lamb,
+}
+_DECAYING = ("adamw", "lamb")
+
+
+def make_optimizer(config: OptimizerConfig, learning_rate: Any, scale_loss: bool = False) -> Any:
+    """Returns a Keras optimiser that follows `learning_rate`, a number or a schedule. `build` it next.
+
+    Args:
+        config: Name and settings.
+        learning_rate: A number, or a schedule: step -> number.
+        scale_loss: Wrap it in a `keras.mixed_precision.LossScaleOptimizer`, as mixed_float16 needs.
+
+    Raises:
+        ValueError: The name is unknown, or has no weight decay to set.
+        RuntimeError: The optimiser's package is not installed.
+    """
+    if config.name not in _OPTIMIZERS:
+        raise ValueError(f"optimizer.name={config.name!r}: unknown; allowed: {', '.join(_OPTIMIZERS)}.")
+    if config.weight_decay and config.name not in _DECAYING:
+        raise ValueError(
+            f"optimizer.weight_decay={config.weight_decay}: {config.name} has none; choose {' or '.join(_DECAYING)}, "
+            "or loss.l2."
+        )
+    optimizer = _OPTIMIZERS[config.name](config, learning_rate)
+    return keras.mixed_precision.LossScaleOptimizer(optimizer) if scale_loss else optimizer
+
+
+def build(optimizer: Any, variables: Sequence[Any]) -> None:
+    """Makes the slots of all variables, so that they can be restored, compared and sent to other ranks.
+
+    Before anything is restored: a legacy optimiser would make its slots in the order of the checkpoint, which is not
+    that of other ranks.
+    """
+    if isinstance(optimizer, keras.optimizers.legacy.Optimizer):
+        # Legacy optimisers have no public way to do it but a step.
+        optimizer._create_all_weights(variables)
+    else:
+        optimizer.build(variables)
+
+
+def optimizer_variables(optimizer: Any) -> list[tf.Variable]:
+    """Returns all that moves in a built optimiser: iterations, slots, and the scale of the loss with its counter."""
+    # A method of the legacy generation; a list that may be called, of the present one.
+    variables = list(optimizer.variables())
+    if isinstance(optimizer, keras.mixed_precision.LossScaleOptimizer):
+        # Of the scale, the wrapper shows only the counter and the value, not the variable.
+        variables += [optimizer._loss_scale.current_loss_scale, optimizer.dynamic_counter]
+    return variables
+
+
+def learning_rate_of(optimizer: Any) -> float:
+    """Returns the learning rate of the latest step, or of the first one before any."""
+    rate = optimizer.learning_rate
+    if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
+        # The legacy generation gives the schedule, the present one what it last said.
+        rate = rate(tf.maximum(optimizer.iterations - 1, 0))
+    return float(rate)

@@ -1,0 +1,97 @@
+"""How is a model trained? One loop for 1 or N ranks, gone on with where it stopped, ending in a scored best model."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from absl import logging
+
+from bigearth_tf.config import TrainConfig, validate
+from bigearth_tf.data.bands import Band
+from bigearth_tf.data.manifest import Manifest, read_manifest
+from bigearth_tf.distributed import preflight
+from bigearth_tf.distributed.consensus import run_on_all_ranks
+from bigearth_tf.distributed.replica import Replica, peer_errors
+from bigearth_tf.evaluation.metrics import selection_scores
+from bigearth_tf.input.pipeline import steps_per_epoch
+from bigearth_tf.input.shard_index import check_record_counts
+from bigearth_tf.runs.work_folder import CONFIG_NAME, RESULT_NAME, claim, settings_of
+from bigearth_tf.training.loop import TrainingRun
+from bigearth_tf.training.state import make_train_state
+
+# What a run reads.
+SPLITS = ("train", "val", "test")
+
+
+def train(
+    config: TrainConfig, workdir: str | os.PathLike, replica: Replica, *, profile: bool = False
+) -> dict[str, Any]:
+    """Trains, evaluates the best checkpoint on the test split, writes `result.json`, and returns what it holds.
+
+    Args:
+        config: The run.
+        workdir: Its folder, one for all ranks.
+        replica: This rank.
+        profile: Whether a TensorBoard profile of a few steps is written.
+
+    Raises:
+        FileNotFoundError: The data set has no manifest, or lacks a shard.
+        ValueError: The config does not fit the data, the ranks, or what the work folder already holds; the ranks
+            disagree; or the loss is no longer finite.
+        ConnectionError: Another rank is gone.
+        Stopped: A signal asked the run to stop; it has saved where it stands.
+    """
+    workdir = Path(workdir)
+    with peer_errors(replica):
+        run = _prepare(config, workdir, replica, profile)
+        if run is None:
+            logging.info("%s is complete; name another --workdir for another run.", workdir)
+        else:
+            with run.watchdog.watching(), run.stop_signal.listening():
+                run.epochs()
+                run.finish()
+    return json.loads((workdir / RESULT_NAME).read_text(encoding="utf-8"))
+
+
+def _prepare(config: TrainConfig, workdir: Path, replica: Replica, profile: bool) -> TrainingRun | None:
+    """Returns the run, restored where it stopped; None where it is complete. Writes nothing before all is checked."""
+    manifest, bands, steps = run_on_all_ranks(lambda: _check(config, replica), replica)
+    content = settings_of(config, manifest, bands)
+    complete = (workdir / RESULT_NAME).exists()
+    preflight.check_same_work(content, manifest, complete, replica)
+
+    def take() -> None:
+        if replica.is_chief or (workdir / CONFIG_NAME).exists():
+            claim(workdir, config, manifest, bands)
+
+    if complete:
+        take()
+        return None
+    training = make_train_state(config, manifest, bands, steps * config.epochs, replica)
+    # Only now, when nothing of the config can be wrong any more, is the folder taken for it.
+    run_on_all_ranks(take, replica)
+    settings = json.dumps(content, sort_keys=True)
+    return TrainingRun(config, workdir, replica, manifest, bands, steps, training, settings, profile)
+
+
+def _check(config: TrainConfig, replica: Replica) -> tuple[Manifest, tuple[Band, ...], int]:
+    """Returns the manifest, the bands to train on and the steps of an epoch, if config and data fit together."""
+    validate(config)
+    manifest = read_manifest(config.data.data_dir)
+    allowed = selection_scores(manifest.label_kind)
+    if config.best_metric not in allowed:
+        raise ValueError(f"best_metric={config.best_metric!r}: unknown; allowed: {', '.join(allowed)}.")
+    bands = manifest.select_bands(config.data.bands)
+    for split in SPLITS:
+        manifest.split_shards(split)
+    steps = steps_per_epoch(manifest, config.global_batch_size, replica)
+    per_rank = config.global_batch_size // replica.world_size
+    if per_rank % config.optimizer.accumulate:
+        raise ValueError(
+            f"optimizer.accumulate={config.optimizer.accumulate} does not divide a rank's {per_rank} records."
+        )
+    check_record_counts(config.data.data_dir, manifest)
+    return manifest, bands, steps

@@ -1,0 +1,40 @@
+"""Makes a checkpoint of the published benchmark one of ours, and a SavedModel with a model card.
+
+    python -m experiments.import_checkpoint --checkpoint=checkpoint_WideResNet.zip --output=runs/published/wide_resnet
+
+Takes the zip as it was published, its folder, or the prefix of its files. The model is told from the shapes of its
+weights, whatever the file is called. `--output` is then the work folder of a finished run, and OUTPUT/saved_model its
+model.
+"""
+
+from __future__ import annotations
+
+from absl import flags
+
+from bigearth_tf.runtime.command import run_command
+
+_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Zip, folder, or prefix of a checkpoint.", required=True)
+_OUTPUT = flags.DEFINE_string("output", None, "Folder to write; an earlier import there is replaced.", required=True)
+_RESOLUTION_PX = flags.DEFINE_integer(
+    "resolution_px",
+    None,
+    "Side of the image that the model sees. Asked for where a scaled model keeps no trace of it.",
+    lower_bound=32,
+)
+
+
+def main() -> None:
+    """Imports, as the flags say."""
+    from bigearth_tf.checkpoint_import.importing import (  # --help must not wait for it.
+        SAVED_MODEL_NAME,
+        import_checkpoint,
+    )
+
+    origin = import_checkpoint(_CHECKPOINT.value, _OUTPUT.value, resolution_px=_RESOLUTION_PX.value)
+    print(f"{origin['file']}: {origin['published_name'] or 'a model that was not published'}, {origin['checkpoint']}")
+    print(f"recognised as {origin['recognised']}")
+    print(f"wrote {_OUTPUT.value}: config.json, result.json, checkpoints, {SAVED_MODEL_NAME}")
+
+
+if __name__ == "__main__":
+    run_command(main)

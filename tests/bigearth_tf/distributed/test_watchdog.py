@@ -1,0 +1,90 @@
+"""Does the watchdog end a process that stands still, even where the folder that the ranks share hangs, too?"""
+
+import os
+import time
+
+from tests.support import warm_python
+from tests.support.paths import REPOSITORY
+
+# The main thread stands still, and so does every write to the work folder from some moment on.
+SCRIPT = """
+import sys, threading, time
+from pathlib import Path
+from bigearth_tf import watchdog
+from bigearth_tf.distributed import Replica
+
+dog = watchdog.Watchdog(Path(sys.argv[1]), Replica(), timeout_s=1.0)
+with dog.watching():
+    dog.beat("step 1")
+    if sys.argv[2] == "hangs":
+        watchdog._REPORT_S = 1.0
+        watchdog.write_text_atomically = lambda *_: threading.Event().wait()
+    time.sleep(100_000)
+"""
+
+
+def end_of(folder, how, error_file="error"):
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(REPOSITORY),
+        "BIGEARTH_ERROR_FILE": str(folder / error_file),
+    }
+    result = warm_python.run(["-c", SCRIPT, folder / "work", how], env=environment)
+    assert result.returncode == 70
+    assert "Python stacks" in result.stderr
+    assert "watching" in result.stderr or "<string>" in result.stderr
+    return result.stderr, (folder / "error").read_text() if error_file == "error" else ""
+
+
+def test_it_says_where_the_process_stood(tmp_path):
+    said, noted = end_of(tmp_path, "works")
+    assert "rank 0 on" in said and "step 1" in said
+    assert "has stood still for longest" in noted
+
+
+def test_a_folder_that_hangs_does_not_keep_it(tmp_path):
+    _, noted = end_of(tmp_path, "hangs")
+    assert "no step for" in noted
+
+
+def test_a_cause_that_cannot_be_noted_does_not_keep_it(tmp_path):
+    said, _ = end_of(tmp_path, "works", error_file="removed/error")
+    assert "ending the job. Where every rank stood last:" in said
+
+
+OF_A_RANK = """
+import sys, time
+from pathlib import Path
+from bigearth_tf.distributed import Replica
+from bigearth_tf.distributed.watchdog import Watchdog
+
+rank, timeout_s = int(sys.argv[2]), float(sys.argv[3])
+dog = Watchdog(Path(sys.argv[1]), Replica(rank=rank, world_size=2), timeout_s)
+with dog.watching():
+    dog.beat("step 1")
+    time.sleep(100_000)
+"""
+
+
+def test_a_patient_rank_shows_its_stacks_when_another_gives_up(tmp_path):
+    """Not for what a run before has left in the folder."""
+    (tmp_path / "work" / "ranks").mkdir(parents=True)
+    (tmp_path / "work" / "ranks" / "stalled").touch()
+
+    def start(rank, timeout_s):
+        command = ["-c", OF_A_RANK, tmp_path / "work", rank, timeout_s]
+        with (tmp_path / f"{rank}.log").open("w") as log:
+            return warm_python.start(command, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, stderr=log)
+
+    patient = start(0, 1000)
+    try:
+        while not (tmp_path / "work" / "ranks" / "0.json").exists():
+            time.sleep(0.1)
+        time.sleep(4)
+        assert not (tmp_path / "0.log").read_text()
+        assert start(1, 1).wait(timeout=500) == 70
+        assert patient.poll() is None
+        assert "rank 0: no step for" in (tmp_path / "0.log").read_text()
+        assert 'File "<string>", line 11 in <module>' in (tmp_path / "0.log").read_text()
+    finally:
+        patient.kill()

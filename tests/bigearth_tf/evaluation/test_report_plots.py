@@ -1,0 +1,36 @@
+"""Is each picture of an evaluation drawn, for many and few classes, with or without what is missing?"""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bigearth_tf.data.labels import CLASSES_19
+from bigearth_tf.evaluation.prediction_table import Predictions
+from bigearth_tf.evaluation.report import evaluate_table
+from bigearth_tf.evaluation.report_plots import plot_evaluation
+
+
+def make_table(num_classes, label_kind, prefix):
+    rng = np.random.default_rng(len(prefix))
+    labels = (rng.random((60, num_classes)) < 0.3).astype(np.float32)
+    labels[:, 1] = 0
+    if label_kind == "single":
+        labels = np.eye(num_classes, dtype=np.float32)[rng.integers(num_classes, size=60)]
+    probabilities = np.clip(0.4 * labels + 0.7 * rng.random(labels.shape), 0, 1).astype(np.float32)
+    return Predictions(np.array([f"{prefix}{index}" for index in range(60)]), labels, probabilities)
+
+
+@pytest.mark.parametrize(
+    ("num_classes", "label_kind", "tunes"), [(19, "multi", True), (3, "multi", False), (10, "single", False)]
+)
+def test_pictures_are_drawn(tmp_path, num_classes, label_kind, tunes):
+    names, table = CLASSES_19[:num_classes], make_table(num_classes, label_kind, "t")
+    validation = make_table(num_classes, label_kind, "val") if tunes else None
+    evaluation = evaluate_table(table, names, label_kind, validation=validation, draws=10, ranking_draws=5)
+    pictures = plot_evaluation(tmp_path, table, evaluation)
+    assert {path.name for path in tmp_path.iterdir()} == set(pictures)
+    for name in pictures:
+        image = np.asarray(Image.open(tmp_path / name).convert("L"))
+        assert 300 < image.shape[0] < 2000, name
+        assert 300 < image.shape[1] < 2000, name
+        assert 0.005 < (image < 128).mean() < 0.5, name

@@ -1,0 +1,131 @@
+"""Does an exported model answer as the trained one, by band and class names that are its own?"""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from bigearth_tf.config import DataConfig, TrainConfig
+from bigearth_tf.data.bands import get_bands
+from bigearth_tf.distributed.replica import Replica
+from bigearth_tf.models.registry import create_model
+from bigearth_tf.runs.work_folder import load_finished_run
+from bigearth_tf.serving.export import export_run, save_model
+from bigearth_tf.serving.model_card import CARD_NAME
+from bigearth_tf.serving.predictor import Predictor
+from bigearth_tf.training.train import train
+from tests.support.records import CLASS_NAMES, write_records
+
+BANDS = "B03,B05,B02"  # Two native sizes, in no natural order.
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    root = tmp_path_factory.mktemp("run")
+    write_records(root / "records", {"train": 16, "val": 6, "test": 6}, bands=BANDS)
+    config = TrainConfig(
+        model_overrides="resolution_px=15, width=0.5",
+        data=DataConfig(data_dir=str(root / "records"), bands=BANDS),
+        epochs=1,
+        global_batch_size=8,
+    )
+    train(config, root / "workdir", Replica())
+    return root / "workdir"
+
+
+@pytest.fixture(scope="module")
+def exported(workdir):
+    return export_run(workdir, workdir.parent / "model")
+
+
+def make_patches(count):
+    rng = np.random.default_rng(0)
+    return [
+        {band.name: rng.integers(0, 4000, (band.size_px, band.size_px)).astype(band.dtype) for band in get_bands(BANDS)}
+        for _ in range(count)
+    ]
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_it_answers_as_the_trained_model_by_band_name(workdir, exported, count):
+    patches = make_patches(count)
+    predictor = Predictor(exported)
+    assert predictor.class_names == CLASS_NAMES
+    assert predictor.inputs == {"B02": (120, "uint16"), "B03": (120, "uint16"), "B05": (60, "uint16")}
+    batch = {name: np.stack([patch[name] for patch in patches]) for name in patches[0]}
+    expected = tf.sigmoid(load_finished_run(workdir).model(batch))
+    # Bands are told apart by name, whatever the order or what else is there.
+    shuffled = [{"B11": np.zeros((60, 60), np.uint16), **dict(reversed(patch.items()))} for patch in patches]
+    np.testing.assert_allclose(predictor(shuffled), expected, atol=1e-6)
+
+
+def test_it_needs_nothing_of_this_package(exported, tmp_path):
+    script = (
+        "import sys, numpy as np, tensorflow as tf\n"
+        "answer = tf.saved_model.load(sys.argv[1]).signatures['serving_default'](\n"
+        "    B03=tf.zeros([2, 120, 120], tf.uint16), B02=tf.zeros([2, 120, 120], tf.uint16),\n"
+        "    B05=tf.zeros([2, 60, 60], tf.uint16))\n"
+        "assert answer['probabilities'].shape == (2, 3)\n"
+        "assert not any(name.startswith('bigearth') for name in sys.modules)\n"
+        "print([name.decode() for name in answer['class_names'].numpy()])\n"
+    )
+    command = [sys.executable, "-c", script, str(exported)]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == str(list(CLASS_NAMES))
+
+
+def test_it_can_be_trained_further(tmp_path):
+    # It has swishes, whose gradients TensorFlow must write, too.
+    model = create_model("wide_resnet", bands=BANDS, num_classes=3, resolution_px=15, attention="se_published")
+    (patch,) = make_patches(1)
+    batch = {name: tf.constant(pixels[None]) for name, pixels in patch.items()}
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(tf.sigmoid(model(batch, training=False))[:, 0])
+    expected = tape.gradient(loss, model.trainable_variables)
+    save_model(model, get_bands(BANDS), CLASS_NAMES, tmp_path / "model")
+    loaded = tf.saved_model.load(str(tmp_path / "model"))
+    trainable = [weight for weight in loaded.weights if weight.trainable]
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(loaded.signatures["serving_default"](**batch)["probabilities"][:, 0])
+    gradients = tape.gradient(loss, trainable)
+    assert [weight.shape for weight in trainable] == [weight.shape for weight in model.trainable_variables]
+    for gradient, own in zip(gradients, expected):
+        np.testing.assert_allclose(gradient, own, rtol=1e-3, atol=1e-4 * np.abs(own).max())
+
+
+def test_the_card_carries_what_a_user_must_know(workdir, exported):
+    card = json.loads((exported / CARD_NAME).read_text())
+    assert card["class_names"] == list(CLASS_NAMES)
+    row = card["inputs"]["B05"]
+    assert (row["size_px"], row["dtype"], row["unit"]) == (60, "uint16", "reflectance x 10000")
+    assert row["mean"] == 950.68368468
+    assert card["scores"]["test"] == json.loads((workdir / "result.json").read_text())["test"]
+    assert card["dataset"]["num_records"] == {"train": 16, "val": 6, "test": 6}
+    assert card["config"]["model_overrides"] == "resolution_px=15, width=0.5"
+    assert "tensorflow" in str(card["versions"])
+    text = (exported / "README.md").read_text()
+    assert "| `B05` | S2 | [N, 60, 60] | uint16 | reflectance x 10000 |" in text
+
+
+def test_an_earlier_export_is_replaced_and_other_files_are_not(workdir, exported):
+    (exported / "stale").touch()
+    (exported.parent / f".{exported.name}.tmp").mkdir()  # What an export leaves that was killed.
+    export_run(workdir, exported)
+    assert not (exported / "stale").exists()
+    assert not [path for path in exported.parent.iterdir() if path.name.startswith(".")]
+    with pytest.raises(ValueError, match="holds something other than an export"):
+        export_run(workdir, workdir)
+
+
+def test_what_is_no_model_or_lacks_a_band_is_told(exported, tmp_path):
+    with pytest.raises(FileNotFoundError, match="no SavedModel here"):
+        Predictor(tmp_path)
+    (patch,) = make_patches(1)
+    predictor = Predictor(exported)
+    with pytest.raises(ValueError, match=r"takes band B05 as uint16 \[60, 60\]; of this patch it is missing"):
+        predictor([{name: pixels for name, pixels in patch.items() if name != "B05"}])
+    with pytest.raises(ValueError, match=r"takes band B02 .*it is float32 \[120, 120\]"):
+        predictor([{**patch, "B02": patch["B02"].astype(np.float32)}])

@@ -1,0 +1,103 @@
+"""Is a data set of one class a record trained on, scored, evaluated, exported and asked as one, from end to end?"""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from bigearth_tf.config import DataConfig, LossConfig, ScheduleConfig, TrainConfig
+from bigearth_tf.data.labels import CLASSES_19
+from bigearth_tf.distributed.replica import Replica
+from bigearth_tf.evaluation.evaluate_run import predict_run
+from bigearth_tf.evaluation.report import evaluate_table
+from bigearth_tf.serving.export import export_run
+from bigearth_tf.serving.predictor import Predictor
+from bigearth_tf.training.train import train
+from tests.support import warm_python
+from tests.support.archives import write_pair
+from tests.support.paths import REPOSITORY
+from tests.support.records import write_records
+
+
+def make_config(folder, **changes):
+    return TrainConfig(
+        model_overrides="resolution_px=15, width=0.5",
+        data=DataConfig(data_dir=str(folder), bands="RGB", shuffle_mb=2.0),
+        schedule=ScheduleConfig(name="constant", peak=3e-3),
+        epochs=4,
+        global_batch_size=8,
+        **{"best_metric": "accuracy", **changes},
+    )
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("single")
+    counts = {"train": 48, "val": 12, "test": 15}
+    write_records(folder / "records", counts, label_kind="single", class_names=CLASSES_19)
+    return folder, train(make_config(folder / "records"), folder / "run", Replica())
+
+
+@pytest.fixture(scope="module")
+def exported(run):
+    return export_run(run[0] / "run", run[0] / "model")
+
+
+def test_it_learns_and_is_told_by_accuracy(run):
+    folder, result = run
+    assert result == json.loads((folder / "run" / "result.json").read_text())
+    constant = result["always_most_frequent_labels"]
+    assert len(constant["labels"]) == 1
+    assert constant["test"]["accuracy"] == pytest.approx(1 / 3)
+    assert result["test"]["accuracy"] > 0.6
+    assert "micro_f1" not in result["test"]
+    first = json.loads((folder / "run" / "history.jsonl").read_text().splitlines()[0])
+    # Softmax of 19 classes without knowledge, not 19 binary decisions.
+    assert first["loss"] == pytest.approx(np.log(19), rel=0.3)
+
+
+def test_evaluation_has_one_class_a_record(run):
+    folder, result = run
+    found = predict_run(folder / "run", folder / "records", "test", Replica())
+    assert found.label_kind == "single"
+    np.testing.assert_allclose(found.table.probabilities.sum(axis=1), 1.0, rtol=1e-5)
+    scores = evaluate_table(found.table, found.class_names, found.label_kind, draws=5, ranking_draws=5)
+    (decision,) = scores["decisions"].values()
+    assert decision["scores"]["accuracy"]["value"] == pytest.approx(result["test"]["accuracy"])
+
+
+def test_what_belongs_to_several_labels_is_refused(run, tmp_path):
+    for changes, message in (
+        ({"best_metric": "micro_f1"}, "best_metric='micro_f1'.*accuracy"),
+        ({"loss": LossConfig(name="binary_cross_entropy")}, "does not fit single-label data; allowed: auto, softmax"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            train(make_config(run[0] / "records", **changes), tmp_path / "run", Replica())
+
+
+def test_an_exported_model_says_the_likeliest_class_however_unlikely(exported):
+    predictor = Predictor(exported)
+    assert predictor.label_kind == "single"
+    unsure = np.float32([[0.3, 0.4, 0.3], [0.5, 0.5, 0.0]])
+    assert predictor.decide(unsure).tolist() == [[False, True, False], [True, False, False]]
+
+
+def test_the_command_says_one_class_a_patch(exported, tmp_path):
+    s2, _ = write_pair(tmp_path, 0, ["Pastures"])
+    command = ["-m", "experiments.predict", f"--model_dir={exported}", f"--s2={s2.parent}"]
+    result = warm_python.run([*command, f"--output_dir={tmp_path / 'out'}"], cwd=REPOSITORY)
+    assert result.returncode == 0, result.stderr[-2000:]
+    (said,) = [line for line in result.stdout.splitlines() if "predicted" in line]
+    header, row = (tmp_path / "out" / "predictions.csv").read_text().splitlines()
+    probabilities = np.float64(row.split(",")[-19:])
+    assert probabilities.sum() == pytest.approx(1.0, abs=1e-4)
+    likeliest = CLASSES_19[int(np.argmax(probabilities))]
+    assert said.split("predicted")[1].strip() == f"{likeliest} {probabilities.max():.2f}"
+    assert header.startswith("patch_id,true_labels")
+
+
+def test_a_model_without_its_card_is_told(exported, tmp_path):
+    tf.saved_model.save(tf.Module(), str(tmp_path / "model"))
+    with pytest.raises(FileNotFoundError, match=r"model_card.json: missing; it belongs to the model"):
+        Predictor(tmp_path / "model")

@@ -1,0 +1,1 @@
+"""Data, archives, runs, ranks and clusters that several tests share."""

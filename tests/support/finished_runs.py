@@ -1,0 +1,35 @@
+"""Makes the work folder of a run that has ended, without training: for the tests of whatever comes after."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from bigearth_tf.config import DataConfig, TrainConfig, parse_overrides
+from bigearth_tf.data.manifest import Manifest
+from bigearth_tf.models.registry import create_model
+from bigearth_tf.runs.checkpoints import save_best
+from bigearth_tf.runs.work_folder import claim
+
+
+def write_finished_run(
+    workdir: Path, manifest: Manifest, seed: int = 0, bands: str = "RGB", **settings: Any
+) -> keras.Model:
+    """Writes the folder of a small model with random weights, of a config with such settings; returns the model."""
+    config = TrainConfig(
+        model="wide_resnet_eca_b0",
+        model_overrides="resolution_px=15, width=0.5",
+        data=DataConfig(data_dir="anywhere", bands=bands),
+        **settings,
+    )
+    rows = manifest.select_bands(bands)
+    claim(workdir, config, manifest, rows)
+    keras.utils.set_random_seed(seed)
+    overrides = parse_overrides(config.model_overrides)
+    model = create_model(config.model, bands=rows, num_classes=len(manifest.class_names), **overrides)
+    save_best(workdir, model)
+    (workdir / "result.json").write_text(json.dumps({"model": config.model, "best_epoch": 1}))
+    return model

@@ -1,0 +1,51 @@
+"""Writes folders of published records, for the tests of whatever reads them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import tensorflow as tf
+
+from bigearth_tf.data.bands import S1, S2, S2_ALL, get_bands
+from bigearth_tf.data.int64_schema import encode_int64_example
+from bigearth_tf.data.labels import CLASSES_19, translate
+from tests.support.archives import S1_NAMES, S2_NAMES, random_pixels
+
+# Kind of record -> record format and bands.
+KINDS = {
+    "s2": ("published_s2", get_bands(S2_ALL)),
+    "mm": ("published_mm", get_bands(S2 + S1)),
+    "mm_with_60_m": ("published_mm", get_bands(S2_ALL + S1)),
+}
+
+
+def indices_19(labels_43: list[str]) -> list[int]:
+    """Label indices into the 19 classes."""
+    return [CLASSES_19.index(name) for name in translate(labels_43, "19")]
+
+
+def encode_patch(kind: str, index: int, labels_43: list[str]) -> bytes:
+    """The published record of patch `index` of an archive whose pixels are `random_pixels(band, index)`."""
+    record_format, bands = KINDS[kind]
+    indices = indices_19(labels_43)
+    pixels = {band.name: random_pixels(band, index) for band in bands}
+    mate = S1_NAMES[index] if record_format == "published_mm" else None
+    return encode_int64_example(S2_NAMES[index], indices, pixels, bands, mate)
+
+
+def write_shard(path: Path, records: list[bytes]) -> Path:
+    """Writes a TFRecord file as the published code did."""
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for record in records:
+            writer.write(record)
+    return path
+
+
+def write_published(folder: Path, kind: str, splits: dict[str, list[int]], labels, num_shards: int = 2) -> Path:
+    """Writes patches `splits[split]` round robin into shards; `labels(index)` gives their names of the 43."""
+    folder.mkdir(parents=True)
+    for split, indices in splits.items():
+        for number in range(num_shards):
+            records = [encode_patch(kind, index, labels(index)) for index in indices[number::num_shards]]
+            write_shard(folder / f"{split}_{number:02d}.tfrecord", records)
+    return folder

@@ -1,0 +1,8 @@
+"""Folders that tests look into."""
+
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[2]
+GOLDENS = REPOSITORY / "tests" / "goldens"
+# Parameter counts of every member of the zoo.
+PARAMETERS_CSV = GOLDENS / "parameters.csv"

@@ -1,0 +1,211 @@
+"""Does the comparison of records with their source find every difference, and name it?"""
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from bigearth_tf.data.bands import BANDS
+from bigearth_tf.data.manifest import read_manifest
+from tests.support import warm_python
+from tests.support.archives import S1_NAMES, S2_NAMES, random_pixels, write_lists, write_pair
+from tests.support.paths import REPOSITORY
+from tfrecord_tools.conversion.convert_source import ConversionOptions, convert
+from tfrecord_tools.listing.archive import File
+from tfrecord_tools.raster import geotiff
+from tfrecord_tools.raster.geotiff import read_band, utm_wkt, write_band
+from tfrecord_tools.records.comparison import compare
+from tfrecord_tools.source import SourceInputs
+from tfrecord_tools.sources import open_source
+
+SPLITS = {"train": [0, 1, 2, 3], "val": [4], "test": [5]}
+EXTRA = 6
+
+
+def open_pairs(root, **changes):
+    inputs = SourceInputs(s2=str(root / "s2"), s1=str(root / "s1"), lists_dir=str(root / "lists"))
+    return open_source("bigearthnet_v1", dataclasses.replace(inputs, **changes))
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory):
+    root = tmp_path_factory.mktemp("archive")
+    for index in (*range(6), EXTRA):
+        write_pair(root, index, ["Pastures"], lambda band, index=index: random_pixels(band, index))
+    write_lists(root / "lists", SPLITS)
+    convert(open_pairs(root), root / "records", ConversionOptions(num_shards=2))
+    return root
+
+
+@pytest.fixture
+def copy(archive, tmp_path):
+    return shutil.copytree(archive, tmp_path / "copy")
+
+
+def differences(root, workers=1, **changes):
+    folder = root / "records"
+    return compare(folder, read_manifest(folder), open_pairs(root, **changes), workers)
+
+
+def change_pixel(root, index, name, row, column, change):
+    """Writes a band again with one pixel changed."""
+    folder = root / ("s2" if BANDS[name].sensor == "S2" else "s1")
+    patch = (S2_NAMES if BANDS[name].sensor == "S2" else S1_NAMES)[index]
+    path = folder / patch / f"{patch}_{name}.tif"
+    pixels = read_band(File(str(path)), BANDS[name]).copy()
+    pixels[row, column] = change(pixels[row, column])
+    path.unlink()
+    write_band(path, pixels, utm_wkt(33), (404400.0, 10, 0.0, 5342400.0, 0.0, -10))
+
+
+def change_json(root, index, **changes):
+    for folder, names in (("s2", S2_NAMES), ("s1", S1_NAMES)):
+        path = root / folder / names[index] / f"{names[index]}_labels_metadata.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def test_records_of_an_untouched_source_hold_it(archive):
+    assert differences(archive) == []
+
+
+@pytest.mark.full
+def test_two_processes_find_nothing_either(archive):
+    assert differences(archive, workers=2) == []
+
+
+def test_one_bit_of_one_pixel_is_found(copy):
+    change_pixel(copy, 2, "B11", 7, 31, lambda value: value ^ 1)
+    (line,) = differences(copy)
+    value = random_pixels(BANDS["B11"], 2)[7, 31]
+    assert f"patch {S2_NAMES[2]} band B11: 1 pixels differ, the first in row 7, column 31: {value}, {value ^ 1}" in line
+    assert "records" in line and "train-0000" in line
+
+
+def test_the_last_bit_of_a_float_is_found(copy):
+    change_pixel(copy, 4, "VH", 119, 119, lambda value: np.nextafter(value, np.float32(0)))
+    (line,) = differences(copy, workers=2)
+    assert f"patch {S2_NAMES[4]} band VH: 1 pixels differ, the first in row 119, column 119" in line
+    assert "val-00000" in line
+
+
+def test_a_mistake_of_the_plain_reader_is_found(copy, monkeypatch):
+    def mistaken(_, size_px, dtype):
+        return np.zeros((size_px, size_px), dtype)
+
+    monkeypatch.setattr(geotiff, "plain_pixels", mistaken)
+    shutil.rmtree(copy / "records")
+    convert(open_pairs(copy), copy / "records", ConversionOptions(num_shards=2))
+    lines = differences(copy)
+    assert len(lines) == 6 * len(BANDS)
+    assert "band B02: 14" in "".join(lines)
+
+
+def test_swapped_bands_are_found(copy):
+    folder = copy / "s2" / S2_NAMES[0]
+    first, second = (folder / f"{S2_NAMES[0]}_{name}.tif" for name in ("B05", "B06"))
+    first.rename(folder / "kept")
+    second.rename(first)
+    (folder / "kept").rename(second)
+    assert [line.split("band ")[1][:3] for line in differences(copy)] == ["B05", "B06"]
+
+
+def test_another_label_is_found(copy):
+    change_json(copy, 1, labels=["Pastures", "Airports", "Sea and ocean"])
+    (line,) = differences(copy)
+    assert f"patch {S2_NAMES[1]} has labels ['Pastures'], ['Pastures', 'Marine waters'] in the source" in line
+
+
+def test_another_attribute_is_found(copy):
+    path = copy / "lists" / "s1_s2_name_country_season.csv"
+    path.write_text(path.read_text().replace(f"{S2_NAMES[5]},Austria", f"{S2_NAMES[5]},Serbia"))
+    (line,) = differences(copy)
+    assert f"patch {S2_NAMES[5]} has attributes" in line
+    assert "Austria" in line and "Serbia" in line
+
+
+def test_a_patch_that_left_the_source_is_found(copy):
+    shutil.rmtree(copy / "s2" / S2_NAMES[3])
+    with pytest.raises(FileNotFoundError, match=f"1 of 6 listed patches.*{S2_NAMES[3]}"):
+        differences(copy)
+    (line,) = differences(copy, partial_archive=True)
+    assert line.endswith(f"patch {S2_NAMES[3]} is not in the source")
+
+
+def test_a_patch_that_came_into_the_source_is_found(copy):
+    (copy / "lists" / "val.csv").write_text(f"{S2_NAMES[4]}\n{S2_NAMES[EXTRA]}\n")
+    (line,) = differences(copy)
+    assert line.endswith(f"patch {S2_NAMES[EXTRA]} of the source (val) is in no shard")
+
+
+def test_a_patch_in_another_split_is_found(copy):
+    for split, index in (("val", 5), ("test", 4)):
+        (copy / "lists" / f"{split}.csv").write_text(f"{S2_NAMES[index]}\n")
+    lines = differences(copy)
+    assert len(lines) == 2
+    assert any(f"patch {S2_NAMES[4]} is in split test of the source, in val here" in line for line in lines)
+
+
+def test_a_file_that_broke_is_told_and_the_rest_compared(copy):
+    path = copy / "s2" / S2_NAMES[0] / f"{S2_NAMES[0]}_B02.tif"
+    path.write_bytes(path.read_bytes()[:500])
+    change_pixel(copy, 4, "B02", 0, 0, lambda value: value ^ 1)
+    lines = differences(copy)
+    assert len(lines) == 2
+    assert any(f"patch {S2_NAMES[0]} cannot be compared: " in line and "B02.tif" in line for line in lines)
+
+
+def test_a_patch_tolerated_as_broken_need_not_be_there(copy):
+    path = copy / "s2" / S2_NAMES[0] / f"{S2_NAMES[0]}_B02.tif"
+    path.write_bytes(path.read_bytes()[:500])
+    shutil.rmtree(copy / "records")
+    convert(open_pairs(copy), copy / "records", ConversionOptions(num_shards=2, allow_problems=1))
+    assert differences(copy) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"nomenclature": "43"}, "nomenclature: 19 there, 43 here.*number of classes: 19 there, 43 here"),
+        ({"s1": None}, "bands: B01"),
+        ({"exclude": ("snow",)}, "exclude"),
+    ],
+)
+def test_a_source_opened_in_another_way_is_refused(archive, changes, named):
+    with pytest.raises(ValueError, match=f"with other flags.*{named}.*flags of the conversion"):
+        differences(archive, **changes)
+
+
+def test_every_input_of_a_source_has_a_flag():
+    script = (
+        "from absl import flags; from tfrecord_tools.source_flags import define_source_flags, read_source_inputs\n"
+        "define_source_flags(None, 'x'); flags.FLAGS(['x', '--s2=a', '--exclude=snow,cloud', '--seed=3'])\n"
+        "print(read_source_inputs())"
+    )
+    result = warm_python.run(["-c", script], cwd=REPOSITORY, modules=warm_python.LIGHT_MODULES)
+    expected = SourceInputs(s2="a", exclude=("snow", "cloud"), seed=3)
+    assert result.stdout.strip() == str(expected), result.stderr
+
+
+def test_the_command_compares_when_a_source_is_named(archive, copy):
+    change_pixel(copy, 2, "B11", 7, 31, lambda value: value ^ 1)
+
+    def run(root, *arguments):
+        command = ["-m", "tfrecord_tools.verify", f"--data_dir={root / 'records'}", *arguments]
+        return warm_python.run(command, cwd=REPOSITORY)
+
+    def source(root):
+        inputs = [f"--s2={root / 's2'}", f"--s1={root / 's1'}", f"--lists_dir={root / 'lists'}"]
+        return ["--source=bigearthnet_v1", *inputs, "--workers=1"]
+
+    passed = run(archive, *source(archive))
+    assert passed.returncode == 0, passed.stderr
+    assert passed.stdout.startswith("PASS: 6 records in 4 shards") and "compared with the source" in passed.stdout
+    assert run(copy).stdout.startswith("PASS")
+    failed = run(copy, *source(copy))
+    assert failed.returncode == 1
+    assert "band B11: 1 pixels differ" in failed.stdout and "FAIL: 6 records" in failed.stdout
+    unnamed = run(copy, *source(copy)[1:])
+    assert unnamed.returncode == 1
+    assert "error: Flags of a source are given, but not which" in unnamed.stderr

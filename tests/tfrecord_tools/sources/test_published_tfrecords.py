@@ -1,0 +1,147 @@
+"""Are published records rewritten to the very bytes that their GeoTIFFs give?"""
+
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from bigearth_tf.data.manifest import MANIFEST_NAME
+from bigearth_tf.data.record_schema import parse_examples
+from tests.support.archives import S1_NAMES, S2_NAMES, random_pixels, write_lists, write_pair
+from tests.support.int64_records import KINDS, encode_patch, indices_19, write_published, write_shard
+from tfrecord_tools.conversion.convert_source import ConversionOptions, convert
+from tfrecord_tools.records.adoption import adopt
+from tfrecord_tools.records.verification import verify
+from tfrecord_tools.source import PatchError, SourceInputs
+from tfrecord_tools.sources import open_source
+
+LABELS = (["Pastures", "Airports"], ["Sea and ocean", "Estuaries"], ["Broad-leaved forest", "Natural grassland"])
+SPLITS = {"train": list(range(5)), "val": [5, 6], "test": [7]}
+
+
+def labels_of(index):
+    return LABELS[index % 3]
+
+
+def open_published(folder):
+    return open_source("published_tfrecords", SourceInputs(input=str(folder)))
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.glob("*.tfrecord")}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """The same patches as published records of each kind, and as GeoTIFFs whose country and season are unknown."""
+    root = tmp_path_factory.mktemp("root")
+    for kind in KINDS:
+        write_published(root / "published" / kind, kind, SPLITS, labels_of, num_shards=1)
+    for index in range(8):
+        write_pair(root, index, labels_of(index), lambda band, seed=index: random_pixels(band, seed))
+    lists = write_lists(root / "lists", SPLITS)
+    rows = "".join(f"{s1},{s2},,\n" for s1, s2 in zip(S1_NAMES, S2_NAMES))
+    (lists / "s1_s2_name_country_season.csv").write_text("s1_name,s2_name,country,season\n" + rows)
+    return root
+
+
+@pytest.mark.parametrize(("kind", "sensors"), [("s2", ("s2",)), ("mm_with_60_m", ("s2", "s1"))])
+def test_shards_are_those_of_the_geotiffs_byte_by_byte(root, tmp_path, kind, sensors):
+    options = ConversionOptions(num_shards=2)
+    manifest = convert(open_published(root / "published" / kind), tmp_path / "theirs", options)
+    inputs = SourceInputs(lists_dir=str(root / "lists"), **{sensor: str(root / sensor) for sensor in sensors})
+    expected = convert(open_source("bigearthnet_v1", inputs), tmp_path / "ours", options)
+    assert contents(tmp_path / "theirs") == contents(tmp_path / "ours")
+    assert manifest.shards == expected.shards
+    assert (manifest.dataset, manifest.bands, manifest.class_names, manifest.record_format) == (
+        expected.dataset, expected.bands, expected.class_names, "bigearth_tf",
+    )  # fmt: skip
+    assert "TFRecords of the schema published_" in manifest.source
+    assert verify(tmp_path / "theirs", manifest) == []
+
+
+def test_records_without_the_60_m_bands_keep_all_they_have(root, tmp_path):
+    bands = KINDS["mm"][1]
+    manifest = convert(open_published(root / "published" / "mm"), tmp_path / "out", ConversionOptions(num_shards=1))
+    assert manifest.bands == bands
+    found = set()
+    for path in (tmp_path / "out").glob("*.tfrecord"):
+        batch = parse_examples(tf.constant(list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator())), bands, 19)
+        for row, name in enumerate(batch["patch_id"].numpy()):
+            index = S2_NAMES.index(name.decode())
+            assert index in SPLITS[path.name.split("-")[0]]
+            for band in bands:
+                np.testing.assert_array_equal(batch["bands"][band.name][row], random_pixels(band, index))
+            assert np.flatnonzero(batch["labels"][row]).tolist() == indices_19(labels_of(index))
+            found.add(index)
+    assert found == set(range(8))
+
+
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.full)])
+def test_an_adopted_folder_is_rewritten_alike_by_processes(root, tmp_path, workers):
+    folder = shutil.copytree(root / "published" / "s2", tmp_path / "s2")
+    convert(open_published(folder), tmp_path / "one", ConversionOptions(num_shards=2))
+    adopt(folder)
+    convert(open_published(folder), tmp_path / "two", ConversionOptions(num_shards=2, workers=workers))
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
+def test_a_patch_that_is_there_twice_is_an_error(root, tmp_path):
+    folder = shutil.copytree(root / "published" / "s2", tmp_path / "s2")
+    write_shard(folder / "val_01.tfrecord", [encode_patch("s2", 9, LABELS[0]), encode_patch("s2", 1, LABELS[1])])
+    match = rf"val_01\.tfrecord:record 1: patch {S2_NAMES[1]} is also .*train_00\.tfrecord:record 1"
+    with pytest.raises(ValueError, match=match):
+        open_published(folder)
+
+
+@pytest.mark.parametrize("damage", ["cut", "bit"])
+def test_a_damaged_file_is_told_before_anything_is_written(root, tmp_path, damage):
+    folder = shutil.copytree(root / "published" / "s2", tmp_path / "s2")
+    path = folder / "train_00.tfrecord"
+    content = bytearray(path.read_bytes())
+    content[-5000] ^= 1
+    path.write_bytes(content[:-5] if damage == "cut" else content)
+    with pytest.raises(ValueError, match=r"train_00\.tfrecord: record 4 is damaged"):
+        open_published(folder)
+
+
+def test_a_record_that_is_none_is_told(root, tmp_path):
+    folder = shutil.copytree(root / "published" / "s2", tmp_path / "s2")
+    write_shard(folder / "val_01.tfrecord", [b"\xff\xff"])
+    with pytest.raises(ValueError, match=r"val_01\.tfrecord:record 0: not a tf.train.Example"):
+        open_published(folder)
+
+
+def test_a_record_off_the_schema_is_a_broken_patch(root, tmp_path):
+    folder = shutil.copytree(root / "published" / "s2", tmp_path / "s2")
+    example = tf.train.Example.FromString(encode_patch("s2", 9, LABELS[0]))
+    example.features.feature["B02"].int64_list.value[3] = 70000
+    write_shard(folder / "val_01.tfrecord", [example.SerializeToString()])
+    source = open_published(folder)
+    with pytest.raises(ValueError, match=r"1 patches are broken.*val_01\.tfrecord:record 0: band B02 has values"):
+        convert(source, tmp_path / "out", ConversionOptions(num_shards=1))
+    assert not (tmp_path / "out" / MANIFEST_NAME).exists()
+    manifest = convert(source, tmp_path / "out", ConversionOptions(num_shards=1, allow_problems=1))
+    assert [problem["patch_id"] for problem in manifest.problems] == [S2_NAMES[9]]
+    assert manifest.num_records("val") == 2
+
+
+def test_a_file_that_changed_or_went_since_it_was_listed_is_told(root, tmp_path):
+    folder = shutil.copytree(root / "published" / "s2", tmp_path / "s2")
+    source = open_published(folder)
+    refs = {ref.patch_id: ref for ref in source.refs}
+    path = folder / "val_00.tfrecord"
+    write_shard(path, [encode_patch("s2", 20, LABELS[0])] * 2)
+    with pytest.raises(PatchError, match=rf"val_00\.tfrecord:record \d: .*expected patch {S2_NAMES[6]}"):
+        source.read(refs[S2_NAMES[6]])
+    path.unlink()
+    with pytest.raises(PatchError, match="No such file"):
+        source.read(refs[S2_NAMES[5]])
+
+
+def test_inputs_of_other_sources_are_not_taken():
+    with pytest.raises(
+        ValueError, match="--source=published_tfrecords takes --input; missing: --input; not taken: --s2"
+    ):
+        open_source("published_tfrecords", SourceInputs(s2="x"))

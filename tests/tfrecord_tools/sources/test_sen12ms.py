@@ -1,0 +1,275 @@
+"""Do all triples of SEN12MS arrive bit by bit, with the labels of the benchmark, and stay scenes together?"""
+
+import dataclasses
+import shutil
+import tarfile
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from osgeo import gdal
+
+from bigearth_tf.data.datasets import get_dataset
+from bigearth_tf.data.datasets.sen12ms import CLASS_NAMES, IGBP_VALUES
+from bigearth_tf.data.manifest import read_manifest
+from bigearth_tf.data.record_schema import parse_examples
+from bigearth_tf.distributed.replica import Replica
+from bigearth_tf.input.pipeline import make_eval_dataset
+from bigearth_tf.models.registry import create_model
+from tfrecord_tools.conversion.convert_source import ConversionOptions, convert
+from tfrecord_tools.records.verification import verify
+from tfrecord_tools.source import SourceInputs
+from tfrecord_tools.sources import open_source
+from tfrecord_tools.sources.sen12ms import choose_labels
+
+gdal.UseExceptions()
+
+# Written out: the order of a file must not be taken from the code under test.
+S2_ORDER = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12")
+S1_ORDER = ("VV", "VH")
+PIXELS = 256 * 256
+
+# Pixels of each value of IGBP in a map, and the labels that follow, worked out by hand. A tenth is 6,553.6 px.
+MAPS = {
+    "forest of several kinds": ({1: 15000, 2: 15000, 5: 3000, 12: 32536}, ["Forest"], ["Forest", "Croplands"]),
+    "croplands and mosaic": ({10: 25000, 12: 20000, 14: 20536}, ["Croplands"], ["Grassland", "Croplands"]),
+    "savanna stays": ({8: 20000, 9: 20000, 6: 25536}, ["Savanna"], ["Shrubland", "Savanna"]),
+    "just below a tenth": ({17: PIXELS - 6553, 11: 6553}, ["Water"], ["Water"]),
+    "just above a tenth": ({17: PIXELS - 6554, 11: 6554}, ["Water"], ["Wetlands", "Water"]),
+    "snow on bare ground": ({13: 6000, 15: 44000, 16: 15536}, ["Snow/Ice"], ["Snow/Ice", "Barren"]),
+    "town": ({13: 65530, 3: 6}, ["Urban/Built-up"], ["Urban/Built-up"]),
+    "a draw": ({7: 32768, 4: 32768}, ["Forest"], ["Forest", "Shrubland"]),
+}  # fmt: skip
+SCENES = ("ROIs1158_spring_1", "ROIs1158_spring_40", "ROIs1158_spring_7", "ROIs1868_summer_1", "ROIs2017_winter_102")
+# Patch id -> the map that it has.
+PATCHES = {
+    f"{scene}_p{number}": list(MAPS)[(index * 2 + offset) % len(MAPS)]
+    for index, scene in enumerate(SCENES)
+    for offset, number in enumerate((30, 301))
+}
+
+
+def pixels_of(patch_id, part):
+    """Another constant for every band, plus noise of the patch's own: a swapped band is seen, and a swapped patch."""
+    rng = np.random.default_rng(list((patch_id + part).encode()))
+    if part == "s2":
+        steps = np.arange(13)[:, np.newaxis, np.newaxis] * 4096
+        return (rng.integers(0, 4000, (13, 256, 256)) + steps).astype(np.uint16)
+    return (rng.normal(0, 1, (2, 256, 256)) + np.array([[[-9]], [[-18]]])).astype(np.float32)
+
+
+def map_of(counts):
+    """Four bands: IGBP, and three that must not be taken for it."""
+    igbp = np.repeat(list(counts), list(counts.values())).reshape(256, 256)
+    return np.stack([igbp, *(np.full((256, 256), value) for value in (31, 20, 40))]).astype(np.uint16)
+
+
+def write_tiff(path, pixels):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    count, height, width = pixels.shape
+    kind = {"uint16": gdal.GDT_UInt16, "float32": gdal.GDT_Float32}[pixels.dtype.name]
+    dataset = gdal.GetDriverByName("GTiff").Create(str(path), width, height, count, kind)
+    dataset.SetGeoTransform((404400.0, 10.0, 0.0, 5342400.0, 0.0, -10.0))
+    dataset.WriteArray(pixels)
+    dataset.FlushCache()
+
+
+def path_of(root, patch_id, part):
+    roi, season, scene, number = patch_id.split("_")
+    return root / f"{roi}_{season}" / f"{part}_{scene}" / f"{roi}_{season}_{part}_{scene}_{number}.tif"
+
+
+def write_triple(root, patch_id, counts):
+    for part in ("s1", "s2"):
+        write_tiff(path_of(root, patch_id, part), pixels_of(patch_id, part))
+    write_tiff(path_of(root, patch_id, "lc"), map_of(counts))
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    root = tmp_path_factory.mktemp("sen12ms") / "SEN12MS"
+    for patch_id, name in PATCHES.items():
+        write_triple(root, patch_id, MAPS[name][0])
+    return root
+
+
+@pytest.fixture
+def small_tree(tmp_path):
+    """One patch, to be damaged."""
+    root = tmp_path / "small"
+    write_triple(root, "ROIs1970_fall_3_p5", {12: PIXELS})
+    return root
+
+
+def run(root, output_dir, label_kind=None, **options):
+    source = open_source("sen12ms", SourceInputs(input=str(root), label_kind=label_kind))
+    return convert(source, output_dir, ConversionOptions(num_shards=1, **options))
+
+
+@pytest.fixture(scope="module")
+def records(tree, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("records")
+    run(tree, folder / "single")
+    run(tree, folder / "multi", "multi")
+    return folder
+
+
+def read_all(folder, manifest):
+    """Returns patch id -> (split, band name -> pixels, class names)."""
+    found = {}
+    for shard in manifest.shards:
+        serialized = list(tf.data.TFRecordDataset(str(folder / shard.name)).as_numpy_iterator())
+        batch = parse_examples(tf.constant(serialized), manifest.bands, len(manifest.class_names))
+        for row, patch_id in enumerate(batch["patch_id"].numpy()):
+            pixels = {name: array[row].numpy() for name, array in batch["bands"].items()}
+            labels = [manifest.class_names[index] for index in np.flatnonzero(batch["labels"][row])]
+            found[patch_id.decode()] = (shard.split, pixels, labels)
+    return found
+
+
+def test_the_classes_are_those_of_the_benchmark():
+    assert CLASS_NAMES == ("Forest", "Shrubland", "Savanna", "Grassland", "Wetlands", "Croplands", "Urban/Built-up",
+                           "Snow/Ice", "Barren", "Water")  # fmt: skip
+    index_of = {value: index for index, values in enumerate(IGBP_VALUES.values()) for value in values}
+    # The table of https://github.com/lukasliebel/dfc2020_baseline, code/datasets.py, counted from 0.
+    assert [index_of[value] for value in range(1, 18)] == [0, 0, 0, 0, 0, 1, 1, 2, 2, 3, 4, 5, 6, 5, 7, 8, 9]
+
+
+@pytest.mark.parametrize("label_kind", ["single", "multi"])
+def test_every_pixel_and_label_arrives(records, label_kind):
+    manifest = read_manifest(records / label_kind)
+    assert (manifest.dataset, manifest.label_kind, manifest.licence) == ("sen12ms", label_kind, "CC-BY-4.0")
+    assert manifest.class_names == CLASS_NAMES and manifest.bands == get_dataset("sen12ms").bands
+    assert tuple(band.name for band in manifest.bands) == S2_ORDER + S1_ORDER
+    assert {(band.size_px, band.resolution_m, band.mean) for band in manifest.bands} == {(256, 10, None)}
+    assert verify(records / label_kind, manifest) == []
+    found = read_all(records / label_kind, manifest)
+    assert set(found) == set(PATCHES)
+    for patch_id, (_, pixels, labels) in found.items():
+        assert labels == MAPS[PATCHES[patch_id]][1 if label_kind == "single" else 2]
+        for part, order in (("s2", S2_ORDER), ("s1", S1_ORDER)):
+            for name, expected in zip(order, pixels_of(patch_id, part)):
+                np.testing.assert_array_equal(pixels[name], expected)
+                assert pixels[name].dtype == expected.dtype
+    total = np.sum([manifest.class_counts(split) for split in manifest.splits], axis=0)
+    labels = [label for name in PATCHES.values() for label in MAPS[name][1 if label_kind == "single" else 2]]
+    assert list(total) == [labels.count(name) for name in CLASS_NAMES]
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_labels_follow_from_shares(name):
+    counts, single, multi = MAPS[name]
+    assert sum(counts.values()) == PIXELS
+    of_class = np.array([sum(counts.get(value, 0) for value in values) for values in IGBP_VALUES.values()])
+    assert list(choose_labels(of_class, "single")) == single
+    assert list(choose_labels(of_class, "multi")) == multi
+
+
+def test_exactly_a_tenth_is_a_label():
+    assert choose_labels(np.array([10] * 10), "multi") == CLASS_NAMES
+    assert choose_labels(np.array([91, 9] + [0] * 8), "multi") == ("Forest",)
+
+
+def test_a_scene_is_in_one_split_and_a_season_in_all_that_it_can_fill(records):
+    split_of = {}
+    for patch_id, (split, *_) in read_all(records / "single", read_manifest(records / "single")).items():
+        assert split_of.setdefault(patch_id.rsplit("_", 1)[0], split) == split
+    assert sorted(split_of[scene] for scene in SCENES[:3]) == ["test", "train", "val"]
+    assert split_of["ROIs1868_summer_1"] == split_of["ROIs2017_winter_102"] == "train"
+
+
+def test_a_tar_gives_the_bytes_of_the_folder(tree, records, tmp_path):
+    with tarfile.open(tmp_path / "sen12ms.tar", "w") as tar:
+        tar.add(tree, ".")
+    run(tmp_path / "sen12ms.tar", tmp_path / "out")
+    written = [{path.name: path.read_bytes() for path in f.iterdir()} for f in (tmp_path / "out", records / "single")]
+    assert written[0] == written[1]
+
+
+def test_the_kind_of_labels_belongs_to_the_data_set(tree, records):
+    with pytest.raises(ValueError, match="label_kind: single there, multi here"):
+        run(tree, records / "single", "multi")
+    with pytest.raises(ValueError, match="--label_kind=both: unknown; allowed are single, multi"):
+        open_source("sen12ms", SourceInputs(input=str(tree), label_kind="both"))
+
+
+@pytest.mark.parametrize("part", ["s1", "s2", "lc"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_missing_member_of_a_triple_is_named(small_tree, tmp_path, part, packed):
+    root, broken = small_tree, "ROIs1970_fall_3_p6"
+    write_triple(root, broken, {1: PIXELS})
+    path_of(root, broken, part).unlink()
+    if packed:
+        root = tmp_path / "small.tar"
+        with tarfile.open(root, "w") as tar:
+            tar.add(small_tree, ".")
+    with pytest.raises(ValueError, match=f"1 patches are broken.*ROIs1970_fall_{part}_3_p6.tif: the file is missing"):
+        run(root, tmp_path / "out")
+    manifest = run(root, tmp_path / "out", allow_problems=1)
+    assert [problem["patch_id"] for problem in manifest.problems] == [broken]
+
+
+@pytest.mark.parametrize("part", ["s1", "s2", "lc"])
+def test_a_part_that_was_not_unpacked_at_all_is_named_at_once(small_tree, part):
+    shutil.rmtree(small_tree / "ROIs1970_fall" / f"{part}_3")
+    with pytest.raises(FileNotFoundError, match=f"no files of {part} found"):
+        open_source("sen12ms", SourceInputs(input=str(small_tree)))
+
+
+def with_nan():
+    pixels = pixels_of("x", "s1")
+    pixels[1, 3, 3] = np.nan
+    return pixels
+
+
+@pytest.mark.parametrize(
+    ("part", "pixels", "named"),
+    [
+        ("lc", map_of({1: PIXELS - 3, 0: 3}), "lc_3_p5.tif: its band IGBP holds 0 in 3 px; expected values 1 ... 17"),
+        ("lc", map_of({1: PIXELS - 4, 255: 4}), "its band IGBP holds 255 in 4 px"),
+        ("lc", map_of({18: PIXELS}), "its band IGBP holds 18 in 65536 px"),
+        ("lc", map_of({65535: PIXELS}), "its band IGBP holds 65535"),
+        ("lc", map_of({1: PIXELS})[:1], "lc_3_p5.tif: holds 1 band.*as 4 band"),
+        ("s1", pixels_of("x", "s1")[:1], "s1_3_p5.tif: holds 1 band.*VV, VH as 2 band"),
+        ("s1", with_nan(), "s1_3_p5.tif: holds numbers that are not finite"),
+        ("s2", pixels_of("x", "s2")[:, :128, :128], "s2_3_p5.tif: holds 13 band.*128 x 128 px"),
+    ],
+)
+def test_a_broken_file_is_named(small_tree, tmp_path, part, pixels, named):
+    write_tiff(path_of(small_tree, "ROIs1970_fall_3_p5", part), pixels)
+    with pytest.raises(ValueError, match=f"1 patches are broken.*{named}"):
+        run(small_tree, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("path", "named"),
+    [
+        ("ROIs1158_spring/s1_1/ROIs1158_spring_s3_1_p30.tif", "not named as a file of SEN12MS.*s2, s1, lc"),
+        ("ROIs1158_autumn/s1_1/ROIs1158_autumn_s1_1_p30.tif", "ROIs1158_spring, ROIs1868_summer"),
+        ("copy/ROIs1970_fall_lc_3_p5.tif", "ROIs1970_fall_lc_3_p5.tif is in two places"),
+    ],
+)
+def test_a_wrong_name_says_what_is_allowed(small_tree, path, named):
+    (small_tree / path).parent.mkdir(parents=True)
+    (small_tree / path).write_bytes(b"")
+    with pytest.raises(ValueError, match=named):
+        open_source("sen12ms", SourceInputs(input=str(small_tree)))
+
+
+def test_the_patch_that_is_damaged_as_published_is_left_out_and_counted(small_tree, tmp_path):
+    write_triple(small_tree, "ROIs1868_summer_146_p202", {1: PIXELS})
+    manifest = run(small_tree, tmp_path / "out")
+    assert manifest.exclusions == {"damaged as published": 1}
+    assert set(read_all(tmp_path / "out", manifest)) == {"ROIs1970_fall_3_p5"}
+
+
+def test_a_model_takes_the_batches_once_the_statistics_are_known(records):
+    manifest = read_manifest(records / "multi")
+    known = tuple(dataclasses.replace(band, mean=2000.0, std=1000.0) for band in manifest.bands)
+    bands = dataclasses.replace(manifest, bands=known).select_bands("MM")
+    assert len(bands) == 12
+    dataset = make_eval_dataset(records / "multi", manifest, "val", bands, batch_size=3, replica=Replica(0, 0, 1))
+    model = create_model("wide_resnet_eca_b0", bands=bands, num_classes=10, width=1, resolution_px=64)
+    for batch in dataset:
+        assert batch["bands"]["VH"].shape == (3, 256, 256)
+        assert np.isfinite(model(batch["bands"]).numpy()).all()

@@ -1,0 +1,1 @@
+"""The way from a source's patches to shards and a manifest."""

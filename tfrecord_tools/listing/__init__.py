@@ -1,0 +1,1 @@
+"""Which patches a source has: archives, lists of patches, and splits."""

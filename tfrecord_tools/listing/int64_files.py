@@ -1,0 +1,119 @@
+"""Which files of a folder hold published records, of which schema, and where in them does each record lie?"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from bigearth_tf.data.bands import Band
+from bigearth_tf.data.datasets.bigearthnet_v1 import SPEC
+from bigearth_tf.data.int64_schema import detect_int64_format, read_example
+from bigearth_tf.data.manifest import MANIFEST_NAME
+
+_NAME = re.compile(r"(train|val|validation|test)_(\d+)\.tfrecord")
+_COPY_AGAIN = "Copy this file again from where it came."
+# https://www.tensorflow.org/tutorials/load_data/tfrecord: u64 length, u32 CRC of it, the data, u32 CRC of them.
+_HEADER_BYTES, _FOOTER_BYTES = 12, 4
+
+
+class PublishedShard(NamedTuple):
+    """A file of published records, and the split that its name says."""
+
+    path: Path
+    split: str
+
+
+class Frame(NamedTuple):
+    """A record as it lies in its file: `offset` is that of `data` in bytes."""
+
+    offset: int
+    data: bytes
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes that it takes in the file."""
+        return _HEADER_BYTES + len(self.data) + _FOOTER_BYTES
+
+
+def list_published_shards(folder: Path) -> list[PublishedShard]:
+    """Returns the shards `<split>_<number>.tfrecord` of a folder, by split and number; hidden files are passed over.
+
+    Raises:
+        FileNotFoundError: There is no such folder, or it holds no shard.
+        ValueError: A file is of another name, or a number is missing.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder.")
+    names = sorted({path.name for path in folder.iterdir() if not path.name.startswith(".")} - {MANIFEST_NAME})
+    unknown = [name for name in names if not _NAME.fullmatch(name)]
+    if unknown:
+        raise ValueError(
+            f"{folder / unknown[0]}: not named as a shard of published records, train_00.tfrecord, val_00.tfrecord, "
+            f"test_00.tfrecord and so on ({len(unknown)} such names). Rename it, or move it elsewhere."
+        )
+    if not names:
+        raise FileNotFoundError(f"{folder}: holds no shard such as train_00.tfrecord.")
+    numbers: dict[str, dict[int, str]] = {}
+    for name in names:
+        prefix, number = _NAME.fullmatch(name).groups()  # type: ignore[union-attr]  # All match.
+        numbers.setdefault(prefix, {})[int(number)] = name
+    shards = []
+    for prefix, held in numbers.items():
+        absent = sorted(set(range(max(held))) - set(held))
+        if absent:
+            raise ValueError(
+                f"{folder}: {held[max(held)]} is there but {prefix}_{absent[0]:02d}.tfrecord is not. Copy the missing "
+                "shards, or number those that are there from 00."
+            )
+        split = "val" if prefix == "validation" else prefix
+        shards += [PublishedShard(folder / held[number], split) for number in sorted(held)]
+    return shards
+
+
+def read_frames(path: Path) -> Iterator[Frame]:
+    """Yields the records of a file in order, their checksums compared.
+
+    Raises:
+        ValueError: The file is damaged, or empty.
+        OSError: It cannot be read.
+    """
+    offset, count = 0, 0
+    try:
+        for data in tf.data.TFRecordDataset(os.fspath(path)).as_numpy_iterator():
+            frame = Frame(offset + _HEADER_BYTES, data)
+            yield frame
+            offset += frame.num_bytes
+            count += 1
+    except tf.errors.DataLossError as error:
+        raise ValueError(f"{path}: record {count} is damaged ({error.message}). {_COPY_AGAIN}") from error
+    except tf.errors.OpError as error:
+        raise OSError(f"{path}: cannot be read ({error.message}).") from error
+    surplus = path.stat().st_size - offset
+    if surplus:  # TensorFlow takes the rest of a file for its end where that is shorter than a header.
+        raise ValueError(f"{path}: record {count} is damaged ({surplus} bytes are left over). {_COPY_AGAIN}")
+    if not count:
+        raise ValueError(f"{path}: holds no record. {_COPY_AGAIN}")
+
+
+def detect_format_of_files(shards: list[PublishedShard]) -> tuple[str, tuple[Band, ...]]:
+    """Returns the record format and the bands of the first record.
+
+    Raises:
+        ValueError: It is of no published schema.
+    """
+    path = shards[0].path
+    frame = next(read_frames(path))
+    try:
+        return detect_int64_format(read_example(frame.data))
+    except ValueError as error:
+        raise ValueError(f"{path}: record 0: {error}") from error
+
+
+def published_origin(record_format: str) -> str:
+    """Returns what a manifest says of its source where the patches come from published records."""
+    return f"TFRecords of the schema {record_format}, of {SPEC.source}"

@@ -1,0 +1,100 @@
+"""Which patch belongs to which split, which are left out, and which are mates? The official lists, or a user's own.
+
+A folder of lists holds, each as `.csv` or `.csv.bz2`, the files that the package bigearthnet-common 2.8.0 carries
+(https://pypi.org/project/bigearthnet-common, Apache-2.0): one patch name a line in `train`, `val`, `test`,
+`patches_with_seasonal_snow`, `patches_with_cloud_and_shadow` and `patches_with_no_19_class_targets`, and
+`s1_s2_name_country_season` with a header. It may hold `origin.txt` besides, on patches that no satellite made. That
+package is read as data: its code does not import today.
+"""
+
+from __future__ import annotations
+
+import bz2
+import csv
+import dataclasses
+import importlib.util
+import io
+import sys
+from pathlib import Path
+
+SPLITS = ("train", "val", "test")
+# Reason for leaving a patch out -> the list that names such patches, in the order in which reasons are counted.
+EXCLUSION_LISTS = {
+    "snow": "patches_with_seasonal_snow",
+    "cloud": "patches_with_cloud_and_shadow",
+    "no_label": "patches_with_no_19_class_targets",
+}
+_MATES = "s1_s2_name_country_season"
+_MATES_COLUMNS = ["s1_name", "s2_name", "country", "season"]
+# Says what made the patches, if it was not a satellite; goes into the manifest as the source.
+ORIGIN_NAME = "origin.txt"
+
+
+@dataclasses.dataclass(frozen=True)
+class PatchLists:
+    """Names are those of the Sentinel-2 patches; `excluded` maps a reason to names, the others are keyed by them.
+
+    `origin` says what made the patches, if it was not a satellite.
+    """
+
+    split_of: dict[str, str]
+    excluded: dict[str, frozenset[str]]
+    s1_of: dict[str, str]
+    country_of: dict[str, str]
+    season_of: dict[str, str]
+    origin: str = ""
+
+
+def official_lists_folder() -> Path:
+    """Returns the folder of the official lists and of the six example pairs.
+
+    Raises:
+        FileNotFoundError: bigearthnet-common is not installed.
+    """
+    spec = importlib.util.find_spec("bigearthnet_common")
+    if spec is None or not spec.submodule_search_locations:
+        raise FileNotFoundError(
+            "The official split lists are not here: `pip install --no-deps bigearthnet-common==2.8.0`, "
+            "or name a folder of lists with --lists_dir."
+        )
+    return Path(spec.submodule_search_locations[0])
+
+
+def read_patch_lists(folder: Path) -> PatchLists:
+    """Returns the lists of a folder.
+
+    Raises:
+        FileNotFoundError: A list is missing.
+        ValueError: A patch is on two split lists, or a line of the table of mates has other columns.
+    """
+    split_of: dict[str, str] = {}
+    for split in SPLITS:
+        for name in _read_text(folder, split).split():
+            if split_of.setdefault(name, split) != split:
+                raise ValueError(f"{folder}: patch {name} is on the lists of both {split_of[name]} and {split}.")
+    excluded = {reason: frozenset(_read_text(folder, name).split()) for reason, name in EXCLUSION_LISTS.items()}
+    rows = [row for row in csv.reader(io.StringIO(_read_text(folder, _MATES))) if row]
+    if not rows or rows[0] != _MATES_COLUMNS:
+        raise ValueError(f"{folder}/{_MATES}: first line {rows[:1]}; expected {','.join(_MATES_COLUMNS)}.")
+    short = next((row for row in rows if len(row) != len(_MATES_COLUMNS)), None)
+    if short is not None:
+        raise ValueError(f"{folder}/{_MATES}: a line {','.join(short)!r}; expected {','.join(_MATES_COLUMNS)}.")
+    origin = folder / ORIGIN_NAME
+    note = origin.read_text(encoding="utf-8").strip() if origin.exists() else ""
+    s1_of, country_of, season_of = ({row[1]: sys.intern(row[column]) for row in rows[1:]} for column in (0, 2, 3))
+    return PatchLists(split_of, excluded, s1_of, country_of, season_of, note)
+
+
+def _read_text(folder: Path, name: str) -> str:
+    plain, packed = folder / f"{name}.csv", folder / f"{name}.csv.bz2"
+    try:
+        if plain.exists():
+            return plain.read_text(encoding="utf-8-sig")  # Some editors put a byte order mark first.
+        if packed.exists():
+            return bz2.decompress(packed.read_bytes()).decode("utf-8-sig")
+    except (UnicodeDecodeError, EOFError) as error:
+        raise ValueError(f"{plain}[.bz2]: cannot be read ({error}). Get this list again.") from error
+    raise FileNotFoundError(
+        f"{plain}[.bz2]: the list is missing. A folder of lists holds the files that "
+        "tfrecord_tools/listing/patch_lists.py describes."
+    )

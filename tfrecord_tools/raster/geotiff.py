@@ -1,0 +1,125 @@
+"""How is one band read from a GeoTIFF, and how is one written? The only importer of GDAL among the tools."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Sequence
+
+import numpy as np
+from osgeo import gdal, osr
+
+from bigearth_tf.data.bands import Band
+from tfrecord_tools.listing.archive import File
+from tfrecord_tools.raster.plain_tiff import HEADER_BYTES, plain_pixels
+from tfrecord_tools.source import PatchError
+
+gdal.UseExceptions()
+
+_DTYPES = {gdal.GDT_UInt16: "uint16", gdal.GDT_Float32: "float32"}
+_GDAL_TYPES = {name: code for code, name in _DTYPES.items()}
+_plain_reader = True
+
+
+def use_plain_reader(enabled: bool) -> None:
+    """Says whether this process may read plain files without GDAL; a check of the converter must not."""
+    global _plain_reader  # noqa: PLW0603
+    _plain_reader = enabled
+
+
+def read_band(file: File, band: Band) -> np.ndarray:
+    """Returns the band's pixels [size_px, size_px] as stored.
+
+    Where they lie is not read here: making the CRS takes GDAL ten times as long as reading the pixels.
+
+    Raises:
+        PatchError: The file is missing, unreadable or truncated, its size, type or band count differs from the row of
+            `band`, or a number of it is not finite.
+    """
+    (pixels,) = read_bands(file, (band,))
+    return pixels
+
+
+def read_bands(file: File, bands: Sequence[Band]) -> list[np.ndarray]:
+    """Returns the pixels of a file that holds several bands, all of one size and type, in the order of the file.
+
+    Raises:
+        PatchError: As of `read_band`.
+    """
+    plain = _read_plain(file, bands[0]) if _plain_reader and len(bands) == 1 else None
+    pixels = _decode(file, bands) if plain is None else [plain]
+    if pixels[0].dtype.kind == "f" and not all(np.isfinite(band).all() for band in pixels):
+        raise PatchError(file, "holds numbers that are not finite", f"finite {bands[0].unit} in band {_names(bands)}")
+    return pixels
+
+
+def _read_plain(file: File, band: Band) -> np.ndarray | None:
+    try:
+        content = file.read_start(band.size_px**2 * np.dtype(band.dtype).itemsize + HEADER_BYTES)
+    except OSError:
+        return None  # GDAL says it better.
+    return plain_pixels(content, band.size_px, band.dtype)
+
+
+def _decode(file: File, bands: Sequence[Band]) -> list[np.ndarray]:
+    """Returns the pixels of any GeoTIFF that GDAL reads."""
+    names = _names(bands)
+    size_px, expected_dtype = bands[0].size_px, bands[0].dtype
+    if not file.exists():
+        raise PatchError(file, "the file is missing", f"a GeoTIFF of band {names}")
+    try:
+        dataset = gdal.OpenEx(file.gdal_path, gdal.OF_RASTER, allowed_drivers=["GTiff"])
+        shape = (dataset.RasterCount, dataset.RasterYSize, dataset.RasterXSize)
+        # A band must not outlive its dataset, or the interpreter crashes.
+        dtype = _DTYPES.get(dataset.GetRasterBand(1).DataType, "another type") if dataset.RasterCount else "no type"
+        if (shape, dtype) != ((len(bands), size_px, size_px), expected_dtype):
+            raise PatchError(
+                file,
+                f"holds {shape[0]} band(s) of {shape[2]} x {shape[1]} px, {dtype}",
+                f"band {names} as {len(bands)} band(s) of {size_px} x {size_px} px, {expected_dtype}",
+            )
+        if not all(_blocks_stored(dataset.GetRasterBand(index + 1)) for index in range(len(bands))):
+            raise PatchError(file, "does not say where its pixels lie", f"a whole GeoTIFF of band {names}")
+        pixels = dataset.ReadAsArray()
+    except RuntimeError as error:
+        raise PatchError(file, f"cannot be read ({error})", f"a whole GeoTIFF of band {names}") from error
+    if pixels is None:
+        raise PatchError(file, "cannot be read", f"a whole GeoTIFF of band {names}")
+    return [pixels] if len(bands) == 1 else list(pixels)
+
+
+def _blocks_stored(band: gdal.Band) -> bool:
+    """Returns whether every block has a place in the file: GDAL makes up the others, of zeros or of the header."""
+    width, height = band.GetBlockSize()
+    columns, rows = -(-band.XSize // width), -(-band.YSize // height)
+    places = (band.GetMetadataItem(f"BLOCK_OFFSET_{x}_{y}", "TIFF") for y in range(rows) for x in range(columns))
+    return all(place not in (None, "0") for place in places)
+
+
+def _names(bands: Sequence[Band]) -> str:
+    return ", ".join(band.name for band in bands)
+
+
+def read_georeference(path: str | os.PathLike) -> tuple[str, tuple[float, ...]]:
+    """Returns the CRS as WKT, and GDAL's geotransform: left, pixel width, 0, top, 0, minus pixel height; in metres."""
+    dataset = gdal.Open(os.fspath(path))
+    return dataset.GetProjectionRef(), dataset.GetGeoTransform()
+
+
+def write_band(path: str | os.PathLike, pixels: np.ndarray, crs_wkt: str, geotransform: tuple[float, ...]) -> None:
+    """Writes pixels [H, W], uint16 or float32, as an uncompressed single-band GeoTIFF."""
+    height, width = pixels.shape
+    driver = gdal.GetDriverByName("GTiff")
+    dataset = driver.Create(os.fspath(path), width, height, 1, _GDAL_TYPES[pixels.dtype.name])
+    dataset.SetProjection(crs_wkt)
+    dataset.SetGeoTransform(geotransform)
+    dataset.GetRasterBand(1).WriteArray(pixels)
+    dataset.FlushCache()
+
+
+@functools.cache
+def utm_wkt(zone: int) -> str:
+    """Returns WGS 84 / UTM of a northern zone (1 ... 60) as WKT."""
+    reference = osr.SpatialReference()
+    reference.ImportFromEPSG(32600 + zone)
+    return reference.ExportToWkt()

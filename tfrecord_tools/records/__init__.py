@@ -1,0 +1,1 @@
+"""What can be done with converted records: read, check, compare, measure, and show them."""

@@ -1,0 +1,105 @@
+"""How are published records taken over as they lie? Read once in full, and described by a manifest beside them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import tqdm
+
+from bigearth_tf.data.bands import Band
+from bigearth_tf.data.datasets.bigearthnet_v1 import SPEC
+from bigearth_tf.data.int64_schema import INT64_FORMATS, check_int64_record
+from bigearth_tf.data.labels import CLASSES_19
+from bigearth_tf.data.manifest import MANIFEST_NAME, SCHEMA_VERSION, Manifest, Shard, read_manifest, write_manifest
+from bigearth_tf.runtime.files import file_sha256
+from bigearth_tf.runtime.progress import progress_bar
+from bigearth_tf.runtime.provenance import package_versions
+from tfrecord_tools.listing.int64_files import (
+    PublishedShard,
+    detect_format_of_files,
+    list_published_shards,
+    published_origin,
+    read_frames,
+)
+
+
+def adopt(folder: Path) -> Manifest:
+    """Checks every published record of a folder, writes the manifest beside them, and returns it.
+
+    A folder that has one already is not read again.
+
+    Raises:
+        FileNotFoundError: There is no such folder, or it holds no shard.
+        ValueError: A file is of another name, a record is damaged or of another schema than the first, a patch is
+            there twice, or the manifest that is there is of other shards.
+        PermissionError: The folder cannot be written.
+    """
+    files = list_published_shards(folder)
+    if (folder / MANIFEST_NAME).exists():
+        return _read_adopted(folder, files)
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(
+            f"{folder}: cannot be written, and the manifest must lie beside the shards. Fill a folder of yours with "
+            "links to them, and adopt that."
+        )
+    record_format, bands = detect_format_of_files(files)
+    shards = []
+    seen: dict[str, str] = {}
+    num_bytes = sum(file.path.stat().st_size for file in files)
+    with progress_bar(num_bytes, "adopt", "B", unit_scale=True) as progress:
+        for file in files:
+            shards.append(_adopt_shard(file, record_format, bands, seen, progress))
+    manifest = Manifest(
+        schema_version=SCHEMA_VERSION,
+        dataset=SPEC.name,
+        source=published_origin(record_format),
+        licence=SPEC.licence,
+        label_kind="multi",
+        class_names=CLASSES_19,
+        bands=bands,
+        attributes=(),
+        compression="",
+        record_format=record_format,
+        shards=tuple(shards),
+        exclusions={},
+        problems=(),
+        options={},
+        versions=package_versions(),
+    )
+    write_manifest(manifest, folder)
+    return manifest
+
+
+def _read_adopted(folder: Path, files: list[PublishedShard]) -> Manifest:
+    manifest = read_manifest(folder)
+    added = sorted({file.path.name for file in files} - {shard.name for shard in manifest.shards})
+    if manifest.record_format not in INT64_FORMATS or added:
+        raise ValueError(
+            f"{folder / MANIFEST_NAME}: is not that of the published records here"
+            + (f", it lacks {', '.join(added)}" if added else "")
+            + ". Delete it, and adopt the folder again."
+        )
+    return manifest
+
+
+def _adopt_shard(
+    file: PublishedShard, record_format: str, bands: tuple[Band, ...], seen: dict[str, str], progress: tqdm.tqdm
+) -> Shard:
+    """Returns the row of a shard after checking all of it; adds its patches to `seen`, id -> file name."""
+    class_counts = [0] * len(CLASSES_19)
+    count = 0
+    for frame in read_frames(file.path):
+        try:
+            patch_id, labels = check_int64_record(frame.data, bands, len(CLASSES_19), record_format=record_format)
+        except ValueError as error:
+            raise ValueError(f"{file.path}: record {count}: {error}") from error
+        if patch_id in seen:
+            raise ValueError(f"{file.path}: record {count}: patch {patch_id} is also in {seen[patch_id]}")
+        seen[patch_id] = file.path.name
+        for label in labels:
+            class_counts[label] += 1
+        count += 1
+        progress.update(frame.num_bytes)
+    num_bytes = file.path.stat().st_size
+    return Shard(file.path.name, file.split, count, num_bytes, file_sha256(file.path), tuple(class_counts))

@@ -1,0 +1,140 @@
+"""What are the mean and standard deviation of each band over a split? Exact, in one pass, shards in parallel.
+
+Sums are kept as integers or, of float bands, as exact fractions: no order of adding them changes a bit, so that neither
+the number of processes nor the cut into shards shows in the result.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from bigearth_tf.data.bands import Band
+from bigearth_tf.data.manifest import Manifest, Shard
+from bigearth_tf.runtime.progress import progress_bar
+from tfrecord_tools.parallel import map_in_processes
+from tfrecord_tools.records.inspection import text_table
+
+_MAX_EXACT_BYTES = 2  # Of an integer: squares of wider ones could overflow the sum of a patch's 64 bits.
+
+
+@dataclasses.dataclass(frozen=True)
+class Moments:
+    """Of some pixels of one band: how many, their sum and sum of squares, extremes, and how many are zero."""
+
+    count: int
+    total: Fraction
+    squares: Fraction
+    low: float
+    high: float
+    zeros: int
+
+    @property
+    def mean(self) -> float:
+        """The mean, rounded once."""
+        return float(self.total / self.count)
+
+    @property
+    def std(self) -> float:
+        """The population standard deviation, the root of an exact variance."""
+        return math.sqrt(max(Fraction(0), self.squares / self.count - (self.total / self.count) ** 2))
+
+    def __add__(self, other: Moments) -> Moments:
+        """Those of both sets of pixels."""
+        return Moments(
+            self.count + other.count,
+            self.total + other.total,
+            self.squares + other.squares,
+            min(self.low, other.low),
+            max(self.high, other.high),
+            self.zeros + other.zeros,
+        )
+
+
+NO_PIXELS = Moments(0, Fraction(0), Fraction(0), math.inf, -math.inf, 0)
+
+
+def pixel_moments(pixels: np.ndarray) -> Moments:
+    """Returns the moments of the pixels of one patch: exact of integers; of floats rounded within the patch only.
+
+    Raises:
+        ValueError: A pixel is not finite, or of a type that would overflow.
+    """
+    count, low, high = pixels.size, float(pixels.min()), float(pixels.max())
+    zeros = count - int(np.count_nonzero(pixels))
+    if pixels.dtype.kind in "iu" and pixels.dtype.itemsize <= _MAX_EXACT_BYTES:
+        whole = pixels.astype(np.int64).ravel()
+        return Moments(count, Fraction(int(whole.sum())), Fraction(int(np.dot(whole, whole))), low, high, zeros)
+    if pixels.dtype.kind != "f":
+        raise ValueError(f"{pixels.dtype.name} pixels; known are floats and integers of up to 16 bits")
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise ValueError("a pixel is not finite")
+    wide = pixels.astype(np.float64).ravel()
+    # About a value near the patch's own mean, little is rounded; moving the sums to zero rounds nothing.
+    near = float(pixels.dtype.type(wide.mean()))
+    offsets = wide - near
+    first, second, centre = Fraction(float(offsets.sum())), Fraction(float(np.square(offsets).sum())), Fraction(near)
+    total = first + count * centre
+    return Moments(count, total, second + 2 * centre * first + count * centre**2, low, high, zeros)
+
+
+def compute_moments(folder: Path, manifest: Manifest, split: str, workers: int = 1) -> dict[str, Moments]:
+    """Returns the moments of each band over all pixels of a split.
+
+    Raises:
+        ValueError: There is no such split, or a record is damaged.
+    """
+    shards = manifest.split_shards(split)
+    totals = {band.name: NO_PIXELS for band in manifest.bands}
+    of_shard = functools.partial(_shard_moments, folder, manifest)
+    with progress_bar(manifest.num_records(split), "band statistics", "record") as progress:
+        for shard, moments in zip(shards, map_in_processes(of_shard, shards, workers)):
+            totals = {name: total + moments[name] for name, total in totals.items()}
+            progress.update(shard.num_records)
+    return totals
+
+
+def _shard_moments(folder: Path, manifest: Manifest, shard: Shard) -> dict[str, Moments]:
+    # TensorFlow takes seconds to load: only a process that reads pays for it.
+    from tfrecord_tools.records.stored_records import read_records
+
+    totals = {band.name: NO_PIXELS for band in manifest.bands}
+    for record in read_records(folder, manifest, shard):
+        for name, pixels in record.bands.items():
+            try:
+                totals[name] += pixel_moments(pixels)
+            except ValueError as error:
+                raise ValueError(f"{folder / shard.name}: patch {record.patch_id}: band {name}: {error}") from error
+    return totals
+
+
+def with_statistics(manifest: Manifest, split: str, moments: dict[str, Moments]) -> Manifest:
+    """Returns the manifest with these mean and std in the rows of its bands, and a note of where they come from."""
+    bands = tuple(
+        dataclasses.replace(band, mean=moments[band.name].mean, std=moments[band.name].std) for band in manifest.bands
+    )
+    statistics = {"split": split, "num_records": manifest.num_records(split)}
+    return dataclasses.replace(manifest, bands=bands, statistics=statistics)
+
+
+def describe_moments(bands: tuple[Band, ...], moments: dict[str, Moments]) -> str:
+    """Returns a table for people: a row a band, its statistics beside those of its row, and how far they differ."""
+    titles = ("band", "mean", "manifest", "difference", "std", "manifest", "difference", "min", "max", "zeros")
+    rows = []
+    for band in bands:
+        found = moments[band.name]
+        cells = [band.name]
+        for value, held in ((found.mean, band.mean), (found.std, band.std)):
+            cells += [f"{value:.4f}", "-", "-"] if held is None else _beside(value, held)
+        rows.append((*cells, f"{found.low:g}", f"{found.high:g}", f"{found.zeros / found.count:.2%}"))
+    return text_table(titles, rows, left=1)
+
+
+def _beside(value: float, held: float) -> list[str]:
+    relative = f" ({(value - held) / abs(held):+.1%})" if held else ""
+    return [f"{value:.4f}", f"{held:.4f}", f"{value - held:+.4f}{relative}"]

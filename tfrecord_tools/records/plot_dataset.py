@@ -1,0 +1,96 @@
+"""What does a data set look like? Its class frequencies as bars, and some of its patches as a contact sheet."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from collections.abc import Sequence
+
+import matplotlib
+import numpy as np
+
+from bigearth_tf.data.manifest import Manifest
+from bigearth_tf.data.true_color import true_color
+from tfrecord_tools.records.inspection import class_shares, ordered_splits, share_title, shorten
+from tfrecord_tools.records.stored_records import StoredRecord
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+from matplotlib.ticker import PercentFormatter
+
+_COLUMNS = 4
+_DPI = 110
+# Okabe and Ito's colours, which people of every colour vision tell apart (https://jfly.uni-koeln.de/color/).
+_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
+
+
+def plot_class_frequencies(path: str | os.PathLike, manifest: Manifest) -> None:
+    """Writes a PNG with a group of bars a class, one bar a split: the share of the split's records that carry it."""
+    splits = ordered_splits(manifest)
+    thickness = 0.8 / len(splits)
+    rows = np.arange(len(manifest.class_names))
+    figure, axes = plt.subplots(figsize=(9, 1.4 + len(rows) * max(0.34, 0.13 * len(splits))), layout="constrained")
+    for number, split in enumerate(splits):
+        shares = class_shares(manifest, split)
+        places = rows + (number - (len(splits) - 1) / 2) * thickness
+        label = f"{split} ({manifest.num_records(split):,} records)"
+        bars = axes.barh(places, shares, height=thickness * 0.92, color=_COLOURS[number % len(_COLOURS)], label=label)
+        axes.bar_label(bars, [f"{count:,}" for count in manifest.class_counts(split)], fontsize=6, padding=2)
+    axes.set_yticks(rows, [textwrap.fill(name, 46) for name in manifest.class_names], fontsize=8)
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
+    axes.margins(x=0.08)
+    axes.tick_params(axis="x", labelsize=8)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x", color="0.9")
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.set_xlabel(share_title(manifest), fontsize=8)
+    axes.legend(
+        fontsize=8,
+        frameon=False,
+        ncols=len(splits),
+        columnspacing=1.2,
+        handlelength=1,
+        loc="lower right",
+        bbox_to_anchor=(1, 1),
+        borderaxespad=0.2,
+    )
+    axes.set_title(f"{manifest.dataset}: classes", fontsize=10, loc="left")
+    figure.savefig(path, dpi=_DPI)
+    plt.close(figure)
+
+
+def plot_samples(path: str | os.PathLike, manifest: Manifest, split: str, records: Sequence[StoredRecord]) -> None:
+    """Writes a PNG with a cell a record: the patch in true colour, its id, and its labels below."""
+    columns = min(_COLUMNS, len(records))
+    rows = -(-len(records) // columns)
+    captions = [_caption(record, manifest) for record in records]
+    lines = [max(caption.count("\n") + 1 for caption in captions[row * columns :][:columns]) for row in range(rows)]
+    heights = [2.85 + 0.13 * count for count in lines]
+    figure, axes = plt.subplots(
+        rows,
+        columns,
+        figsize=(2.9 * columns, sum(heights) + 0.35),
+        layout="constrained",
+        squeeze=False,
+    )
+    for cell in axes.ravel():
+        cell.set_axis_off()
+    for cell, record, caption in zip(axes.ravel(), records, captions):
+        cell.set_axis_on()
+        cell.imshow(true_color(record.bands), cmap="gray", interpolation="nearest")
+        cell.set_xticks([])
+        cell.set_yticks([])
+        cell.spines[:].set_visible(False)
+        cell.set_xlabel(caption, fontsize=7, loc="left", linespacing=1.25)
+    figure.suptitle(
+        f"{manifest.dataset}, {split}: {len(records)} of {manifest.num_records(split):,} records", fontsize=10
+    )
+    figure.savefig(path, dpi=_DPI, bbox_inches="tight", pad_inches=0.12)
+    plt.close(figure)
+
+
+def _caption(record: StoredRecord, manifest: Manifest) -> str:
+    names = [shorten(manifest.class_names[index], 46) for index in record.label_indices] or ["no label"]
+    return "\n".join([*textwrap.wrap(record.patch_id, 46), *(f"– {name}" for name in names)])

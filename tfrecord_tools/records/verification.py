@@ -1,0 +1,55 @@
+"""Is a data set whole? Every byte is read again and held against the manifest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import tensorflow as tf
+
+from bigearth_tf.data.manifest import MANIFEST_NAME, Manifest, Shard
+from bigearth_tf.data.record_formats import FORMATS
+from bigearth_tf.runtime.files import file_sha256
+from bigearth_tf.runtime.progress import progress_bar
+from tfrecord_tools.conversion.shards import WORK_DIR
+
+
+def verify(folder: Path, manifest: Manifest) -> list[str]:
+    """Returns one line for each thing that is wrong; an empty list means that the folder is whole."""
+    known = {shard.name for shard in manifest.shards} | {MANIFEST_NAME, WORK_DIR}
+    problems = [f"{path}: not in the manifest" for path in sorted(folder.iterdir()) if path.name not in known]
+    seen: dict[str, str] = {}
+    total = sum(shard.num_records for shard in manifest.shards)
+    with progress_bar(total, "verify", "record") as progress:
+        for shard in manifest.shards:
+            problems += _verify_shard(folder, manifest, shard, seen)
+            progress.update(shard.num_records)
+    return problems
+
+
+def _verify_shard(folder: Path, manifest: Manifest, shard: Shard, seen: dict[str, str]) -> list[str]:
+    path = folder / shard.name
+    if file_sha256(path) != shard.sha256:
+        return [f"{path}: SHA-256 differs from the manifest's; convert this data set again"]
+    check_record = FORMATS[manifest.record_format].check
+    class_counts = [0] * len(manifest.class_names)
+    problems: list[str] = []
+    index = -1
+    try:
+        for index, record in enumerate(tf.data.TFRecordDataset(str(path), manifest.compression).as_numpy_iterator()):
+            try:
+                patch_id, labels = check_record(record, manifest.bands, len(manifest.class_names), manifest.attributes)
+            except ValueError as error:
+                problems.append(f"{path}: record {index}: {error}")
+                continue
+            if patch_id in seen:
+                problems.append(f"{path}: record {index}: patch {patch_id} is also in {seen[patch_id]}")
+            seen[patch_id] = shard.name
+            for label in labels:
+                class_counts[label] += 1
+    except tf.errors.DataLossError as error:
+        problems.append(f"{path}: damaged after record {index}: {error.message}")
+    if index + 1 != shard.num_records:
+        problems.append(f"{path}: {index + 1} records, the manifest says {shard.num_records}")
+    elif tuple(class_counts) != shard.class_counts and not problems:
+        problems.append(f"{path}: counts of records per class differ from the manifest's")
+    return problems

@@ -1,0 +1,1 @@
+"""Synthetic patches in the archive layout of BigEarthNet v1."""
