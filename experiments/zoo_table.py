@@ -1,11 +1,11 @@
-"""Writes what every model of the zoo costs: `experiments/zoo.csv`, and the table of it in README.md.
+"""Writes what every model of the zoo costs to `experiments/zoo.csv` and to the table in `bigearth_tf/models/README.md`.
 
     python -m experiments.zoo_table
     python -m experiments.zoo_table --check
     python -m experiments.zoo_table --models='wide_resnet_*'
 
-Each is built in its default form, for the ten bands and 19 classes of the published benchmark, and counted by
-bigearth_tf/models/cost.py; where there is a published form, that is built, too, for its parameters.
+Each model is built in its default form, for the ten bands and 19 classes of the benchmark, and counted by
+bigearth_tf/models/cost.py. If it has a reference form, that is built as well and its parameters are counted.
 """
 
 from __future__ import annotations
@@ -19,24 +19,27 @@ from bigearth_tf.runtime.command import run_command
 from bigearth_tf.runtime.progress import progress_bar
 from experiments.shared.table_text import natural_order, to_csv, to_markdown
 
-_MODELS = flags.DEFINE_string("models", "*", "Shell pattern of names; with fewer than all, rows are only printed.")
-_CHECK = flags.DEFINE_boolean("check", False, "Write nothing; end with exit code 1 where a file says something else.")
+_MODELS = flags.DEFINE_string(
+    "models", "*", "Shell pattern of names; for fewer than all models, the rows are only printed."
+)
+_CHECK = flags.DEFINE_boolean("check", False, "Write nothing; exit with code 1 if a file differs.")
 
 REPOSITORY = Path(__file__).parent.parent
 CSV_PATH = REPOSITORY / "experiments" / "zoo.csv"
-README_PATH = REPOSITORY / "README.md"
+README_PATH = REPOSITORY / "bigearth_tf" / "models" / "README.md"
 MARKERS = ("<!-- zoo table: begin -->", "<!-- zoo table: end -->")
 
 NUM_CLASSES = 19
-# Column of the CSV -> title in the README, and where numbers and names stand.
+# Column of the CSV -> title and alignment in the README. NOTE: "published" in the CSV, which programs read, stands for
+# the benchmark's names and for the reference form.
 COLUMNS = {
     "model": ("model", "---"),
-    "published_name": ("published as", "---"),
+    "published_name": ("benchmark's name", "---"),
     "family": ("family", "---"),
     "input_px": ("input, px", "---:"),
     "parameters": ("parameters", "---:"),
     "trainable": ("trainable", "---:"),
-    "published_parameters": ("in published form", "---:"),
+    "published_parameters": ("reference form", "---:"),
     "gflops": ("GFLOPs", "---:"),
     "activations_m": ("activations, 10^6", "---:"),
     "features": ("features", "---:"),
@@ -44,27 +47,27 @@ COLUMNS = {
 
 
 def build_row(name: str) -> dict[str, str]:
-    """Returns the row of a model, which it builds once or twice."""
+    """Returns the row of a model, which is built once for each of its forms."""
     from bigearth_tf.models.cost import cost_of
-    from bigearth_tf.models.reference_names import PUBLISHED_NAMES
+    from bigearth_tf.models.reference_names import REFERENCE_NAMES
     from bigearth_tf.models.registry import create_model, model_config, reference_overrides
 
-    published_name = {ours: theirs for theirs, ours in PUBLISHED_NAMES.items()}.get(name, "")
+    reference_name = {ours: theirs for theirs, ours in REFERENCE_NAMES.items()}.get(name, "")
     config, model = model_config(name), create_model(name, num_classes=NUM_CLASSES)
     cost, features = cost_of(model), model.get_layer("features").output
-    published = ""
-    if published_name:
+    reference_parameters = ""
+    if reference_name:
         overrides = reference_overrides(name)
-        published = str(create_model(name, num_classes=NUM_CLASSES, **overrides).count_params())
+        reference_parameters = str(create_model(name, num_classes=NUM_CLASSES, **overrides).count_params())
     return {
         "model": name,
-        "published_name": published_name,
+        "published_name": reference_name,
         "family": type(config).__module__.split(".")[-1],
-        # K-Branch CNN has a branch for each native size instead.
+        # K-Branch CNN has one branch for each native size of the bands.
         "input_px": str(getattr(config, "resolution_px", "native")),
         "parameters": str(cost.parameters),
         "trainable": str(cost.trainable_parameters),
-        "published_parameters": published,
+        "published_parameters": reference_parameters,
         "gflops": f"{cost.flops / 1e9:.3f}",
         "activations_m": f"{cost.activations / 1e6:.3f}",
         "features": str(features.shape[-1]),
@@ -72,7 +75,7 @@ def build_row(name: str) -> dict[str, str]:
 
 
 def build_rows(names: list[str]) -> list[dict[str, str]]:
-    """Returns the rows of models behind a progress bar, forgetting each network before the next."""
+    """Returns the rows of models with a progress bar; frees the memory of each model before the next."""
     import keras
 
     rows = []
@@ -86,43 +89,43 @@ def build_rows(names: list[str]) -> list[dict[str, str]]:
 
 
 def insert_table(text: str, table: str) -> str:
-    """Returns a README with the table between its two markers.
+    """Returns the text of a README with the table between its two markers.
 
     Raises:
-        ValueError: It has not both markers once, in this order.
+        ValueError: The text does not contain each marker once, in this order.
     """
     begin, end = MARKERS
     if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
-        raise ValueError(f"{README_PATH.name}: put the lines {begin} and {end} where the table belongs.")
+        raise ValueError(f"{README_PATH.name}: write the lines {begin} and {end} where the table belongs.")
     return f"{text[: text.index(begin)]}{begin}\n\n{table}\n{text[text.index(end) :]}"
 
 
 def main() -> None:
-    """Builds the rows, then prints, checks or writes them."""
+    """Builds the rows, then prints, checks or writes the tables."""
     from bigearth_tf.models.registry import list_models
     from bigearth_tf.runtime.files import write_text_atomically
 
     names = sorted(list_models(_MODELS.value), key=natural_order)
     if not names:
-        raise ValueError(f"--models={_MODELS.value}: no model of the zoo has such a name.")
+        raise ValueError(f"--models={_MODELS.value}: no model of the zoo has a matching name.")
     if len(names) < len(list_models()):
         print(to_csv(COLUMNS, build_rows(names)), end="")
         return
-    insert_table(README_PATH.read_text(encoding="utf-8"), "")
+    insert_table(README_PATH.read_text(encoding="utf-8"), "")  # Fails at once if a marker is missing.
     rows = build_rows(names)
-    # Read again: building takes minutes, in which somebody may have written.
+    # Read the file again: somebody may have changed it in the minutes that building takes.
     readme = README_PATH.read_text(encoding="utf-8")
-    wanted = {CSV_PATH: to_csv(COLUMNS, rows), README_PATH: insert_table(readme, to_markdown(COLUMNS, rows))}
-    found = {path: path.read_text(encoding="utf-8") if path.exists() else "" for path in wanted}
-    stale = [path.name for path in wanted if found[path] != wanted[path]]
+    expected = {CSV_PATH: to_csv(COLUMNS, rows), README_PATH: insert_table(readme, to_markdown(COLUMNS, rows))}
+    found = {path: path.read_text(encoding="utf-8") if path.exists() else "" for path in expected}
+    changed = [str(path.relative_to(REPOSITORY)) for path in expected if found[path] != expected[path]]
     if _CHECK.value:
-        if stale:
-            sys.exit(f"error: {', '.join(stale)}: not what the models cost; run `python -m experiments.zoo_table`.")
-        print(f"{len(rows)} models are as written")
+        if changed:
+            sys.exit(f"error: {', '.join(changed)}: outdated; run `python -m experiments.zoo_table`.")
+        print(f"{len(rows)} models match their tables")
         return
-    for path, text in wanted.items():
+    for path, text in expected.items():
         write_text_atomically(path, text)
-    print(f"{len(rows)} models; written anew: {', '.join(stale) or 'nothing'}")
+    print(f"{len(rows)} models; changed: {', '.join(changed) or 'nothing'}")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from bigearth_tf.checkpoint_import.shapes import BANDS_OF_CHANNELS, MismatchErro
 from bigearth_tf.checkpoint_import.weights import Layer
 from bigearth_tf.data.labels import CLASSES_19
 from bigearth_tf.models.families import efficientnet, mlp_mixer, vision_transformer, wide_resnet
-from bigearth_tf.models.reference_names import PUBLISHED_NAMES
+from bigearth_tf.models.reference_names import REFERENCE_NAMES
 from bigearth_tf.models.registry import model_config, reference_config, reference_overrides
 from bigearth_tf.models.scaling import REFERENCE_SCALINGS
 
@@ -47,7 +47,7 @@ class Architecture:
     @property
     def published_name(self) -> str | None:
         """The benchmark's name of it, None where it is none of those published."""
-        named = {ours: theirs for theirs, ours in PUBLISHED_NAMES.items()}
+        named = {ours: theirs for theirs, ours in REFERENCE_NAMES.items()}
         return named.get(self.name) if self.is_published else None
 
     def describe(self) -> str:
@@ -181,17 +181,17 @@ def _refuse_dense_net(layers: Sequence[Layer]) -> None:
 def contradiction(file_name: str, architecture: Architecture) -> str | None:
     """Returns what a file's name claims against its shapes, None where it claims nothing or the same."""
     plain = _plain(file_name)
-    named = [theirs for theirs in PUBLISHED_NAMES if _plain(theirs) in plain]
+    named = [theirs for theirs in REFERENCE_NAMES if _plain(theirs) in plain]
     if not named:
         return None
     theirs = max(named, key=len)
     # The code saved every WideResNet under this one name, so that it does not tell of attention or scaling.
     if plain == "checkpointwideresnet" and architecture.name.startswith("wide_resnet"):
         return None
-    if PUBLISHED_NAMES[theirs] == architecture.name and architecture.is_published:
+    if REFERENCE_NAMES[theirs] == architecture.name and architecture.is_published:
         return None
     return (
-        f"The file is called {file_name}, as if it held {theirs} ({PUBLISHED_NAMES[theirs]} here); "
+        f"The file is called {file_name}, as if it held {theirs} ({REFERENCE_NAMES[theirs]} here); "
         f"its shapes are those of {architecture.describe()}. The shapes are followed."
     )
 

@@ -1,4 +1,4 @@
-"""Under which names did the benchmark publish its models? Published name -> name in the zoo.
+"""Names under which the benchmark published its trained models -> names in the zoo.
 
 Source: the list of trained models of https://github.com/Orion-AI-Lab/EfficientBigEarthNet (55 names).
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 _ATTENTION = {"COORD": "coordinate", "CBAM": "cbam", "SE": "se"}
 
-PUBLISHED_NAMES: dict[str, str] = {
+REFERENCE_NAMES: dict[str, str] = {
     **{f"ResNet{depth}": f"resnet{depth}" for depth in (50, 101, 152)},
     **{f"DenseNet{depth}": f"densenet{depth}" for depth in (121, 169, 201)},
     **{f"VGG{depth}": f"vgg{depth}" for depth in (16, 19)},

@@ -1,11 +1,11 @@
-"""Do README.md, experiments/zoo.csv and the golden counts say the same, and is that what the command would write?"""
+"""The zoo's tables (experiments/zoo.csv and models/README.md) against the golden counts and against built models."""
 
 import csv
 import re
 
 import pytest
 
-from bigearth_tf.models.reference_names import PUBLISHED_NAMES
+from bigearth_tf.models.reference_names import REFERENCE_NAMES
 from bigearth_tf.models.registry import list_models, model_config
 from experiments.shared.table_text import natural_order, to_csv, to_markdown
 from experiments.zoo_table import (
@@ -17,8 +17,6 @@ from experiments.zoo_table import (
 )
 from tests.support.paths import PARAMETERS_CSV
 
-GOLDENS = PARAMETERS_CSV
-
 
 @pytest.fixture(scope="module")
 def rows():
@@ -29,29 +27,29 @@ def rows():
 def test_every_model_has_a_row(rows):
     assert list(rows[0]) == list(COLUMNS)
     assert [row["model"] for row in rows] == sorted(list_models(), key=natural_order)
-    assert {row["published_name"]: row["model"] for row in rows if row["published_name"]} == PUBLISHED_NAMES
+    assert {row["published_name"]: row["model"] for row in rows if row["published_name"]} == REFERENCE_NAMES
 
 
-def test_the_counts_are_the_golden_ones(rows):
-    with GOLDENS.open(newline="", encoding="utf-8") as file:
+def test_parameter_counts_match_the_goldens(rows):
+    with PARAMETERS_CSV.open(newline="", encoding="utf-8") as file:
         goldens = {(row["model"], row["form"]): row for row in csv.DictReader(file)}
     for row in rows:
         golden = goldens[row["model"], "default"]
         assert (row["trainable"], row["parameters"]) == (golden["trainable"], golden["total"]), row["model"]
-        published = goldens.get((row["model"], "published"), {"total": ""})
-        assert row["published_parameters"] == published["total"], row["model"]
+        reference = goldens.get((row["model"], "published"), {"total": ""})
+        assert row["published_parameters"] == reference["total"], row["model"]
 
 
-def test_inputs_are_those_of_the_configs(rows):
+def test_input_sizes_and_families_match_the_configs(rows):
     for row in rows:
         config = model_config(row["model"])
         assert row["input_px"] == str(getattr(config, "resolution_px", "native")), row["model"]
-        assert type(config).__module__ == f"bigearth_tf.models.{row['family']}"
+        assert type(config).__module__ == f"bigearth_tf.models.families.{row['family']}"
         assert float(row["gflops"]) > 0
         assert float(row["activations_m"]) > 0
 
 
-def test_the_readme_says_what_the_csv_says(rows):
+def test_readme_and_csv_contain_the_same_table(rows):
     text = README_PATH.read_text(encoding="utf-8")
     table = re.search(r"<!-- zoo table: begin -->(.*)<!-- zoo table: end -->", text, re.DOTALL).group(1)
     lines = [line for line in table.splitlines() if line.startswith("|")]
@@ -59,7 +57,14 @@ def test_the_readme_says_what_the_csv_says(rows):
     assert cells == [list(row.values()) for row in rows]
 
 
-def test_a_row_is_built_in_both_forms():
+def test_examples_of_the_readme_run():
+    examples = re.findall(r"```python\n(.*?)```", README_PATH.read_text(encoding="utf-8"), re.DOTALL)
+    assert examples
+    for example in examples:
+        exec(example, {})
+
+
+def test_a_row_counts_both_forms():
     row = build_row("wide_resnet_eca_b0")
     assert row == {
         "model": "wide_resnet_eca_b0", "published_name": "WideResNet-ECA", "family": "wide_resnet", "input_px": "60",
@@ -73,7 +78,7 @@ def test_a_row_is_built_in_both_forms():
     )
 
 
-def test_the_table_goes_between_its_markers_and_nothing_else_changes():
+def test_insert_table_changes_only_the_text_between_the_markers():
     text = "before\n<!-- zoo table: begin -->\nold\n<!-- zoo table: end -->\nafter\n"
     once = insert_table(text, "| new |\n")
     assert once == "before\n<!-- zoo table: begin -->\n\n| new |\n\n<!-- zoo table: end -->\nafter\n"
@@ -81,10 +86,10 @@ def test_the_table_goes_between_its_markers_and_nothing_else_changes():
 
 
 @pytest.mark.parametrize("text", ["", "<!-- zoo table: begin -->", "<!-- zoo table: end --><!-- zoo table: begin -->"])
-def test_a_readme_without_markers_is_told(text):
-    with pytest.raises(ValueError, match=r"README\.md: put the lines .* where the table belongs"):
+def test_insert_table_reports_missing_markers(text):
+    with pytest.raises(ValueError, match=r"README\.md: write the lines .* where the table belongs"):
         insert_table(text, "")
 
 
-def test_6_is_before_12():
+def test_natural_order_sorts_numbers_by_value():
     assert sorted(["vit_12", "vit_6", "resnet50"], key=natural_order) == ["resnet50", "vit_6", "vit_12"]

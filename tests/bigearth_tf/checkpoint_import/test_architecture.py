@@ -10,7 +10,7 @@ import pytest
 
 from bigearth_tf.checkpoint_import.architecture import contradiction, recognize
 from bigearth_tf.checkpoint_import.weights import layers_of_keys
-from bigearth_tf.models.reference_names import PUBLISHED_NAMES
+from bigearth_tf.models.reference_names import REFERENCE_NAMES
 from bigearth_tf.models.registry import create_model, reference_config
 
 NINETEEN = 19
@@ -38,12 +38,12 @@ def layers_of(key_lists, name):
 
 
 def test_every_name_with_one_form_is_told(key_lists):
-    named = {theirs: theirs.replace("/", "_") for theirs in PUBLISHED_NAMES}
+    named = {theirs: theirs.replace("/", "_") for theirs in REFERENCE_NAMES}
     told = {theirs: stem for theirs, stem in named.items() if stem in key_lists}
     assert len(told) >= 40
     for theirs, stem in told.items():
         architecture = recognize(layers_of(key_lists, stem))
-        assert (architecture.name, architecture.is_published) == (PUBLISHED_NAMES[theirs], True)
+        assert (architecture.name, architecture.is_published) == (REFERENCE_NAMES[theirs], True)
         assert architecture.published_name == theirs
         assert architecture.config == reference_config(architecture.name)
 

@@ -19,7 +19,7 @@ from bigearth_tf.data.bands import get_bands
 from bigearth_tf.models.cost import cost_of
 from bigearth_tf.models.cost_estimate import estimate
 from bigearth_tf.models.families import efficientnet, wide_resnet
-from bigearth_tf.models.reference_names import PUBLISHED_NAMES
+from bigearth_tf.models.reference_names import REFERENCE_NAMES
 from bigearth_tf.models.registry import (
     create_encoder,
     create_model,
@@ -112,8 +112,8 @@ def has_published_form(name):
 
 
 def test_every_published_name_is_there_in_its_published_form():
-    assert len(PUBLISHED_NAMES) == len(set(PUBLISHED_NAMES.values())) == 55
-    assert set(PUBLISHED_NAMES.values()) == {name for name in list_models() if has_published_form(name)}
+    assert len(REFERENCE_NAMES) == len(set(REFERENCE_NAMES.values())) == 55
+    assert set(REFERENCE_NAMES.values()) == {name for name in list_models() if has_published_form(name)}
 
 
 @pytest.mark.parametrize("name", zoo())
@@ -235,7 +235,7 @@ def test_member_takes_other_bands(name):
         assert np.isfinite(logits).all()
 
 
-@pytest.mark.parametrize("name", zoo(sorted(PUBLISHED_NAMES.values())))
+@pytest.mark.parametrize("name", zoo(sorted(REFERENCE_NAMES.values())))
 def test_published_form(name):
     model = create_model(name, num_classes=19, **reference_overrides(name))
     assert (count(model.trainable_weights), count(model.weights)) == GOLDENS[name, "published"]
@@ -251,7 +251,7 @@ def test_published_forms_have_the_published_counts(repository):
         rows = [row for row in csv.DictReader(file) if row["certainty"] in ("yes", "likely")]
     assert len(rows) == 40
     for row in rows:
-        found = GOLDENS[PUBLISHED_NAMES[row["zoo_name"]], "published"]
+        found = GOLDENS[REFERENCE_NAMES[row["zoo_name"]], "published"]
         assert found == (int(row["trainable_params"]), int(row["total_params"])), row["zoo_name"]
 
 
