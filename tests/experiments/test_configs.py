@@ -28,7 +28,7 @@ def test_it_is_valid_and_its_parts_can_be_made(name):
 
 
 def test_the_published_rate_is_proportional_to_the_global_batch_without_warm_up():
-    config = get_config("published")
+    config = get_config("benchmark")
     for workers in (1, 4):
         schedule = make_schedule(config.schedule, 300, workers * 128)
         rates = [float(schedule(step)) for step in range(300)]

@@ -151,7 +151,7 @@ def test_ranks_that_do_not_fit_together_are_refused(
     cluster.run("cp", "-r", tmp_path / "other" if differs == "data" else records, local / "data", node=2)
     if differs == "code":
         cluster.run("cp", "-r", REPOSITORY / "bigearth_tf", local, node=2)
-        cluster.run("sh", "-c", f"echo >>{local}/bigearth_tf/losses.py", node=2)
+        cluster.run("sh", "-c", f"echo >>{local}/bigearth_tf/training/losses.py", node=2)
         environment = {**environment, "PYTHONPATH": f"{local}:{environment['PYTHONPATH']}"}
     script = batch_script(*train(local / "data", tmp_path / "run"), options="--fail_within=30")
     job = cluster.submit("-N2", "--ntasks-per-node=1", script, environ=environment)

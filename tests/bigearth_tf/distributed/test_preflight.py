@@ -128,9 +128,11 @@ def check_ends(folder, logs, messages, output):
 @needs_horovod
 def test_the_launcher_ends_with_the_code_of_ranks_that_do_not_fit(tmp_path):
     script = (
-        "import os; from bigearth_tf.distributed.rendezvous import *\n"
-        "with differences_end_the_process():\n"
-        "    together(lambda: 1 / (1 - int(os.environ['HOROVOD_RANK'])), meet)"
+        "import os\n"
+        "from bigearth_tf.distributed.consensus import exit_where_ranks_differ, run_with_exchange\n"
+        "from bigearth_tf.distributed.rendezvous import meet\n"
+        "with exit_where_ranks_differ():\n"
+        "    run_with_exchange(lambda: 1 / (1 - int(os.environ['HOROVOD_RANK'])), meet)"
     )
     code, logs, output = launch(tmp_path / "logs", f'exec {sys.executable} -c "$SCRIPT"', SCRIPT=script)
     assert code == EXIT_RANKS_DIFFER, output
@@ -141,23 +143,24 @@ def test_the_launcher_ends_with_the_code_of_ranks_that_do_not_fit(tmp_path):
 LOOK = """
 import sys, time
 from absl import logging
-from bigearth_tf import distributed, preflight
-from bigearth_tf.distributed.rendezvous import RanksDiffer
+from bigearth_tf.distributed import collectives, preflight
+from bigearth_tf.distributed.consensus import RanksDiffer, run_on_all_ranks
+from bigearth_tf.distributed.replica import start_replica
 logging.set_verbosity(logging.INFO)
-replica = distributed.start()
+replica = start_replica()
 real = time.time
 time.time = lambda: real() + 5 * replica.rank
-offsets = distributed.clock_offsets(replica)
+offsets = collectives.clock_offsets(replica)
 assert abs(offsets[0]) < 0.1 and abs(offsets[1] - 5) < 0.5, offsets
 preflight.look_around(replica)
 for failing, error in (({0, 1}, ZeroDivisionError), ({1}, RanksDiffer), ({0}, RanksDiffer)):
     try:
-        distributed.run_together(lambda: 1 / (replica.rank not in failing), replica)
+        run_on_all_ranks(lambda: 1 / (replica.rank not in failing), replica)
     except error as caught:
         assert error is ZeroDivisionError or f"rank {min(failing)} on " in str(caught), caught
     else:
         raise AssertionError("nobody was told")
-assert distributed.run_together(lambda: replica.rank, replica) == replica.rank
+assert run_on_all_ranks(lambda: replica.rank, replica) == replica.rank
 try:
     preflight._check("kind of device", ["CPU", "GPU"][replica.rank], replica)
 except RanksDiffer as error:

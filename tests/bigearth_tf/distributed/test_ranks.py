@@ -34,14 +34,15 @@ def launch(script, *arguments, ranks=2, fails=False, run=run_on_ranks):
 
 TRAIN = """
 import sys
-from bigearth_tf import distributed, train
 from bigearth_tf.config import DataConfig, ScheduleConfig, TrainConfig
+from bigearth_tf.distributed.replica import start_replica
+from bigearth_tf.training import train
 config = TrainConfig(
     model_overrides="resolution_px=15, width=0.5",
     data=DataConfig(data_dir=sys.argv[1], bands="RGB", shuffle_mb=2.0),
     schedule=ScheduleConfig(name="constant", peak=3e-3),
     epochs=2, global_batch_size=8, best_metric="micro_f1")
-replica = distributed.start()
+replica = start_replica()
 assert replica.world_size == int(sys.argv[3]), replica
 train.train(config, sys.argv[2], replica)
 """
@@ -74,8 +75,9 @@ def test_two_ranks_train_and_write_one_result_that_one_process_confirms(records,
 EQUAL = """
 import sys
 import numpy as np
-from bigearth_tf import distributed, train
 from bigearth_tf.config import CommunicationConfig, DataConfig, OptimizerConfig, ScheduleConfig, TrainConfig
+from bigearth_tf.distributed.replica import start_replica
+from bigearth_tf.training import train
 batch_norm = sys.argv[3] == "batch_norm"
 config = TrainConfig(
     model="wide_resnet_eca_b0" if batch_norm else "mlp_mixer_tiny",
@@ -84,7 +86,7 @@ config = TrainConfig(
     optimizer=OptimizerConfig(name="sgd", momentum=0.9), schedule=ScheduleConfig(name="constant", peak=1e-2),
     communication=CommunicationConfig(sync_batch_norm=batch_norm),
     epochs=2, global_batch_size=12, best_metric="micro_f1")
-train.train(config, sys.argv[2], distributed.start())
+train.train(config, sys.argv[2], start_replica())
 """
 
 
@@ -114,26 +116,28 @@ def test_n_ranks_train_the_weights_of_one(tmp_path, ranks, shards, kind):
 REDUCE = """
 import sys
 import numpy as np, tensorflow as tf
-from bigearth_tf import distributed
 from bigearth_tf.config import CommunicationConfig
-replica = distributed.start()
+from bigearth_tf.distributed import collectives
+from bigearth_tf.distributed.consensus import check_equal
+from bigearth_tf.distributed.replica import start_replica
+replica = start_replica()
 weight = tf.Variable([float(replica.rank), 5.0])
-distributed.broadcast([weight], replica)
+collectives.broadcast([weight], replica)
 assert weight.numpy().tolist() == [0.0, 5.0]
-(gradient,) = distributed.reduce_gradients([tf.fill([2], replica.rank + 1.0)], replica, CommunicationConfig())
+(gradient,) = collectives.reduce_gradients([tf.fill([2], replica.rank + 1.0)], replica, CommunicationConfig())
 mean = sum(range(1, replica.world_size + 1)) / replica.world_size
 np.testing.assert_array_equal(gradient, [mean, mean])
 half = CommunicationConfig(compression="fp16")
-(gradient,) = distributed.reduce_gradients([tf.fill([2], 1 / 3 + replica.rank)], replica, half)
+(gradient,) = collectives.reduce_gradients([tf.fill([2], 1 / 3 + replica.rank)], replica, half)
 assert 0 < abs(float(gradient[0]) - np.float32(1 / 3 + 0.5)) < 1e-3
-distributed.check_equal({"colour": "red"}, replica)
+check_equal({"colour": "red"}, replica)
 try:
-    distributed.check_equal({"colour": "red", "number": replica.rank}, replica)
+    check_equal({"colour": "red", "number": replica.rank}, replica)
 except ValueError as error:
     assert "Ranks disagree on number: rank 0 has 0, rank 1 has 1" in str(error)
 else:
     raise AssertionError("a difference was not seen")
-assert distributed.gather({"rank": replica.rank}, replica) == [{"rank": r} for r in range(replica.world_size)]
+assert collectives.gather({"rank": replica.rank}, replica) == [{"rank": r} for r in range(replica.world_size)]
 assert replica.is_chief == (replica.rank == 0)
 """
 
@@ -145,11 +149,13 @@ def test_gradients_are_means_gathering_keeps_the_order_of_ranks_and_differences_
 ADASUM = """
 import sys
 import numpy as np, tensorflow as tf
-from bigearth_tf import distributed
 from bigearth_tf.config import CommunicationConfig
-replica = distributed.start()
+from bigearth_tf.distributed import collectives
+from bigearth_tf.distributed.consensus import check_equal
+from bigearth_tf.distributed.replica import start_replica
+replica = start_replica()
 def reduce(gradients, replica, config):
-    return tf.function(lambda *tensors: distributed.reduce_gradients(tensors, replica, config))(*gradients)
+    return tf.function(lambda *tensors: collectives.reduce_gradients(tensors, replica, config))(*gradients)
 config = CommunicationConfig(reduction="adasum")
 # Equal gradients count once, orthogonal ones add up.
 equal, orthogonal = tf.constant([[3.0], [4.0]]), tf.one_hot(replica.rank, replica.world_size)
@@ -168,9 +174,9 @@ if replica.world_size == 2:
     assert not np.isfinite(infinite).any(), "what is not finite on one rank must be seen by all"
 mine = tf.random.stateless_normal([1000], [0, replica.rank])
 (found,) = reduce([mine], replica, config)
-distributed.check_equal({"sum": found.numpy().tobytes().hex()}, replica)
+check_equal({"sum": found.numpy().tobytes().hex()}, replica)
 assert np.isfinite(found).all()
-(mean,) = distributed.reduce_gradients([mine], replica, CommunicationConfig())
+(mean,) = collectives.reduce_gradients([mine], replica, CommunicationConfig())
 assert np.linalg.norm(found - mean) > 0.3 * np.linalg.norm(mean)
 """
 
@@ -198,31 +204,34 @@ def test_adasum_is_refused_for_three_ranks_before_anything_is_written(records, t
 FLOAT16 = """
 import sys
 import numpy as np, tensorflow as tf
-from bigearth_tf import distributed
 from bigearth_tf.config import DataConfig, TrainConfig
+from bigearth_tf.distributed import collectives
+from bigearth_tf.distributed.consensus import check_equal
+from bigearth_tf.distributed.replica import start_replica
 from bigearth_tf.input.pipeline import make_train_dataset
 from bigearth_tf.data.manifest import read_manifest
-from bigearth_tf.training import make_train_step, make_training
-replica = distributed.start()
+from bigearth_tf.training.state import make_train_state
+from bigearth_tf.training.step import make_train_step
+replica = start_replica()
 config = TrainConfig(
     model="mlp_mixer_tiny", model_overrides="dim=8, depth=1, tokens_dim=8", precision="mixed_float16",
     data=DataConfig(data_dir=sys.argv[1], bands="RGB", shuffle_mb=2.0), global_batch_size=8)
 manifest = read_manifest(sys.argv[1])
 bands = manifest.select_bands("RGB")
-training = make_training(config, manifest, bands, 10, replica)
-distributed.broadcast(training.variables, replica)
+training = make_train_state(config, manifest, bands, 10, replica)
+collectives.broadcast(training.variables, replica)
 train_step = make_train_step(training, config, replica)
 dataset = make_train_dataset(
     sys.argv[1], manifest, bands, global_batch_size=8, replica=replica, seed=0, epoch=0, shuffle_mb=2.0)
 batch = next(iter(dataset))
 def facts():
-    weights = distributed.digest(training.model.trainable_variables)
-    everything = distributed.digest(training.variables)
+    weights = collectives.digest(training.model.trainable_variables)
+    everything = collectives.digest(training.variables)
     return {"weights": weights, "everything": everything, "scale": float(training.optimizer.loss_scale)}
 def take(step, labels):
     answer = train_step({**batch, "labels": labels}, tf.constant(step, tf.int64), tf.constant([0.0, 0.0]))
     assert np.isfinite(answer).all(), answer
-    distributed.check_equal(facts(), replica)
+    check_equal(facts(), replica)
     return facts()
 start = facts()
 # A label beyond what float16 can hold, once it is scaled, in the gradients of rank 1 alone; its loss is finite.

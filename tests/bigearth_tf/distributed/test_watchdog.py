@@ -10,8 +10,8 @@ from tests.support.paths import REPOSITORY
 SCRIPT = """
 import sys, threading, time
 from pathlib import Path
-from bigearth_tf import watchdog
-from bigearth_tf.distributed import Replica
+from bigearth_tf.distributed import watchdog
+from bigearth_tf.distributed.replica import Replica
 
 dog = watchdog.Watchdog(Path(sys.argv[1]), Replica(), timeout_s=1.0)
 with dog.watching():
@@ -55,7 +55,7 @@ def test_a_cause_that_cannot_be_noted_does_not_keep_it(tmp_path):
 OF_A_RANK = """
 import sys, time
 from pathlib import Path
-from bigearth_tf.distributed import Replica
+from bigearth_tf.distributed.replica import Replica
 from bigearth_tf.distributed.watchdog import Watchdog
 
 rank, timeout_s = int(sys.argv[2]), float(sys.argv[3])

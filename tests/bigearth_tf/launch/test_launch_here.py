@@ -89,7 +89,7 @@ def test_the_first_that_fails_ends_all_and_is_named(tmp_path, failure, code, cau
 
 COMMAND = """
 import os, time
-from bigearth_tf.runtime import run_command
+from bigearth_tf.runtime.command import run_command
 def main():
     if os.environ["HOROVOD_RANK"] == "{failing}":
         time.sleep({after})
@@ -136,7 +136,7 @@ def test_a_signal_reaches_all_ranks_and_what_they_save_is_no_failure(tmp_path, s
 def test_a_signal_while_the_ranks_end_makes_no_stopped_run_of_a_complete_one(tmp_path):
     script = """
 import atexit, os, time
-from bigearth_tf.runtime import run_command
+from bigearth_tf.runtime.command import run_command
 def end():
     print("ending", flush=True)
     while not os.path.exists(os.environ["GO"]):
