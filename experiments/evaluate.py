@@ -34,19 +34,19 @@ def main() -> None:
     """Evaluates, as the flags say."""
     # TensorFlow, scikit-learn and matplotlib are loaded here: --help must not wait for them.
     from bigearth_tf.distributed import preflight
-    from bigearth_tf.distributed.consensus import exit_where_ranks_differ, run_on_all_ranks
-    from bigearth_tf.distributed.replica import peer_errors, start_replica
+    from bigearth_tf.distributed.consensus import exit_if_ranks_differ, run_on_all_ranks
+    from bigearth_tf.distributed.replica import start_replica, translate_peer_errors
     from bigearth_tf.evaluation.evaluate_run import output_folder, predict_run
     from bigearth_tf.input import staging
 
     with (
-        exit_where_ranks_differ(),
+        exit_if_ranks_differ(),
         # Before Horovod starts, which would not wait for as long as copying may take.
         staging.staged(_DATA_DIR.value, _STAGE_DIR.value, {_SPLIT.value, "val"}, keep=_KEEP_STAGED.value) as folder,
     ):
         replica = start_replica()
-        preflight.look_around(replica, _STAGE_DIR.value and folder)
-        with peer_errors(replica):
+        preflight.run_preflight(replica, _STAGE_DIR.value and folder)
+        with translate_peer_errors(replica):
             output = run_on_all_ranks(
                 lambda: output_folder(_WORKDIR.value, folder, _SPLIT.value, _OUTPUT.value), replica
             )

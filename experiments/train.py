@@ -31,7 +31,7 @@ def main() -> None:
     """Trains, as the config says."""
     # TensorFlow is loaded here: --help must not wait for it.
     from bigearth_tf.distributed import preflight
-    from bigearth_tf.distributed.consensus import exit_where_ranks_differ
+    from bigearth_tf.distributed.consensus import exit_if_ranks_differ
     from bigearth_tf.distributed.replica import start_replica
     from bigearth_tf.evaluation.metrics import headline
     from bigearth_tf.input import staging
@@ -44,13 +44,13 @@ def main() -> None:
     data_dir = _DATA_DIR.value or config.data.data_dir
     try:
         with (
-            exit_where_ranks_differ(),
+            exit_if_ranks_differ(),
             # Before Horovod starts, which would not wait for as long as copying may take.
             staging.staged(data_dir, _STAGE_DIR.value, train.SPLITS, keep=_KEEP_STAGED.value) as folder,
         ):
             config.data.data_dir = folder
             replica = start_replica(config.communication.fusion_mb)
-            preflight.look_around(replica, _STAGE_DIR.value and folder)
+            preflight.run_preflight(replica, _STAGE_DIR.value and folder)
             result = train.train(config, _WORKDIR.value, replica, profile=_PROFILE.value)
     except Stopped as stopped:
         logging.info("%s Run the same command again to go on.", stopped)

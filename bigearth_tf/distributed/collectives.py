@@ -1,17 +1,10 @@
-"""Which part of the work is mine, and what do all ranks agree on? One code path for 1 or N ranks.
-
-The only importer of horovod, which is loaded only in a process that a Horovod launcher started; without it a run is
-rank 0 of 1.
-"""
+"""Sums, means, broadcasts and gathers over the ranks of a run, with one code path for 1 or N ranks."""
 
 from __future__ import annotations
 
-import hashlib
-import time
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from bigearth_tf.config import CommunicationConfig
@@ -22,10 +15,10 @@ from bigearth_tf.distributed.replica import Replica, load_horovod
 def reduce_gradients(gradients: Sequence[tf.Tensor], replica: Replica, config: CommunicationConfig) -> list[tf.Tensor]:
     """Returns the gradients of the global batch: the one place where gradients are reduced.
 
-    They travel as one group, so that their sums are formed in the same order in every run.
+    They are sent as one group, so that their sums are formed in the same order in every run.
 
     Raises:
-        ValueError: Adasum was asked for with a number of ranks that is no power of two.
+        ValueError: Adasum is requested with a number of ranks that is no power of two.
     """
     if replica.world_size == 1:
         return list(gradients)
@@ -56,31 +49,3 @@ def broadcast(variables: Sequence[tf.Variable], replica: Replica) -> None:
 def gather(value: Any, replica: Replica) -> list[Any]:
     """Returns the Python objects of all ranks, in the order of ranks, on every rank."""
     return [value] if replica.world_size == 1 else load_horovod().allgather_object(value)
-
-
-def clock_offsets(replica: Replica, rounds: int = 5) -> list[float]:
-    """Returns how far the clock of each rank is ahead of rank 0's, in seconds, as exact as an allreduce is quick."""
-    times = []
-    for _ in range(rounds):
-        mean_of_ranks(tf.zeros([]), replica).numpy()  # All ranks leave it at about the same time.
-        times.append(time.time())
-    table = np.array(gather(times, replica))
-    return np.median(table - table[0], axis=1).tolist()
-
-
-def allreduce_seconds(num_bytes: int, repeats: int, replica: Replica) -> float:
-    """Returns how long a sum over ranks takes: the median of some, on the slowest rank."""
-    values, times = tf.zeros([num_bytes // 4]), []
-    for _ in range(1 + repeats):
-        started = time.perf_counter()
-        mean_of_ranks(values, replica)[0].numpy()
-        times.append(time.perf_counter() - started)
-    return max(gather(float(np.median(times[1:])), replica))  # The first one sets things up.
-
-
-def digest(variables: Sequence[tf.Variable]) -> str:
-    """Returns a hash of the values of variables, in order."""
-    hashed = hashlib.sha256()
-    for variable in variables:
-        hashed.update(np.ascontiguousarray(variable.numpy()).tobytes())
-    return hashed.hexdigest()[:16]

@@ -1,102 +1,121 @@
-"""Actions that succeed on all ranks or fail on all ranks, and checks that ranks agree."""
+"""Actions that succeed on all ranks or fail on all ranks, and checks that the ranks agree."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
+import numpy as np
+import tensorflow as tf
+
 from bigearth_tf.distributed.collectives import gather
-from bigearth_tf.distributed.rendezvous import host_name
+from bigearth_tf.distributed.rendezvous import exchange_messages, host_name
 from bigearth_tf.distributed.replica import Replica
-from bigearth_tf.runtime.error_file import note_error
+from bigearth_tf.runtime.error_file import write_error
 from bigearth_tf.runtime.exit_codes import EXIT_RANKS_DIFFER
 
 T = TypeVar("T")
-# Takes what this rank says; returns what all ranks say, in their order.
-Exchange = Callable[[str], list[str]]
+_LONGEST_VALUE = 400
 
 
-class RanksDiffer(ValueError):  # noqa: N818 - says what is wrong
+class RanksDiffer(ValueError):  # noqa: N818 - the name says what is wrong
     """The ranks of a run do not fit together; every rank raises it with the same message."""
 
 
-def run_with_exchange(action: Callable[[], T], exchange: Exchange) -> T:
-    """Returns what `action` returns on this rank, once it has gone well on all ranks.
+@contextlib.contextmanager
+def exit_if_ranks_differ() -> Iterator[None]:
+    """Ends a command whose ranks differ with the message alone and EXIT_RANKS_DIFFER."""
+    try:
+        yield
+    except RanksDiffer as error:
+        write_error(str(error))
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(EXIT_RANKS_DIFFER)
+
+
+def run_on_all_ranks(action: Callable[[], T], replica: Replica) -> T:
+    """Returns what `action` returns on this rank, after it has succeeded on all ranks.
 
     Raises:
-        Exception: Its own, where it failed on every rank.
+        Exception: The action's own, if it failed on every rank.
         RanksDiffer: It failed on some ranks only.
     """
+    return _run_on_all_ranks(action, lambda message: gather(message, replica))
+
+
+def run_on_all_ranks_before_horovod(action: Callable[[], T]) -> T:
+    """Does what `run_on_all_ranks` does, without Horovod and without its time limit for slow ranks.
+
+    Raises:
+        Exception: The action's own, if it failed on every rank.
+        RanksDiffer: It failed on some ranks only.
+        ConnectionError: The launcher's server cannot be reached.
+    """
+    return _run_on_all_ranks(action, exchange_messages)
+
+
+def _run_on_all_ranks(action: Callable[[], T], exchange: Callable[[str], list[str]]) -> T:
+    """Runs the action; `exchange` takes the message of this rank and returns those of all ranks, in order."""
     failure: Exception | None = None
     try:
         value = action()
-    except Exception as error:  # noqa: BLE001 - whatever it is, the others must hear of it
+    except Exception as error:  # noqa: BLE001 - the other ranks must learn of every failure
         failure = error
-    said = exchange(f"on {host_name()}: {failure or type(failure).__name__}" if failure else "")
-    failed = [f"rank {rank} {message}" for rank, message in enumerate(said) if message]
-    if failure and len(failed) == len(said):
+    messages = exchange(f"on {host_name()}: {failure or type(failure).__name__}" if failure else "")
+    failed = [f"rank {rank} {message}" for rank, message in enumerate(messages) if message]
+    if failure and len(failed) == len(messages):
         raise failure
     if failed:
-        more = f" ({len(failed)} of {len(said)} ranks failed.)" if len(failed) > 1 else ""
+        more = f" ({len(failed)} of {len(messages)} ranks failed.)" if len(failed) > 1 else ""
         raise RanksDiffer(
-            f"Some ranks cannot go on, though others can. {failed[0]}{more} All nodes must see the same data and "
+            f"Some ranks cannot continue, although others can. {failed[0]}{more} All nodes must see the same data and "
             "work folder, and have room on their own disks."
         ) from failure
     return value
 
 
-@contextlib.contextmanager
-def exit_where_ranks_differ() -> Iterator[None]:
-    """Ends a command whose ranks differ by the message alone and an exit code of its own."""
-    try:
-        yield
-    except RanksDiffer as error:
-        note_error(str(error))
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(EXIT_RANKS_DIFFER)
+def check_ranks_agree(facts: dict[str, Any], replica: Replica, remedy: str = "") -> None:
+    """Checks that all ranks have the same facts.
 
-
-_LONGEST_VALUE = 400
-
-
-def run_on_all_ranks(action: Callable[[], T], replica: Replica) -> T:
-    """Returns what `action` returns on this rank, once it has gone well on all ranks; none goes on before.
+    Args:
+        facts: Name -> value; of a value that is a dict, the message shows only the fields that differ.
+        replica: This rank.
+        remedy: What to do, added to the message.
 
     Raises:
-        Exception: Its own, where it failed on every rank.
-        RanksDiffer: It failed on some ranks only.
+        RanksDiffer: On every rank; names the fact and the first rank that differs from rank 0.
     """
-    return run_with_exchange(action, lambda message: gather(message, replica))
-
-
-def check_equal(facts: dict[str, Any], replica: Replica, remedy: str = "") -> None:
-    """Checks that all ranks hold the same facts; of a fact that is a dict, what differs in it is told.
-
-    Raises:
-        RanksDiffer: On every rank, naming the fact and the first rank that differs from rank 0.
-    """
-    held = gather((host_name(), facts), replica)
-    host, first = held[0]
+    gathered = gather((host_name(), facts), replica)
+    host, first = gathered[0]
     for name, value in first.items():
-        others = [rank for rank, (_, other) in enumerate(held) if other.get(name) != value]
+        others = [rank for rank, (_, other) in enumerate(gathered) if other.get(name) != value]
         if others:
             rank = others[0]
-            here, there = _what_differs(value, held[rank][1].get(name))
+            here, there = _describe_difference(value, gathered[rank][1].get(name))
             more = f"; {len(others)} ranks differ from rank 0" if len(others) > 1 else ""
             raise RanksDiffer(
                 f"Ranks disagree on {name}: rank 0 has {here}, rank {rank} has {there}. "
-                f"(Rank 0 runs on {host}, rank {rank} on {held[rank][0]}{more}.) {remedy}".rstrip()
+                f"(Rank 0 runs on {host}, rank {rank} on {gathered[rank][0]}{more}.) {remedy}".rstrip()
             )
 
 
-def _what_differs(one: Any, other: Any) -> list[str]:
-    """Returns two values as texts; of two dicts, the fields that differ."""
+def digest_variables(variables: Sequence[tf.Variable]) -> str:
+    """Returns a hash of the values of variables, in their order: a fact to compare between ranks."""
+    hashed = hashlib.sha256()
+    for variable in variables:
+        hashed.update(np.ascontiguousarray(variable.numpy()).tobytes())
+    return hashed.hexdigest()[:16]
+
+
+def _describe_difference(one: Any, other: Any) -> list[str]:
+    """Returns two values as texts; of two dicts, only the fields that differ."""
     if isinstance(one, dict) and isinstance(other, dict):
-        sides = [_leaves(one), _leaves(other)]
+        sides = [_flatten(one), _flatten(other)]
         names = [name for name in {**sides[0], **sides[1]} if sides[0].get(name) != sides[1].get(name)]
         texts = [", ".join(f"{name}={side.get(name, 'none')}" for name in names) for side in sides]
     else:
@@ -104,9 +123,10 @@ def _what_differs(one: Any, other: Any) -> list[str]:
     return [textwrap.shorten(text, _LONGEST_VALUE, placeholder=" ...") for text in texts]
 
 
-def _leaves(value: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    found = {}
+def _flatten(value: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    """Returns dotted name -> JSON of every field of a nested dict."""
+    flat = {}
     for name, field in value.items():
-        inner = _leaves(field, f"{prefix}{name}.") if isinstance(field, dict) else {}
-        found.update(inner or {f"{prefix}{name}": json.dumps(field, default=str)})
-    return found
+        inner = _flatten(field, f"{prefix}{name}.") if isinstance(field, dict) else {}
+        flat.update(inner or {f"{prefix}{name}": json.dumps(field, default=str)})
+    return flat

@@ -1,7 +1,7 @@
-"""What if something fails on some ranks only? Every rank hears of it and ends with the same error: nobody waits.
+"""What ranks do without Horovod and without TensorFlow: know their host and exchange messages before Horovod starts.
 
-Once Horovod is up its collectives tell the ranks of one another. Before that, `meet` does: it takes however long the
-slowest rank takes, whereas Horovod's start gives up after HOROVOD_GLOO_TIMEOUT_SECONDS.
+Once Horovod runs, its collectives exchange what the ranks need. Before that, `exchange_messages` does: it waits for the
+slowest rank without a limit, whereas Horovod's start gives up after HOROVOD_GLOO_TIMEOUT_SECONDS.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ import urllib.request
 
 _SCOPE = "bigearth_meeting"
 _REQUEST_TIMEOUT_S = 10.0
-_ASK_EVERY_S = 0.5
+_POLL_S = 0.5
 
 
 def host_name() -> str:
-    """Returns the name of this host, as SLURM knows it where there is SLURM."""
+    """Returns the name of this host, in a SLURM job the node name."""
     return os.environ.get("SLURMD_NODENAME") or socket.gethostname()
 
 
-def is_first() -> bool:
-    """Whether this process is rank 0 or alone, as far as can be told before Horovod is up."""
+def is_first_rank() -> bool:
+    """Returns whether this process is rank 0, or the only one, as the launcher's variables say."""
     return os.environ.get("HOROVOD_RANK", "0") == "0"
 
 
-def meet(message: str) -> list[str]:
-    """Returns what all ranks say, in their order, without Horovod: by way of the server that its start needs, too.
+def exchange_messages(message: str) -> list[str]:
+    """Returns the messages of all ranks, in the order of ranks, by the server that Horovod's start uses.
 
-    A process that is alone, or whose launcher offers no such server, as mpirun, hears itself alone.
+    Returns only the own message if this process is the only one, or its launcher has no such server (mpirun).
 
     Raises:
         ConnectionError: The server cannot be reached.
@@ -42,36 +42,36 @@ def meet(message: str) -> list[str]:
         return [message]
     url, rank = f"http://{address}:{port}/{_SCOPE}", int(environ["HOROVOD_RANK"])
     try:
-        request(f"{url}/{rank}", message)
+        send_request(f"{url}/{rank}", message)
         if rank == 0:
-            request(f"{url}/all", json.dumps([_wait_for(f"{url}/{other}") for other in range(size)]))
+            send_request(f"{url}/all", json.dumps([_wait_for(f"{url}/{other}") for other in range(size)]))
         return json.loads(_wait_for(f"{url}/all"))
     except OSError as error:
         raise ConnectionError(f"rank {rank} cannot reach the launcher's server at {address}:{port}: {error}") from error
 
 
-# A proxy for the outer world, which many clusters set, does not lead to the nodes.
+# Many clusters set a proxy for the internet; it does not lead to the nodes.
 _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
-def request(url: str, content: str | None = None) -> str:
-    """Returns what is at an address, or puts a text there.
+def send_request(url: str, content: str | None = None) -> str:
+    """Puts a text at a URL, or returns the text that is there if `content` is None.
 
     Raises:
         OSError: The server cannot be reached, or has nothing there.
     """
     body = None if content is None else content.encode()
     method = "GET" if body is None else "PUT"
-    with _opener.open(urllib.request.Request(url, body, method=method), timeout=_REQUEST_TIMEOUT_S) as answer:
-        return answer.read().decode()
+    with _opener.open(urllib.request.Request(url, body, method=method), timeout=_REQUEST_TIMEOUT_S) as response:
+        return response.read().decode()
 
 
 def _wait_for(url: str) -> str:
-    """Returns what is at an address as soon as it is there; a rank that dies instead is the launcher's to notice."""
+    """Returns the text at a URL as soon as there is one; the launcher ends the wait if the other rank dies."""
     while True:
         try:
-            return request(url)
+            return send_request(url)
         except urllib.error.HTTPError as error:
             if error.code != 404:
                 raise
-        time.sleep(_ASK_EVERY_S)
+        time.sleep(_POLL_S)

@@ -82,7 +82,7 @@ def load_horovod() -> Any:
 
 
 @contextlib.contextmanager
-def peer_errors(replica: Replica) -> Iterator[None]:
+def translate_peer_errors(replica: Replica) -> Iterator[None]:
     """Turns Horovod's error for a peer that is gone into one that a user can read.
 
     Raises:

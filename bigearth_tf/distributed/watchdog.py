@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from bigearth_tf.distributed.replica import Replica
-from bigearth_tf.runtime.error_file import end_stalled, note_error, write_stacks
+from bigearth_tf.runtime.error_file import exit_stalled, write_error, write_stacks
 from bigearth_tf.runtime.files import write_text_atomically
 
 _WRITE_EVERY_S = 2.0
@@ -68,7 +68,7 @@ class Watchdog:
         with self._writing:
             write_text_atomically(self._folder / f"{self._replica.rank}.json", json.dumps(content) + "\n")
 
-    def over(self, items: Iterable[Any], place: str) -> Iterator[Any]:
+    def watch_iterable(self, items: Iterable[Any], place: str) -> Iterator[Any]:
         """Yields items, with a beat before each and one after the last."""
         for number, item in enumerate(items):
             self.beat(place, plain=number > 1)
@@ -76,7 +76,7 @@ class Watchdog:
         self.beat(f"after {place}", plain=False)
 
     @contextlib.contextmanager
-    def watching(self) -> Iterator[None]:
+    def watch(self) -> Iterator[None]:
         """Watches for as long as the context lasts."""
         self._folder.mkdir(parents=True, exist_ok=True)
         self.beat(self._place)
@@ -95,7 +95,7 @@ class Watchdog:
             if idle_s > self._allowed_s:
                 self._show_stacks(idle_s)  # Before anything else: the end of another rank may end this one.
                 _try_for(_REPORT_S, functools.partial(self._report, idle_s))
-                end_stalled(f"no step for {idle_s:.0f} s")  # The report, where it could be made, has named the cause.
+                exit_stalled(f"no step for {idle_s:.0f} s")  # The report, where it could be made, has named the cause.
             if idle_s > _WRITE_EVERY_S:
                 _try_for(_WRITE_EVERY_S, functools.partial(self._speak_while_waiting, idle_s))
 
@@ -137,7 +137,7 @@ class Watchdog:
         behind = min(range(len(beats)), key=lambda n: (beats[n].get("waits", False), beats[n].get("time", 0.0)))
         cause = f"rank {behind}{_whereabouts(beats[behind])} has stood still for longest and is the likely cause"
         lines.append(f"{cause}.")
-        note_error(f"no step for {idle_s:.0f} s; {cause}")
+        write_error(f"no step for {idle_s:.0f} s; {cause}")
         sys.stderr.write("\n".join(lines) + "\n")
 
     def _read(self, rank: int) -> dict[str, Any]:

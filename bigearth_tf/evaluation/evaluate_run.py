@@ -15,7 +15,7 @@ from bigearth_tf.config import CommunicationConfig
 from bigearth_tf.data.bands import Band, get_bands
 from bigearth_tf.data.manifest import Manifest, read_manifest
 from bigearth_tf.distributed.consensus import run_on_all_ranks
-from bigearth_tf.distributed.preflight import check_same_work
+from bigearth_tf.distributed.preflight import check_same_config_and_data
 from bigearth_tf.distributed.replica import Replica
 from bigearth_tf.distributed.watchdog import Watchdog
 from bigearth_tf.evaluation.inference import make_predict_step, predict_dataset
@@ -75,7 +75,7 @@ def predict_run(
         return manifest, run
 
     manifest, run = run_on_all_ranks(prepare, replica)
-    check_same_work({**run.settings, "split": split}, manifest, True, replica)
+    check_same_config_and_data({**run.settings, "split": split}, manifest, True, replica)
     dataset = run.settings["dataset"]
     predict_step = make_predict_step(run.model, manifest.label_kind)
     # Imported weights were trained by no config of ours.
@@ -86,7 +86,7 @@ def predict_run(
         num_records = manifest.num_records(name)
         batch_size = min(_BATCH_SIZE, num_records)
         batches = make_eval_dataset(data_dir, manifest, name, run.bands, batch_size=batch_size, replica=replica)
-        watched = watchdog.over(batches, f"scoring {name}") if watchdog else batches
+        watched = watchdog.watch_iterable(batches, f"scoring {name}") if watchdog else batches
         return predict_dataset(predict_step, watched, replica, num_records)
 
     thresholds = _why_not_tuned(manifest, split) or "Thresholds are tuned on the split val of the same data set."
@@ -100,7 +100,7 @@ def predict_run(
         "shards_sha256": shards_digest(manifest, split),
         "thresholds": thresholds,
     }
-    with watchdog.watching() if watchdog else contextlib.nullcontext():
+    with watchdog.watch() if watchdog else contextlib.nullcontext():
         validation = None if _why_not_tuned(manifest, split) else predict("val")
         table = predict(split)
     return RunPredictions(about, run.class_names, manifest.label_kind, table, validation)

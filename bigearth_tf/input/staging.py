@@ -24,9 +24,9 @@ from typing import Any, NoReturn
 from absl import logging
 
 from bigearth_tf.data.manifest import Manifest, Shard, manifest_digest, read_manifest, write_manifest
-from bigearth_tf.distributed.consensus import run_with_exchange
-from bigearth_tf.distributed.rendezvous import host_name, is_first, meet
-from bigearth_tf.runtime.error_file import end_stalled, write_stacks
+from bigearth_tf.distributed.consensus import run_on_all_ranks_before_horovod
+from bigearth_tf.distributed.rendezvous import host_name, is_first_rank
+from bigearth_tf.runtime.error_file import exit_stalled, write_stacks
 from bigearth_tf.runtime.progress import progress_bar
 
 _THREADS = 8
@@ -73,7 +73,7 @@ def staged(
             _fill(folder, Path(data_dir).resolve(), manifest, splits)
             return folder
 
-        yield os.fspath(run_with_exchange(stage, meet))
+        yield os.fspath(run_on_all_ranks_before_horovod(stage))
 
 
 def _folder(stage_dir: str, manifest: Manifest) -> Path:
@@ -131,7 +131,7 @@ def _fill(folder: Path, source: Path, manifest: Manifest, splits: Collection[str
     wanted = [shard for shard in manifest.shards if shard.split in splits]
     total, title = sum(shard.num_bytes for shard in wanted), f"staging on {host_name()}"
     with (
-        progress_bar(total, title, "B", unit_scale=True, disable=not is_first(), leave=False) as bar,
+        progress_bar(total, title, "B", unit_scale=True, disable=not is_first_rank(), leave=False) as bar,
         _only_copier(folder, bar),
     ):
         for leftover in folder.glob(".*.tmp"):  # Of a process that was killed.
@@ -155,7 +155,7 @@ def _fill(folder: Path, source: Path, manifest: Manifest, splits: Collection[str
         logging.info(
             "%s: copied %d shards, %.2f GB, to %s in %.1f s", title, len(missing), copied / 1e9, folder, seconds
         )
-    elif is_first():
+    elif is_first_rank():
         logging.info("%s: all %d shards are in %s", title, len(wanted), folder)
 
 
@@ -253,7 +253,7 @@ def _end_silent(folder: Path, source: Path) -> NoReturn:
     reading = ", ".join(sorted(path.name[1:-4] for path in folder.glob(".*.tmp")))
     message = f"staging on {host_name()}: no byte came from {source} within {_SILENT_S:g} s; reading {reading}"
     write_stacks(message)
-    end_stalled(f"{message}. Does its file system answer?")
+    exit_stalled(f"{message}. Does its file system answer?")
 
 
 def _copy(source: Path, path: Path, shard: Shard, given_up: threading.Event) -> None:

@@ -78,7 +78,7 @@ def main() -> int:
     log_dir = arguments.log_dir or Path(f"launch-{os.environ.get('SLURM_JOB_ID') or time.strftime('%Y%m%d-%H%M%S')}")
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # Before the launch and after it: what is done need not stop.
     stop_signal = StopSignal((signal.SIGTERM, signal.SIGINT, signal.SIGUSR1))
-    with stop_signal.listening():
+    with stop_signal.listen():
         outcome = _launch(arguments, log_dir, stop_signal)
     logging.info("launch: exit code %d: %s", outcome.code, outcome.cause)
     if _can_go_on(outcome):

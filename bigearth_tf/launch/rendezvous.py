@@ -12,7 +12,7 @@ import threading
 import time
 from typing import Any
 
-from bigearth_tf.distributed.rendezvous import request
+from bigearth_tf.distributed.rendezvous import send_request
 from bigearth_tf.launch.layout import Place
 
 
@@ -107,7 +107,7 @@ class Launcher:
         Raises:
             OSError: The launcher cannot be reached.
         """
-        request(f"{self._url}{kind}.{self._rank}", json.dumps(value))
+        send_request(f"{self._url}{kind}.{self._rank}", json.dumps(value))
 
     def orders(self) -> dict[str, Any]:
         """Returns the orders that hold, and shows that this rank lives.
@@ -115,4 +115,4 @@ class Launcher:
         Raises:
             OSError: The launcher cannot be reached.
         """
-        return json.loads(request(f"{self._url}orders.{self._rank}"))
+        return json.loads(send_request(f"{self._url}orders.{self._rank}"))

@@ -146,7 +146,7 @@ class _Watched:
         self._passed_on: set[int] = set()
         self._process = subprocess.Popen(
             command,
-            env={**environ, error_file.VARIABLE: str(self._error_file)},
+            env={**environ, error_file.PATH_VARIABLE: str(self._error_file)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

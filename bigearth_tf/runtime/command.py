@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from absl import app, logging
 
-from bigearth_tf.runtime.error_file import note_error
+from bigearth_tf.runtime.error_file import write_error
 
 
 def run_command(main: Callable[[], None]) -> None:
@@ -34,10 +34,10 @@ def run_command(main: Callable[[], None]) -> None:
             main()
         except (ValueError, OSError) as error:
             logging.debug("Traceback of the error below:", exc_info=True)
-            note_error(str(error), knock_on=isinstance(error, ConnectionError))
+            write_error(str(error), knock_on=isinstance(error, ConnectionError))
             sys.exit(f"error: {error}")
         except Exception as error:
-            note_error(f"{type(error).__name__}: {error}")
+            write_error(f"{type(error).__name__}: {error}")
             raise
         # A job that is done while its processes end would otherwise be queued again, to do nothing.
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)

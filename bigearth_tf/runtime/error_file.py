@@ -13,17 +13,17 @@ from typing import NoReturn
 from bigearth_tf.runtime.exit_codes import EXIT_STALLED
 
 # Set by the launcher to a path of this rank's own.
-VARIABLE = "BIGEARTH_ERROR_FILE"
+PATH_VARIABLE = "BIGEARTH_ERROR_FILE"
 
 
-def note_error(message: str, *, knock_on: bool = False) -> None:
+def write_error(message: str, *, knock_on: bool = False) -> None:
     """Writes why this process ends, where somebody has asked for it; the first reason stands.
 
     Args:
         message: One line.
         knock_on: Whether another rank's end is the reason.
     """
-    path = os.environ.get(VARIABLE)
+    path = os.environ.get(PATH_VARIABLE)
     if not path or os.path.exists(path):
         return
     beside, noted = Path(f"{path}.tmp"), {"message": " ".join(message.split()), "knock_on": knock_on}
@@ -48,11 +48,11 @@ def write_stacks(title: str) -> None:
     faulthandler.dump_traceback(all_threads=True)
 
 
-def end_stalled(message: str) -> NoReturn:
+def exit_stalled(message: str) -> NoReturn:
     """Ends this process, some thread of which may sit in a call that never returns, and notes why.
 
     An exception would not reach that thread, and an exit would wait for it.
     """
-    note_error(message)
+    write_error(message)
     sys.stderr.flush()
     os._exit(EXIT_STALLED)

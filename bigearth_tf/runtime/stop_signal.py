@@ -24,7 +24,7 @@ class StopSignal:
         self.received: str | None = None
 
     @contextlib.contextmanager
-    def listening(self) -> Iterator[None]:
+    def listen(self) -> Iterator[None]:
         """Takes the signals for as long as the context lasts; outside the main thread there are none to take."""
         if threading.current_thread() is not threading.main_thread():
             yield

@@ -19,7 +19,7 @@ from bigearth_tf.config import TrainConfig
 from bigearth_tf.data.bands import Band
 from bigearth_tf.data.manifest import Manifest
 from bigearth_tf.distributed import collectives
-from bigearth_tf.distributed.consensus import check_equal
+from bigearth_tf.distributed.consensus import check_ranks_agree, digest_variables
 from bigearth_tf.distributed.replica import Replica
 from bigearth_tf.distributed.watchdog import Watchdog
 from bigearth_tf.evaluation.inference import make_predict_step, predict_dataset
@@ -71,7 +71,7 @@ class TrainingRun:
             logging.info("%s: going on after step %d.", workdir, int(self.progress.step))
         everything = [*training.variables, *self.progress.variables]
         collectives.broadcast(everything, replica)
-        check_equal({"the weights to start from": collectives.digest(everything)}, replica)
+        check_ranks_agree({"the weights to start from": digest_variables(everything)}, replica)
         self.log = RunLog(workdir, replica, int(self.progress.step))
         self.watchdog = Watchdog(workdir, replica, config.communication.stall_timeout_s)
         self.stop_signal = StopSignal()
@@ -245,7 +245,7 @@ class TrainingRun:
         dataset = make_eval_dataset(
             self.config.data.data_dir, self.manifest, split, self.bands, batch_size=batch_size, replica=self.replica
         )
-        batches = self.watchdog.over(dataset, f"scoring {split}")
+        batches = self.watchdog.watch_iterable(dataset, f"scoring {split}")
         with broken_records_named(self.config.data.data_dir, self.manifest, split):
             return predict_dataset(self.predict_step, batches, self.replica, num_records)
 

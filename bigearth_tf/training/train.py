@@ -14,7 +14,7 @@ from bigearth_tf.data.bands import Band
 from bigearth_tf.data.manifest import Manifest, read_manifest
 from bigearth_tf.distributed import preflight
 from bigearth_tf.distributed.consensus import run_on_all_ranks
-from bigearth_tf.distributed.replica import Replica, peer_errors
+from bigearth_tf.distributed.replica import Replica, translate_peer_errors
 from bigearth_tf.evaluation.metrics import selection_scores
 from bigearth_tf.input.pipeline import steps_per_epoch
 from bigearth_tf.input.shard_index import check_record_counts
@@ -45,12 +45,12 @@ def train(
         Stopped: A signal asked the run to stop; it has saved where it stands.
     """
     workdir = Path(workdir)
-    with peer_errors(replica):
+    with translate_peer_errors(replica):
         run = _prepare(config, workdir, replica, profile)
         if run is None:
             logging.info("%s is complete; name another --workdir for another run.", workdir)
         else:
-            with run.watchdog.watching(), run.stop_signal.listening():
+            with run.watchdog.watch(), run.stop_signal.listen():
                 run.epochs()
                 run.finish()
     return json.loads((workdir / RESULT_NAME).read_text(encoding="utf-8"))
@@ -61,7 +61,7 @@ def _prepare(config: TrainConfig, workdir: Path, replica: Replica, profile: bool
     manifest, bands, steps = run_on_all_ranks(lambda: _check(config, replica), replica)
     content = settings_of(config, manifest, bands)
     complete = (workdir / RESULT_NAME).exists()
-    preflight.check_same_work(content, manifest, complete, replica)
+    preflight.check_same_config_and_data(content, manifest, complete, replica)
 
     def take() -> None:
         if replica.is_chief or (workdir / CONFIG_NAME).exists():

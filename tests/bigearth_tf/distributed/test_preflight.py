@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
-from bigearth_tf.distributed import preflight
-from bigearth_tf.distributed.consensus import RanksDiffer, _what_differs, run_with_exchange
-from bigearth_tf.distributed.rendezvous import meet
+from bigearth_tf.distributed import preflight, rank_report
+from bigearth_tf.distributed.consensus import RanksDiffer, _describe_difference, run_on_all_ranks_before_horovod
+from bigearth_tf.distributed.rendezvous import exchange_messages
 from bigearth_tf.runtime.exit_codes import EXIT_RANKS_DIFFER
 from tests.support.horovod_ranks import Ranks
 from tests.support.paths import REPOSITORY
@@ -129,10 +129,9 @@ def check_ends(folder, logs, messages, output):
 def test_the_launcher_ends_with_the_code_of_ranks_that_do_not_fit(tmp_path):
     script = (
         "import os\n"
-        "from bigearth_tf.distributed.consensus import exit_where_ranks_differ, run_with_exchange\n"
-        "from bigearth_tf.distributed.rendezvous import meet\n"
-        "with exit_where_ranks_differ():\n"
-        "    run_with_exchange(lambda: 1 / (1 - int(os.environ['HOROVOD_RANK'])), meet)"
+        "from bigearth_tf.distributed.consensus import exit_if_ranks_differ, run_on_all_ranks_before_horovod\n"
+        "with exit_if_ranks_differ():\n"
+        "    run_on_all_ranks_before_horovod(lambda: 1 / (1 - int(os.environ['HOROVOD_RANK'])))"
     )
     code, logs, output = launch(tmp_path / "logs", f'exec {sys.executable} -c "$SCRIPT"', SCRIPT=script)
     assert code == EXIT_RANKS_DIFFER, output
@@ -143,16 +142,16 @@ def test_the_launcher_ends_with_the_code_of_ranks_that_do_not_fit(tmp_path):
 LOOK = """
 import sys, time
 from absl import logging
-from bigearth_tf.distributed import collectives, preflight
+from bigearth_tf.distributed import preflight, rank_report
 from bigearth_tf.distributed.consensus import RanksDiffer, run_on_all_ranks
 from bigearth_tf.distributed.replica import start_replica
 logging.set_verbosity(logging.INFO)
 replica = start_replica()
 real = time.time
 time.time = lambda: real() + 5 * replica.rank
-offsets = collectives.clock_offsets(replica)
+offsets = rank_report.measure_clock_offsets(replica)
 assert abs(offsets[0]) < 0.1 and abs(offsets[1] - 5) < 0.5, offsets
-preflight.look_around(replica)
+preflight.run_preflight(replica)
 for failing, error in (({0, 1}, ZeroDivisionError), ({1}, RanksDiffer), ({0}, RanksDiffer)):
     try:
         run_on_all_ranks(lambda: 1 / (replica.rank not in failing), replica)
@@ -188,38 +187,40 @@ def test_what_is_looked_at_is_shown_on_rank_0():
 
 
 def report(**changes):
-    return dataclasses.replace(preflight._Report("n1", "NVIDIA H100", "GPU-a", "0", 8, 10**11), **changes)
+    return dataclasses.replace(rank_report.RankReport("n1", "NVIDIA H100", "GPU-a", "0", 8, 10**11), **changes)
 
 
 def test_two_ranks_on_one_gpu_are_refused_whatever_their_index_is_called():
     apart = [report(), report(gpu_id="GPU-b"), report(host="n2", gpu_id="GPU-c")]
-    preflight._check_gpus_are_apart(apart)
-    preflight._check_gpus_are_apart([report(gpu_id=""), report(gpu_id="")])  # Not known.
+    preflight._check_no_gpu_is_shared(apart)
+    preflight._check_no_gpu_is_shared([report(gpu_id=""), report(gpu_id="")])  # Not known.
     with pytest.raises(RanksDiffer, match="Ranks 1 and 3 on n1 share one GPU.*CUDA_VISIBLE_DEVICES=1.*of its own"):
-        preflight._check_gpus_are_apart([*apart, report(gpu_id="GPU-b", visible="1")])
+        preflight._check_no_gpu_is_shared([*apart, report(gpu_id="GPU-b", visible="1")])
 
 
 def test_what_does_no_harm_is_told():
-    assert preflight._warnings([report(), report()], [0.0, 0.9]) == []
-    warnings = preflight._warnings([report(), report(device="CPU", cores=4, scratch_bytes=5 * 10**6)], [0.0, -2.0])
+    assert rank_report.find_warnings([report(), report()], [0.0, 0.9]) == []
+    warnings = rank_report.find_warnings(
+        [report(), report(device="CPU", cores=4, scratch_bytes=5 * 10**6)], [0.0, -2.0]
+    )
     for part in ("-2.0 s off rank 0's", "5 MB of scratch", "TensorFlow sees none", "GPUs (CPU, NVIDIA", "cores (4, 8)"):
         assert sum(part in warning for warning in warnings) == 1, part
     assert len(warnings) == 5
 
 
-def test_of_two_dicts_what_differs_is_told():
+def test_of_two_dicts_describe_difference_is_told():
     one = {"config": {"seed": 1, "data": {"bands": "RGB"}}, "list": [1, 2]}
     other = {"config": {"seed": 2, "data": {"bands": "RGB"}}, "list": [1, 2], "more": None}
-    assert _what_differs(one, other) == ["config.seed=1, more=none", "config.seed=2, more=null"]
-    assert len(_what_differs({"x": list(range(1000))}, {})[0]) <= 400
+    assert _describe_difference(one, other) == ["config.seed=1, more=none", "config.seed=2, more=null"]
+    assert len(_describe_difference({"x": list(range(1000))}, {})[0]) <= 400
 
 
 def test_one_rank_needs_nobody(monkeypatch):
     monkeypatch.delenv("HOROVOD_SIZE", raising=False)
-    assert meet("hello") == ["hello"]
-    assert run_with_exchange(lambda: 3, meet) == 3
+    assert exchange_messages("hello") == ["hello"]
+    assert run_on_all_ranks_before_horovod(lambda: 3) == 3
     with pytest.raises(KeyError):
-        run_with_exchange(lambda: {}["x"], meet)
+        run_on_all_ranks_before_horovod(lambda: {}["x"])
 
 
 def test_a_server_that_is_not_there_is_told(monkeypatch):
@@ -227,4 +228,4 @@ def test_a_server_that_is_not_there_is_told(monkeypatch):
     for name, value in variables.items():
         monkeypatch.setenv(f"HOROVOD_{name}", value)
     with pytest.raises(ConnectionError, match=r"rank 1 cannot reach the launcher's server at 127.0.0.1:9"):
-        meet("")
+        exchange_messages("")

@@ -118,7 +118,7 @@ import sys
 import numpy as np, tensorflow as tf
 from bigearth_tf.config import CommunicationConfig
 from bigearth_tf.distributed import collectives
-from bigearth_tf.distributed.consensus import check_equal
+from bigearth_tf.distributed.consensus import check_ranks_agree
 from bigearth_tf.distributed.replica import start_replica
 replica = start_replica()
 weight = tf.Variable([float(replica.rank), 5.0])
@@ -130,9 +130,9 @@ np.testing.assert_array_equal(gradient, [mean, mean])
 half = CommunicationConfig(compression="fp16")
 (gradient,) = collectives.reduce_gradients([tf.fill([2], 1 / 3 + replica.rank)], replica, half)
 assert 0 < abs(float(gradient[0]) - np.float32(1 / 3 + 0.5)) < 1e-3
-check_equal({"colour": "red"}, replica)
+check_ranks_agree({"colour": "red"}, replica)
 try:
-    check_equal({"colour": "red", "number": replica.rank}, replica)
+    check_ranks_agree({"colour": "red", "number": replica.rank}, replica)
 except ValueError as error:
     assert "Ranks disagree on number: rank 0 has 0, rank 1 has 1" in str(error)
 else:
@@ -151,7 +151,7 @@ import sys
 import numpy as np, tensorflow as tf
 from bigearth_tf.config import CommunicationConfig
 from bigearth_tf.distributed import collectives
-from bigearth_tf.distributed.consensus import check_equal
+from bigearth_tf.distributed.consensus import check_ranks_agree
 from bigearth_tf.distributed.replica import start_replica
 replica = start_replica()
 def reduce(gradients, replica, config):
@@ -174,7 +174,7 @@ if replica.world_size == 2:
     assert not np.isfinite(infinite).any(), "what is not finite on one rank must be seen by all"
 mine = tf.random.stateless_normal([1000], [0, replica.rank])
 (found,) = reduce([mine], replica, config)
-check_equal({"sum": found.numpy().tobytes().hex()}, replica)
+check_ranks_agree({"sum": found.numpy().tobytes().hex()}, replica)
 assert np.isfinite(found).all()
 (mean,) = collectives.reduce_gradients([mine], replica, CommunicationConfig())
 assert np.linalg.norm(found - mean) > 0.3 * np.linalg.norm(mean)
@@ -206,7 +206,7 @@ import sys
 import numpy as np, tensorflow as tf
 from bigearth_tf.config import DataConfig, TrainConfig
 from bigearth_tf.distributed import collectives
-from bigearth_tf.distributed.consensus import check_equal
+from bigearth_tf.distributed.consensus import check_ranks_agree, digest_variables
 from bigearth_tf.distributed.replica import start_replica
 from bigearth_tf.input.pipeline import make_train_dataset
 from bigearth_tf.data.manifest import read_manifest
@@ -225,13 +225,13 @@ dataset = make_train_dataset(
     sys.argv[1], manifest, bands, global_batch_size=8, replica=replica, seed=0, epoch=0, shuffle_mb=2.0)
 batch = next(iter(dataset))
 def facts():
-    weights = collectives.digest(training.model.trainable_variables)
-    everything = collectives.digest(training.variables)
+    weights = digest_variables(training.model.trainable_variables)
+    everything = digest_variables(training.variables)
     return {"weights": weights, "everything": everything, "scale": float(training.optimizer.loss_scale)}
 def take(step, labels):
     answer = train_step({**batch, "labels": labels}, tf.constant(step, tf.int64), tf.constant([0.0, 0.0]))
     assert np.isfinite(answer).all(), answer
-    check_equal(facts(), replica)
+    check_ranks_agree(facts(), replica)
     return facts()
 start = facts()
 # A label beyond what float16 can hold, once it is scaled, in the gradients of rank 1 alone; its loss is finite.

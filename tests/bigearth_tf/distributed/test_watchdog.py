@@ -14,7 +14,7 @@ from bigearth_tf.distributed import watchdog
 from bigearth_tf.distributed.replica import Replica
 
 dog = watchdog.Watchdog(Path(sys.argv[1]), Replica(), timeout_s=1.0)
-with dog.watching():
+with dog.watch():
     dog.beat("step 1")
     if sys.argv[2] == "hangs":
         watchdog._REPORT_S = 1.0
@@ -60,7 +60,7 @@ from bigearth_tf.distributed.watchdog import Watchdog
 
 rank, timeout_s = int(sys.argv[2]), float(sys.argv[3])
 dog = Watchdog(Path(sys.argv[1]), Replica(rank=rank, world_size=2), timeout_s)
-with dog.watching():
+with dog.watch():
     dog.beat("step 1")
     time.sleep(100_000)
 """
