@@ -21,12 +21,14 @@ _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of published shards.",
 
 def main() -> None:
     """Adopts the folder, and prints what it holds."""
-    from tfrecord_tools.records.adoption import adopt  # TensorFlow is loaded here: --help must not wait for it.
+    from tfrecord_tools.records.int64_manifest import (
+        adopt_int64_records,  # TensorFlow is loaded here: --help must not wait for it.
+    )
 
     folder = Path(_DATA_DIR.value)
     path = folder / MANIFEST_NAME
     is_there = path.exists()
-    manifest = adopt(folder)
+    manifest = adopt_int64_records(folder)
     print(manifest.summary())
     print(f"bands: {','.join(band.name for band in manifest.bands)}")
     print(f"{path} was there already; nothing was read again" if is_there else f"wrote {path}")

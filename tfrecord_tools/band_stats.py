@@ -24,7 +24,7 @@ _WRITE = flags.DEFINE_bool("write", False, "Put mean and standard deviation into
 
 def main() -> None:
     """Works them out, as the flags say."""
-    from tfrecord_tools.records.band_statistics import compute_moments, describe_moments, with_statistics
+    from tfrecord_tools.records.band_moments import compute_moments, describe_moments, with_statistics
 
     folder = Path(_DATA_DIR.value)
     manifest = read_manifest(folder)

@@ -25,7 +25,7 @@ _SPLIT = flags.DEFINE_string("split", None, "Split that the samples are of; defa
 
 def main() -> None:
     """Shows it, as the flags say."""
-    from tfrecord_tools.records.inspection import class_chart, describe
+    from tfrecord_tools.records.describe_dataset import class_chart, describe
 
     manifest = read_manifest(_DATA_DIR.value)
     split = _SPLIT.value or ("train" if "train" in manifest.splits else next(iter(manifest.splits), "train"))

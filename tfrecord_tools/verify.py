@@ -29,8 +29,8 @@ _WORKERS = flags.DEFINE_integer("workers", os.cpu_count() or 1, "Processes that 
 def main() -> None:
     """Verifies, prints what was found, and exits with 1 where something is wrong."""
     # TensorFlow and what reads sources are loaded here: --help must not wait for them.
-    from tfrecord_tools.records.comparison import compare, require_same_source
-    from tfrecord_tools.records.verification import verify
+    from tfrecord_tools.records.check_against_manifest import verify
+    from tfrecord_tools.records.compare_with_source import compare, require_same_source
     from tfrecord_tools.source import SourceInputs
     from tfrecord_tools.sources import open_source
 

@@ -14,8 +14,8 @@ from bigearth_tf.data.record_schema import encode_example, parse_examples
 from tfrecord_tools.conversion.convert_source import ConversionOptions, convert
 from tfrecord_tools.listing.archive import File
 from tfrecord_tools.raster.geotiff import read_band
-from tfrecord_tools.records.comparison import compare
-from tfrecord_tools.records.verification import verify
+from tfrecord_tools.records.check_against_manifest import verify
+from tfrecord_tools.records.compare_with_source import compare
 from tfrecord_tools.source import SourceInputs
 from tfrecord_tools.sources import open_source
 from tfrecord_tools.sources.bigearthnet_v1 import find_patches

@@ -21,7 +21,7 @@ _COPY_AGAIN = "Copy this file again from where it came."
 _HEADER_BYTES, _FOOTER_BYTES = 12, 4
 
 
-class PublishedShard(NamedTuple):
+class Int64Shard(NamedTuple):
     """A file of published records, and the split that its name says."""
 
     path: Path
@@ -40,7 +40,7 @@ class Frame(NamedTuple):
         return _HEADER_BYTES + len(self.data) + _FOOTER_BYTES
 
 
-def list_published_shards(folder: Path) -> list[PublishedShard]:
+def list_int64_shards(folder: Path) -> list[Int64Shard]:
     """Returns the shards `<split>_<number>.tfrecord` of a folder, by split and number; hidden files are passed over.
 
     Raises:
@@ -71,7 +71,7 @@ def list_published_shards(folder: Path) -> list[PublishedShard]:
                 "shards, or number those that are there from 00."
             )
         split = "val" if prefix == "validation" else prefix
-        shards += [PublishedShard(folder / held[number], split) for number in sorted(held)]
+        shards += [Int64Shard(folder / held[number], split) for number in sorted(held)]
     return shards
 
 
@@ -100,7 +100,7 @@ def read_frames(path: Path) -> Iterator[Frame]:
         raise ValueError(f"{path}: holds no record. {_COPY_AGAIN}")
 
 
-def detect_format_of_files(shards: list[PublishedShard]) -> tuple[str, tuple[Band, ...]]:
+def detect_format_of_files(shards: list[Int64Shard]) -> tuple[str, tuple[Band, ...]]:
     """Returns the record format and the bands of the first record.
 
     Raises:
@@ -114,6 +114,6 @@ def detect_format_of_files(shards: list[PublishedShard]) -> tuple[str, tuple[Ban
         raise ValueError(f"{path}: record 0: {error}") from error
 
 
-def published_origin(record_format: str) -> str:
+def int64_origin(record_format: str) -> str:
     """Returns what a manifest says of its source where the patches come from published records."""
     return f"TFRecords of the schema {record_format}, of {SPEC.source}"

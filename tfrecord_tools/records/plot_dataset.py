@@ -11,7 +11,7 @@ import numpy as np
 
 from bigearth_tf.data.manifest import Manifest
 from bigearth_tf.data.true_color import true_color
-from tfrecord_tools.records.inspection import class_shares, ordered_splits, share_title, shorten
+from tfrecord_tools.records.describe_dataset import class_shares, ordered_splits, share_title, shorten
 from tfrecord_tools.records.stored_records import StoredRecord
 
 matplotlib.use("Agg")

@@ -17,7 +17,7 @@ from tfrecord_tools.conversion.convert_source import ConversionOptions, convert
 from tfrecord_tools.listing.archive import Folder
 from tfrecord_tools.listing.patch_lists import official_lists_folder, read_patch_lists
 from tfrecord_tools.raster.geotiff import utm_wkt, write_band
-from tfrecord_tools.records.verification import verify
+from tfrecord_tools.records.check_against_manifest import verify
 from tfrecord_tools.source import PatchRef, SourceInputs
 from tfrecord_tools.sources import open_source
 from tfrecord_tools.sources.bigearthnet_v2 import list_patches, read_metadata, read_patch

@@ -17,7 +17,7 @@ from bigearth_tf.distributed.replica import Replica
 from bigearth_tf.input.pipeline import make_eval_dataset
 from bigearth_tf.models.registry import create_model
 from tfrecord_tools.conversion.convert_source import ConversionOptions, convert
-from tfrecord_tools.records.verification import verify
+from tfrecord_tools.records.check_against_manifest import verify
 from tfrecord_tools.source import SourceInputs
 from tfrecord_tools.sources import open_source
 from tfrecord_tools.sources.sen12ms import choose_labels

@@ -16,7 +16,7 @@ from tfrecord_tools.conversion.convert_source import ConversionOptions, convert
 from tfrecord_tools.listing.archive import File
 from tfrecord_tools.raster import geotiff
 from tfrecord_tools.raster.geotiff import read_band, utm_wkt, write_band
-from tfrecord_tools.records.comparison import compare
+from tfrecord_tools.records.compare_with_source import compare
 from tfrecord_tools.source import SourceInputs
 from tfrecord_tools.sources import open_source
 

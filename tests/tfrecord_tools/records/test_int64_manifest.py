@@ -18,9 +18,9 @@ from tests.support import warm_python
 from tests.support.archives import S2_NAMES, random_pixels
 from tests.support.int64_records import KINDS, encode_patch, indices_19, write_published, write_shard
 from tfrecord_tools.listing import int64_files
-from tfrecord_tools.records import adoption
-from tfrecord_tools.records.adoption import adopt
-from tfrecord_tools.records.verification import verify
+from tfrecord_tools.records import int64_manifest
+from tfrecord_tools.records.check_against_manifest import verify
+from tfrecord_tools.records.int64_manifest import adopt_int64_records
 
 LABELS = (["Pastures", "Airports"], ["Sea and ocean", "Estuaries"], ["Broad-leaved forest"], ["Airports"])
 SPLITS = {"train": list(range(5)), "val": [5, 6, 7], "test": [8, 9]}
@@ -49,7 +49,7 @@ def folder(published, tmp_path):
 def test_the_manifest_says_what_is_there(published, tmp_path, kind):
     folder = shutil.copytree(published / kind, tmp_path / kind)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    manifest = adopt(folder)
+    manifest = adopt_int64_records(folder)
     assert manifest == read_manifest(folder)
     assert (manifest.record_format, manifest.bands) == KINDS[kind]
     assert (manifest.dataset, manifest.class_names, manifest.label_kind) == ("bigearthnet_v1", CLASSES_19, "multi")
@@ -67,7 +67,7 @@ def test_the_manifest_says_what_is_there(published, tmp_path, kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_batches_are_those_of_our_own_records(published, tmp_path, kind):
     theirs = shutil.copytree(published / kind, tmp_path / "theirs")
-    manifest = adopt(theirs)
+    manifest = adopt_int64_records(theirs)
     ours = tmp_path / "ours"
     ours.mkdir()
     for shard in manifest.split_shards("val"):
@@ -90,7 +90,7 @@ def test_batches_are_those_of_our_own_records(published, tmp_path, kind):
 
 
 def test_adopted_records_can_be_trained_on(folder):
-    manifest = adopt(folder)
+    manifest = adopt_int64_records(folder)
     bands = get_bands("RGB")
     batches = make_train_dataset(
         folder, manifest, bands, global_batch_size=2, replica=Replica(), seed=1, epoch=0, shuffle_mb=10
@@ -101,10 +101,10 @@ def test_adopted_records_can_be_trained_on(folder):
 
 
 def test_adopting_again_reads_nothing(folder, monkeypatch):
-    manifest = adopt(folder)
-    monkeypatch.setattr(adoption, "read_frames", None)
+    manifest = adopt_int64_records(folder)
+    monkeypatch.setattr(int64_manifest, "read_frames", None)
     monkeypatch.setattr(int64_files, "read_frames", None)
-    assert adopt(folder) == manifest
+    assert adopt_int64_records(folder) == manifest
 
 
 def test_the_command_says_what_it_did(folder, repository):
@@ -118,17 +118,17 @@ def test_the_command_says_what_it_did(folder, repository):
 
 
 def test_a_shard_that_came_later_is_not_passed_over(folder):
-    adopt(folder)
+    adopt_int64_records(folder)
     write_shard(folder / "train_02.tfrecord", [encode_patch("s2", 20, LABELS[0])])
     with pytest.raises(ValueError, match=r"it lacks train_02\.tfrecord. Delete it, and adopt the folder again"):
-        adopt(folder)
+        adopt_int64_records(folder)
 
 
 def test_a_manifest_of_our_own_records_is_not_taken_for_theirs(folder):
-    manifest = adopt(folder)
+    manifest = adopt_int64_records(folder)
     write_manifest(dataclasses.replace(manifest, record_format="bigearth_tf"), folder)
     with pytest.raises(ValueError, match="is not that of the published records here"):
-        adopt(folder)
+        adopt_int64_records(folder)
 
 
 def test_every_spelling_of_a_split(published, tmp_path):
@@ -136,12 +136,12 @@ def test_every_spelling_of_a_split(published, tmp_path):
     for number in range(2):
         (folder / f"val_{number:02d}.tfrecord").rename(folder / f"validation_{number}.tfrecord")
     (folder / ".hidden").touch()
-    assert set(adopt(folder).splits) == {"train", "val", "test"}
+    assert set(adopt_int64_records(folder).splits) == {"train", "val", "test"}
 
 
 def refused(folder, match, error=ValueError):
     with pytest.raises(error, match=match):
-        adopt(folder)
+        adopt_int64_records(folder)
     assert not (folder / MANIFEST_NAME).exists()
 
 
@@ -228,18 +228,18 @@ def test_a_patch_that_is_there_twice_is_an_error(folder):
 
 def test_a_folder_that_cannot_be_written_is_told_before_reading(folder, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: False)
-    monkeypatch.setattr(adoption, "read_frames", None)
+    monkeypatch.setattr(int64_manifest, "read_frames", None)
     refused(folder, "Fill a folder of yours with links", PermissionError)
 
 
 def test_links_to_shards_elsewhere_can_be_adopted(published, tmp_path):
     for path in (published / "mm").iterdir():
         (tmp_path / path.name).symlink_to(path)
-    assert verify(tmp_path, adopt(tmp_path)) == []
+    assert verify(tmp_path, adopt_int64_records(tmp_path)) == []
 
 
 def test_verification_sees_what_changed_after_adoption(folder):
-    manifest = adopt(folder)
+    manifest = adopt_int64_records(folder)
     path = folder / "val_00.tfrecord"
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1

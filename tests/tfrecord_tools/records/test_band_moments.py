@@ -15,7 +15,7 @@ from tests.support import warm_python
 from tests.support.archives import random_pixels, write_lists, write_pair
 from tests.support.records import write_records
 from tfrecord_tools.conversion.convert_source import ConversionOptions, convert
-from tfrecord_tools.records.band_statistics import (
+from tfrecord_tools.records.band_moments import (
     NO_PIXELS,
     compute_moments,
     describe_moments,

@@ -16,15 +16,15 @@ from bigearth_tf.runtime.files import file_sha256
 from bigearth_tf.runtime.progress import progress_bar
 from bigearth_tf.runtime.provenance import package_versions
 from tfrecord_tools.listing.int64_files import (
-    PublishedShard,
+    Int64Shard,
     detect_format_of_files,
-    list_published_shards,
-    published_origin,
+    int64_origin,
+    list_int64_shards,
     read_frames,
 )
 
 
-def adopt(folder: Path) -> Manifest:
+def adopt_int64_records(folder: Path) -> Manifest:
     """Checks every published record of a folder, writes the manifest beside them, and returns it.
 
     A folder that has one already is not read again.
@@ -35,7 +35,7 @@ def adopt(folder: Path) -> Manifest:
             there twice, or the manifest that is there is of other shards.
         PermissionError: The folder cannot be written.
     """
-    files = list_published_shards(folder)
+    files = list_int64_shards(folder)
     if (folder / MANIFEST_NAME).exists():
         return _read_adopted(folder, files)
     if not os.access(folder, os.W_OK):
@@ -53,7 +53,7 @@ def adopt(folder: Path) -> Manifest:
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,
         dataset=SPEC.name,
-        source=published_origin(record_format),
+        source=int64_origin(record_format),
         licence=SPEC.licence,
         label_kind="multi",
         class_names=CLASSES_19,
@@ -71,7 +71,7 @@ def adopt(folder: Path) -> Manifest:
     return manifest
 
 
-def _read_adopted(folder: Path, files: list[PublishedShard]) -> Manifest:
+def _read_adopted(folder: Path, files: list[Int64Shard]) -> Manifest:
     manifest = read_manifest(folder)
     added = sorted({file.path.name for file in files} - {shard.name for shard in manifest.shards})
     if manifest.record_format not in INT64_FORMATS or added:
@@ -84,7 +84,7 @@ def _read_adopted(folder: Path, files: list[PublishedShard]) -> Manifest:
 
 
 def _adopt_shard(
-    file: PublishedShard, record_format: str, bands: tuple[Band, ...], seen: dict[str, str], progress: tqdm.tqdm
+    file: Int64Shard, record_format: str, bands: tuple[Band, ...], seen: dict[str, str], progress: tqdm.tqdm
 ) -> Shard:
     """Returns the row of a shard after checking all of it; adds its patches to `seen`, id -> file name."""
     class_counts = [0] * len(CLASSES_19)

@@ -16,10 +16,10 @@ from bigearth_tf.data.labels import CLASSES_19
 from bigearth_tf.runtime.progress import progress_bar
 from tfrecord_tools.listing.archive import File
 from tfrecord_tools.listing.int64_files import (
-    PublishedShard,
+    Int64Shard,
     detect_format_of_files,
-    list_published_shards,
-    published_origin,
+    int64_origin,
+    list_int64_shards,
     read_frames,
 )
 from tfrecord_tools.source import Patch, PatchError, PatchRef, Source, SourceInputs, require_inputs
@@ -31,7 +31,7 @@ def open_source(inputs: SourceInputs) -> Source:
     """Returns the patches of the published shards in the folder `input`."""
     require_inputs(inputs, "published_tfrecords", ("input",))
     folder = str(inputs.input)
-    shards = list_published_shards(Path(folder))
+    shards = list_int64_shards(Path(folder))
     record_format, bands = detect_format_of_files(shards)
     return Source(
         spec=SPEC,
@@ -41,12 +41,12 @@ def open_source(inputs: SourceInputs) -> Source:
         refs=_list_records(shards, record_format),
         read=functools.partial(_read, bands=bands, record_format=record_format),
         roots=(folder,),
-        origin=published_origin(record_format),
+        origin=int64_origin(record_format),
         options={"nomenclature": "19", "record_format": record_format},
     )
 
 
-def _list_records(shards: list[PublishedShard], record_format: str) -> list[PatchRef]:
+def _list_records(shards: list[Int64Shard], record_format: str) -> list[PatchRef]:
     """Returns the place of every record; this pass compares all checksums.
 
     Raises:

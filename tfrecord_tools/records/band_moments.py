@@ -18,7 +18,7 @@ from bigearth_tf.data.bands import Band
 from bigearth_tf.data.manifest import Manifest, Shard
 from bigearth_tf.runtime.progress import progress_bar
 from tfrecord_tools.parallel import map_in_processes
-from tfrecord_tools.records.inspection import text_table
+from tfrecord_tools.records.describe_dataset import text_table
 
 _MAX_EXACT_BYTES = 2  # Of an integer: squares of wider ones could overflow the sum of a patch's 64 bits.
 

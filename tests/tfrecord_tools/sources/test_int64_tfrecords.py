@@ -11,8 +11,8 @@ from bigearth_tf.data.record_schema import parse_examples
 from tests.support.archives import S1_NAMES, S2_NAMES, random_pixels, write_lists, write_pair
 from tests.support.int64_records import KINDS, encode_patch, indices_19, write_published, write_shard
 from tfrecord_tools.conversion.convert_source import ConversionOptions, convert
-from tfrecord_tools.records.adoption import adopt
-from tfrecord_tools.records.verification import verify
+from tfrecord_tools.records.check_against_manifest import verify
+from tfrecord_tools.records.int64_manifest import adopt_int64_records
 from tfrecord_tools.source import PatchError, SourceInputs
 from tfrecord_tools.sources import open_source
 
@@ -82,7 +82,7 @@ def test_records_without_the_60_m_bands_keep_all_they_have(root, tmp_path):
 def test_an_adopted_folder_is_rewritten_alike_by_processes(root, tmp_path, workers):
     folder = shutil.copytree(root / "published" / "s2", tmp_path / "s2")
     convert(open_published(folder), tmp_path / "one", ConversionOptions(num_shards=2))
-    adopt(folder)
+    adopt_int64_records(folder)
     convert(open_published(folder), tmp_path / "two", ConversionOptions(num_shards=2, workers=workers))
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
 

@@ -17,8 +17,8 @@ from bigearth_tf.data.manifest import Shard, read_manifest, write_manifest
 from bigearth_tf.data.true_color import true_color, visible_bands
 from bigearth_tf.runtime.files import file_sha256
 from tests.support.records import write_records
-from tfrecord_tools.records import inspection
-from tfrecord_tools.records.inspection import class_chart, describe, shorten
+from tfrecord_tools.records import describe_dataset
+from tfrecord_tools.records.describe_dataset import class_chart, describe, shorten
 from tfrecord_tools.records.plot_dataset import plot_class_frequencies, plot_samples
 from tfrecord_tools.records.stored_records import read_records, sample_records
 
@@ -233,5 +233,5 @@ def test_without_plots_nothing_is_written_and_any_terminal_will_do(folder, repos
 def test_the_command_hides_no_module_of_python():
     import inspect  # The one of the standard library.
 
-    assert inspect.signature(inspection.describe)
+    assert inspect.signature(describe_dataset.describe)
     assert "tfrecord_tools" not in inspect.__file__
