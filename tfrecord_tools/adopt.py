@@ -4,7 +4,7 @@
 
 The folder holds `train_00.tfrecord ... val_00.tfrecord ... test_00.tfrecord ...`, of Sentinel-2 or of both sensors.
 Every record is read once and checked; then manifest.json is written beside them, and nothing else is changed.
-`python -m tfrecord_tools.convert --source=published_tfrecords` rewrites them, to be read faster.
+`python -m tfrecord_tools.convert --source=int64_tfrecords` rewrites them, to be read faster.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""What does a user say of a source? The flags that every command with a source shares; importing this defines none."""
+"""The flags that every command with a source shares.
+
+Importing this module defines no flag.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,24 @@ from typing import Any
 from absl import flags
 
 from tfrecord_tools.source import SourceInputs
-from tfrecord_tools.sources import list_sources
+from tfrecord_tools.sources import FORMER_NAMES, list_sources
 
-# So that --help lists these flags with those of the command that calls for them.
+# So that --help lists these flags with those of the command that defines them.
 flags.disclaim_key_flags()
 
 
+class _SourceParser(flags.EnumParser):
+    """Parses the name of a source. It also takes former names, which --help does not show."""
+
+    def parse(self, argument: str) -> str:
+        """Returns the present name of a source."""
+        return super().parse(FORMER_NAMES.get(argument, argument))
+
+
 def define_source_flags(default: str | None, purpose: str) -> None:
-    """Defines --source, of this default and purpose, and a flag for each field of `SourceInputs`."""
-    flags.DEFINE_enum("source", default, list_sources(), purpose)
+    """Defines --source with this default and purpose, and a flag for each field of `SourceInputs`."""
+    names = list_sources()
+    flags.DEFINE(_SourceParser(names), "source", default, f"<{'|'.join(names)}>: {purpose}")
     flags.DEFINE_string("s2", None, "Sentinel-2 patches of BigEarthNet.")
     flags.DEFINE_string("s1", None, "Sentinel-1 patches of BigEarthNet; with --s2 the pairs.")
     flags.DEFINE_string("maps", None, "Reference maps of BigEarthNet v2, to store them as a further band.")

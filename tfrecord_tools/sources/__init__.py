@@ -1,4 +1,4 @@
-"""Where do patches come from? One module each, with `open_source(inputs)`, all alike to the converter.
+"""The sources of patches: one module each, with the function `open_source(inputs)`.
 
 A source lists its patches once, cheaply; reading one is a function that other processes can call.
 """
@@ -10,6 +10,9 @@ import pkgutil
 
 from tfrecord_tools.source import Source, SourceInputs
 
+# Former name of a source, which users may still give -> its name.
+FORMER_NAMES = {"published_tfrecords": "int64_tfrecords"}
+
 
 def list_sources() -> tuple[str, ...]:
     """Returns the names of all sources."""
@@ -17,12 +20,13 @@ def list_sources() -> tuple[str, ...]:
 
 
 def open_source(name: str, inputs: SourceInputs) -> Source:
-    """Returns the source of a name, its patches listed.
+    """Returns the source of a name or former name, its patches listed.
 
     Raises:
-        FileNotFoundError: A folder, tar or list is missing, or holds no patches.
+        FileNotFoundError: A folder, tar or list is missing, or contains no patches.
         ValueError: The name is unknown, or the inputs are not those that it takes.
     """
+    name = FORMER_NAMES.get(name, name)
     if name not in list_sources():
         raise ValueError(f"Unknown source {name!r}; allowed: {', '.join(list_sources())}.")
     return importlib.import_module(f"{__name__}.{name}").open_source(inputs)

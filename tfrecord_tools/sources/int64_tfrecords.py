@@ -29,7 +29,7 @@ _MEND = "Copy this file again from where it came."
 
 def open_source(inputs: SourceInputs) -> Source:
     """Returns the patches of the published shards in the folder `input`."""
-    require_inputs(inputs, "published_tfrecords", ("input",))
+    require_inputs(inputs, "int64_tfrecords", ("input",))
     folder = str(inputs.input)
     shards = list_int64_shards(Path(folder))
     record_format, bands = detect_format_of_files(shards)

@@ -8,8 +8,10 @@ import tensorflow as tf
 
 from bigearth_tf.data.manifest import MANIFEST_NAME
 from bigearth_tf.data.record_schema import parse_examples
+from tests.support import warm_python
 from tests.support.archives import S1_NAMES, S2_NAMES, random_pixels, write_lists, write_pair
 from tests.support.int64_records import KINDS, encode_patch, indices_19, write_published, write_shard
+from tests.support.paths import REPOSITORY
 from tfrecord_tools.conversion.convert_source import ConversionOptions, convert
 from tfrecord_tools.records.check_against_manifest import verify
 from tfrecord_tools.records.int64_manifest import adopt_int64_records
@@ -25,7 +27,7 @@ def labels_of(index):
 
 
 def open_published(folder):
-    return open_source("published_tfrecords", SourceInputs(input=str(folder)))
+    return open_source("int64_tfrecords", SourceInputs(input=str(folder)))
 
 
 def contents(folder):
@@ -141,7 +143,28 @@ def test_a_file_that_changed_or_went_since_it_was_listed_is_told(root, tmp_path)
 
 
 def test_inputs_of_other_sources_are_not_taken():
-    with pytest.raises(
-        ValueError, match="--source=published_tfrecords takes --input; missing: --input; not taken: --s2"
-    ):
-        open_source("published_tfrecords", SourceInputs(s2="x"))
+    with pytest.raises(ValueError, match="--source=int64_tfrecords takes --input; missing: --input; not taken: --s2"):
+        open_source("int64_tfrecords", SourceInputs(s2="x"))
+
+
+def test_the_former_name_opens_the_same_source(root):
+    folder = root / "published" / "s2"
+    former, now = open_source("published_tfrecords", SourceInputs(input=str(folder))), open_published(folder)
+    assert (former.refs, former.origin, former.options) == (now.refs, now.origin, now.options)
+
+
+def test_the_command_takes_the_former_name_and_does_not_list_it(root, tmp_path):
+    command = ["-m", "tfrecord_tools.convert", f"--input={root / 'published' / 's2'}", "--num_shards=1", "--workers=1"]
+    for name, source in (("old", "published_tfrecords"), ("new", "int64_tfrecords")):
+        output = ["--source=" + source, f"--output_dir={tmp_path / name}"]
+        result = warm_python.run([*command, *output], cwd=REPOSITORY)
+        assert result.returncode == 0, result.stderr
+    manifests = [(tmp_path / name / MANIFEST_NAME).read_bytes() for name in ("old", "new")]
+    assert manifests[0] == manifests[1]
+    verify_command = ["-m", "tfrecord_tools.verify", f"--data_dir={tmp_path / 'old'}", *command[2:3]]
+    result = warm_python.run([*verify_command, "--source=int64_tfrecords", "--workers=1"], cwd=REPOSITORY)
+    assert result.stdout.startswith("PASS") and "compared with the source" in result.stdout, result.stderr
+    shown = warm_python.run([*command[:2], "--help"], cwd=REPOSITORY, modules=warm_python.LIGHT_MODULES).stdout
+    assert "int64_tfrecords" in shown and "published_tfrecords" not in shown
+    wrong = warm_python.run([*command, "--source=nowhere"], cwd=REPOSITORY, modules=warm_python.LIGHT_MODULES)
+    assert "value should be one of <bigearthnet_v1|" in wrong.stderr
