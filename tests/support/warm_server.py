@@ -5,9 +5,9 @@ Usage: python warm_server.py SOCKET MODULE...
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import importlib
+import importlib.util
 import json
 import os
 import random
@@ -79,7 +79,8 @@ def main() -> None:
     """Loads the modules, serves, and in each forked process runs what was asked for."""
     connection = socket.socket(fileno=int(sys.argv[1]))
     for name in sys.argv[2:]:
-        with contextlib.suppress(ImportError):
+        # A package that is not installed is left out; a module of ours that is missing is an error.
+        if importlib.util.find_spec(name.partition(".")[0]):
             importlib.import_module(name)
     own = {os.path.abspath(path) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path}
     installed = [path for path in sys.path[1:] if os.path.abspath(path) not in own]
