@@ -21,7 +21,6 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,7 +33,7 @@ from bigearth_tf.runtime.progress import progress_bar
 if TYPE_CHECKING:
     import tensorflow as tf
 
-    from bigearth_tf.data.manifest import Manifest
+    from bigearth_tf.data.sharded_dataset import ShardedDataset
 
 _NUM_RECORDS = flags.DEFINE_integer("num_records", 3000, "Records to write.", lower_bound=16)
 _REPEATS = flags.DEFINE_integer("repeats", 5, "How often each side is measured.", lower_bound=1)
@@ -52,23 +51,21 @@ def main() -> None:
         _measure(_write(folder, "bigearth_tf", _NAMES), _write(folder, "published_s2", _INT64_NAMES))
 
 
-def _write(parent: Path, record_format: str, names: int) -> tuple[Path, Manifest]:
-    from bigearth_tf.data.manifest import read_manifest
+def _write(parent: Path, record_format: str, names: int) -> ShardedDataset:
+    from bigearth_tf.data.sharded_dataset import ShardedDataset
 
-    folder = write_records(parent, _NUM_RECORDS.value, names, record_format)
-    return folder, read_manifest(folder)
+    return ShardedDataset.open(write_records(parent, _NUM_RECORDS.value, names, record_format))
 
 
-def _measure(ours: tuple[Path, Manifest], published: tuple[Path, Manifest]) -> None:
-    sides: dict[str, tuple[Callable[..., tf.data.Dataset], Path, Manifest]] = {
-        "read records": (_read_records, *ours),
-        "our pipeline": (_read_batches, *ours),
-        "our pipeline, int64": (_read_batches, *published),
-        "plain pipeline, int64": (_read_plainly, *published),
+def _measure(ours: ShardedDataset, int64: ShardedDataset) -> None:
+    datasets = {
+        "read records": _read_records(ours),
+        "our pipeline": _read_batches(ours),
+        "our pipeline, int64": _read_batches(int64),
+        "plain pipeline, int64": _read_plainly(int64),
     }
-    datasets = {name: make(folder, manifest) for name, (make, folder, manifest) in sides.items()}
-    rates: dict[str, list[float]] = {name: [] for name in sides}
-    with progress_bar((_REPEATS.value + 1) * len(sides), "benchmark", "pass") as progress:
+    rates: dict[str, list[float]] = {name: [] for name in datasets}
+    with progress_bar((_REPEATS.value + 1) * len(datasets), "benchmark", "pass") as progress:
         for repeat in range(_REPEATS.value + 1):
             for name, dataset in datasets.items():
                 rate = _rate(dataset)
@@ -77,7 +74,7 @@ def _measure(ours: tuple[Path, Manifest], published: tuple[Path, Manifest]) -> N
                 progress.update()
     medians = {name: statistics.median(values) for name, values in rates.items()}
     print(
-        f"{ours[1].num_records('train')} records a pass, {published[1].num_records('train')} of int64, "
+        f"{ours.num_records('train')} records a pass, {int64.num_records('train')} of int64, "
         f"batches of {_BATCH_SIZE.value}, {os.cpu_count()} cores, median of {_REPEATS.value}"
     )
     print(f"{'records/s':24} {'median':>8}   all")
@@ -99,38 +96,37 @@ def _rate(dataset: tf.data.Dataset) -> float:
     return batches * _BATCH_SIZE.value / (time.perf_counter() - start)
 
 
-def _read_records(folder: Path, manifest: Manifest) -> tf.data.Dataset:
+def _read_records(dataset: ShardedDataset) -> tf.data.Dataset:
     import tensorflow as tf
 
-    paths = [os.fspath(folder / shard.name) for shard in manifest.shards]
+    paths = [os.fspath(dataset.shard_path(shard)) for shard in dataset.shards()]
     records = tf.data.Dataset.from_tensor_slices(paths).interleave(
         tf.data.TFRecordDataset, num_parallel_calls=tf.data.AUTOTUNE, deterministic=False
     )
     return records.batch(_BATCH_SIZE.value, drop_remainder=True)
 
 
-def _read_batches(folder: Path, manifest: Manifest) -> tf.data.Dataset:
+def _read_batches(dataset: ShardedDataset) -> tf.data.Dataset:
     from bigearth_tf.distributed.replica import Replica
     from bigearth_tf.input.pipeline import make_train_dataset
+    from bigearth_tf.input.shuffle_order import EpochPosition
 
     return make_train_dataset(
-        folder,
-        manifest,
-        manifest.select_bands("S2"),
+        dataset,
+        dataset.select_bands("S2"),
+        Replica(),
+        EpochPosition(seed=0, epoch=0),
         global_batch_size=_BATCH_SIZE.value,
-        replica=Replica(),
-        seed=0,
-        epoch=0,
         shuffle_mb=_SHUFFLE_MB.value,
     )
 
 
-def _read_plainly(folder: Path, manifest: Manifest) -> tf.data.Dataset:
+def _read_plainly(dataset: ShardedDataset) -> tf.data.Dataset:
     import tensorflow as tf
 
-    bands = manifest.select_bands("S2")
+    bands = dataset.select_bands("S2")
     features = {band.name: tf.io.FixedLenFeature([band.size_px**2], tf.int64) for band in bands}
-    features["BigEarthNet-19_labels_multi_hot"] = tf.io.FixedLenFeature([len(manifest.class_names)], tf.int64)
+    features["BigEarthNet-19_labels_multi_hot"] = tf.io.FixedLenFeature([dataset.num_classes], tf.int64)
 
     def parse(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
         example = tf.io.parse_single_example(serialized, features)
@@ -140,7 +136,7 @@ def _read_plainly(folder: Path, manifest: Manifest) -> tf.data.Dataset:
             batch[band.name] = (pixels - band.mean) / band.std
         return batch
 
-    paths = [os.fspath(folder / shard.name) for shard in manifest.shards]
+    paths = [os.fspath(dataset.shard_path(shard)) for shard in dataset.shards()]
     return (
         tf.data.TFRecordDataset(paths)
         .map(parse, num_parallel_calls=tf.data.AUTOTUNE)

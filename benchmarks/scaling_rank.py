@@ -63,7 +63,7 @@ def _measure(job: Job) -> dict[str, Any]:
     import tensorflow as tf
 
     from bigearth_tf.config import DataConfig, OptimizerConfig, TrainConfig
-    from bigearth_tf.data.manifest import read_manifest
+    from bigearth_tf.data.sharded_dataset import ShardedDataset
     from bigearth_tf.distributed import collectives
     from bigearth_tf.distributed.replica import start_replica
     from bigearth_tf.models.cost import cost_of
@@ -78,12 +78,12 @@ def _measure(job: Job) -> dict[str, Any]:
         optimizer=OptimizerConfig(accumulate=job.accumulate),
         global_batch_size=job.rank_batch_size * replica.world_size,
     )
-    manifest = read_manifest(job.records)
-    bands = manifest.select_bands(config.data.bands)
-    training = make_train_state(config, manifest, bands, 10000, replica)
+    dataset = ShardedDataset.open(job.records)
+    bands = dataset.select_bands(config.data.bands)
+    training = make_train_state(config, dataset.manifest, bands, 10000, replica)
     collectives.broadcast(training.variables, replica)
     train_step = make_train_step(training, config, replica)
-    batches = _batches(config, manifest, bands, replica)
+    batches = _batches(config, dataset, bands, replica)
     steps = _steps(job, train_step, batches)
     gradients = [tf.ones_like(variable) for variable in training.model.trainable_variables]
     sizes = job.link_bytes if replica.world_size > 1 else ()
@@ -97,18 +97,17 @@ def _measure(job: Job) -> dict[str, Any]:
     }
 
 
-def _batches(config: Any, manifest: Any, bands: Any, replica: Any) -> Iterator[Any]:
+def _batches(config: Any, dataset: Any, bands: Any, replica: Any) -> Iterator[Any]:
     from bigearth_tf.input.pipeline import make_train_dataset
+    from bigearth_tf.input.shuffle_order import EpochPosition
 
     for epoch in itertools.count():
         yield from make_train_dataset(
-            config.data.data_dir,
-            manifest,
+            dataset,
             bands,
+            replica,
+            EpochPosition(config.seed, epoch),
             global_batch_size=config.global_batch_size,
-            replica=replica,
-            seed=config.seed,
-            epoch=epoch,
             shuffle_mb=config.data.shuffle_mb,
         )
 

@@ -9,11 +9,11 @@ they replace those of the manifest, where training reads them.
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from absl import flags
 
-from bigearth_tf.data.manifest import MANIFEST_NAME, read_manifest, write_manifest
+from bigearth_tf.data.manifest import MANIFEST_NAME, write_manifest
+from bigearth_tf.data.sharded_dataset import ShardedDataset
 from bigearth_tf.runtime.command import run_command
 
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder with a manifest and its shards.", required=True)
@@ -26,13 +26,14 @@ def main() -> None:
     """Works them out, as the flags say."""
     from tfrecord_tools.records.band_moments import compute_moments, describe_moments, with_statistics
 
-    folder = Path(_DATA_DIR.value)
-    manifest = read_manifest(folder)
-    moments = compute_moments(folder, manifest, _SPLIT.value, _WORKERS.value)
-    print(describe_moments(manifest.bands, moments))
+    dataset = ShardedDataset.open(_DATA_DIR.value)
+    moments = compute_moments(dataset, _SPLIT.value, _WORKERS.value)
+    print(describe_moments(dataset.manifest.bands, moments))
     if _WRITE.value:
-        write_manifest(with_statistics(manifest, _SPLIT.value, moments), folder)
-        print(f"wrote mean and std of {manifest.num_records(_SPLIT.value)} records into {folder / MANIFEST_NAME}")
+        write_manifest(with_statistics(dataset.manifest, _SPLIT.value, moments), dataset.folder)
+        print(
+            f"wrote mean and std of {dataset.num_records(_SPLIT.value)} records into {dataset.folder / MANIFEST_NAME}"
+        )
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from absl import flags
 
-from bigearth_tf.data.manifest import Manifest, read_manifest
+from bigearth_tf.data.sharded_dataset import ShardedDataset
 from bigearth_tf.runtime.command import run_command
 
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder with a manifest and its shards.", required=True)
@@ -27,13 +27,14 @@ def main() -> None:
     """Shows it, as the flags say."""
     from tfrecord_tools.records.describe_dataset import class_chart, describe
 
-    manifest = read_manifest(_DATA_DIR.value)
+    dataset = ShardedDataset.open(_DATA_DIR.value)
+    manifest = dataset.manifest
     split = _SPLIT.value or ("train" if "train" in manifest.splits else next(iter(manifest.splits), "train"))
-    manifest.split_shards(split)
+    dataset.shards(split)
     print(describe(manifest) + "\n")
     print(class_chart(manifest, shutil.get_terminal_size().columns, ascii_only=not _knows_blocks()))
     if _PLOTS.value:
-        _plot(manifest, split)
+        _plot(dataset, split)
 
 
 def _knows_blocks() -> bool:
@@ -45,18 +46,18 @@ def _knows_blocks() -> bool:
     return True
 
 
-def _plot(manifest: Manifest, split: str) -> None:
+def _plot(dataset: ShardedDataset, split: str) -> None:
     # TensorFlow and matplotlib are loaded here: the text must not wait for them.
     from tfrecord_tools.records.plot_dataset import plot_class_frequencies, plot_samples
     from tfrecord_tools.records.stored_records import sample_records
 
     output_dir = Path(_OUTPUT_DIR.value)
     output_dir.mkdir(parents=True, exist_ok=True)
-    plot_class_frequencies(output_dir / "classes.png", manifest)
+    plot_class_frequencies(output_dir / "classes.png", dataset.manifest)
     print(f"\nwrote {output_dir / 'classes.png'}")
-    records = sample_records(Path(_DATA_DIR.value), manifest, split, _SAMPLES.value)
+    records = sample_records(dataset, split, _SAMPLES.value)
     if records:
-        plot_samples(output_dir / "samples.png", manifest, split, records)
+        plot_samples(output_dir / "samples.png", dataset.manifest, split, records)
         print(f"wrote {output_dir / 'samples.png'}")
 
 

@@ -12,11 +12,10 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 
 from absl import flags
 
-from bigearth_tf.data.manifest import read_manifest
+from bigearth_tf.data.sharded_dataset import ShardedDataset
 from bigearth_tf.runtime.command import run_command
 from tfrecord_tools.source_flags import define_source_flags, read_source_inputs
 
@@ -34,24 +33,24 @@ def main() -> None:
     from tfrecord_tools.source import SourceInputs
     from tfrecord_tools.sources import open_source
 
-    folder = Path(_DATA_DIR.value)
-    manifest = read_manifest(folder)
+    dataset = ShardedDataset.open(_DATA_DIR.value)
     inputs = read_source_inputs()
     if inputs != SourceInputs() and not flags.FLAGS.source:
         raise ValueError("Flags of a source are given, but not which: name it with --source to compare with it.")
     source = open_source(flags.FLAGS.source, inputs) if flags.FLAGS.source else None
     if source:
-        require_same_source(folder, manifest, source)
-    problems = verify(folder, manifest)
+        require_same_source(dataset, source)
+    problems = verify(dataset)
     if source and not problems:
-        problems = compare(folder, manifest, source, _WORKERS.value)
+        problems = compare(dataset, source, _WORKERS.value)
     elif source:
         print("not compared with the source: the records are damaged")
     for problem in problems:
         print(problem)
-    total = sum(shard.num_records for shard in manifest.shards)
+    shards = dataset.shards()
+    total = sum(shard.num_records for shard in shards)
     compared = ", compared with the source" if source else ""
-    print(f"{'FAIL' if problems else 'PASS'}: {total} records in {len(manifest.shards)} shards of {folder}{compared}")
+    print(f"{'FAIL' if problems else 'PASS'}: {total} records in {len(shards)} shards of {dataset.folder}{compared}")
     sys.exit(1 if problems else 0)
 
 

@@ -14,6 +14,7 @@ from typing import Any, Optional
 from bigearth_tf.config import CommunicationConfig
 from bigearth_tf.data.bands import Band, get_bands
 from bigearth_tf.data.manifest import Manifest, read_manifest
+from bigearth_tf.data.sharded_dataset import ShardedDataset
 from bigearth_tf.distributed.consensus import run_on_all_ranks
 from bigearth_tf.distributed.preflight import check_same_config_and_data
 from bigearth_tf.distributed.replica import Replica
@@ -67,14 +68,15 @@ def predict_run(
         ValueError: The data set has no such split, or other classes or bands than the model; or the ranks disagree.
     """
 
-    def prepare() -> tuple[Manifest, FinishedRun]:
-        manifest = read_manifest(data_dir)
-        manifest.split_shards(split)
+    def prepare() -> tuple[ShardedDataset, FinishedRun]:
+        data = ShardedDataset.open(data_dir)
+        data.shards(split)
         run = load_finished_run(workdir)
-        check_fit(run.class_names, run.bands, run.settings["dataset"]["label_kind"], manifest, os.fspath(data_dir))
-        return manifest, run
+        check_fit(run.class_names, run.bands, run.settings["dataset"]["label_kind"], data.manifest, os.fspath(data_dir))
+        return data, run
 
-    manifest, run = run_on_all_ranks(prepare, replica)
+    data, run = run_on_all_ranks(prepare, replica)
+    manifest = data.manifest
     check_same_config_and_data({**run.settings, "split": split}, manifest, True, replica)
     dataset = run.settings["dataset"]
     predict_step = make_predict_step(run.model, manifest.label_kind)
@@ -85,7 +87,7 @@ def predict_run(
     def predict(name: str) -> Predictions:
         num_records = manifest.num_records(name)
         batch_size = min(_BATCH_SIZE, num_records)
-        batches = make_eval_dataset(data_dir, manifest, name, run.bands, batch_size=batch_size, replica=replica)
+        batches = make_eval_dataset(data, name, run.bands, batch_size=batch_size, replica=replica)
         watched = watchdog.watch_iterable(batches, f"scoring {name}") if watchdog else batches
         return predict_dataset(predict_step, watched, replica, num_records)
 

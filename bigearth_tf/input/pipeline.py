@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -16,9 +15,10 @@ import tensorflow as tf
 from bigearth_tf.data.bands import Band
 from bigearth_tf.data.manifest import Manifest, Shard
 from bigearth_tf.data.record_formats import FORMATS
+from bigearth_tf.data.sharded_dataset import ShardedDataset
 from bigearth_tf.distributed.replica import Replica
 from bigearth_tf.input.shard_index import index_shards
-from bigearth_tf.input.shuffle_order import EpochOrder, Pieces, cut, join, plan_order
+from bigearth_tf.input.shuffle_order import EpochOrder, EpochPosition, Pieces, cut, join, plan_order
 
 # Records that lie together are read together up to so many bytes: a disk that has to move reads them at full speed.
 _RUN_BYTES = 8e6
@@ -51,61 +51,55 @@ def steps_per_epoch(manifest: Manifest, global_batch_size: int, replica: Replica
 
 
 def make_train_dataset(
-    folder: str | os.PathLike,
-    manifest: Manifest,
+    dataset: ShardedDataset,
     bands: Sequence[Band],
+    replica: Replica,
+    position: EpochPosition,
     *,
     global_batch_size: int,
-    replica: Replica,
-    seed: int,
-    epoch: int,
     shuffle_mb: float,
-    first_step: int = 0,
 ) -> tf.data.Dataset:
-    """Returns this rank's rows of the global batches of an epoch, which (seed, epoch) decide, from a step on.
+    """Returns this rank's rows of the global batches of an epoch, from a step on.
 
     Args:
-        folder: Folder of the shards.
-        manifest: What the folder holds.
+        dataset: Data set with a split `train`.
         bands: Bands to read.
+        replica: This rank. The number of ranks does not change the order of the records.
+        position: The epoch, and its first step to read. Records of earlier steps are not read, except those in the
+            same shuffled block as the first record.
         global_batch_size: Records of one step of all ranks together; row by row, rank after rank.
-        replica: This rank.
-        seed: With `epoch`, decides the order, which no number of ranks changes.
-        epoch: Passes over the split before this one.
-        shuffle_mb: Memory for shuffling, in 10^6 bytes of records; a few of this rank's batches on their way come on
-            top.
-        first_step: Steps of the epoch that were already taken; their records are passed over unread, as far as whole
-            blocks of the shuffling go.
+        shuffle_mb: Memory for shuffling, in 10^6 bytes of records; a few of this rank's batches come on top.
 
     Raises:
         FileNotFoundError: A shard is missing.
-        ValueError: The batch cannot be (as `steps_per_epoch`), `first_step` is none of the epoch, or a shard does not
-            hold as many whole records as the manifest says.
+        ValueError: `steps_per_epoch` rejects the batch, the epoch has no such step, or a shard does not hold as many
+            whole records as the manifest says.
     """
-    steps = steps_per_epoch(manifest, global_batch_size, replica)
-    if not 0 <= first_step <= steps:
-        raise ValueError(f"first_step={first_step}: an epoch has {steps} steps of {global_batch_size} records.")
-    order = _plan_order(manifest, global_batch_size, shuffle_mb)
+    steps = steps_per_epoch(dataset.manifest, global_batch_size, replica)
+    if not 0 <= position.first_step <= steps:
+        raise ValueError(
+            f"first_step={position.first_step}: an epoch has {steps} steps of {global_batch_size} records."
+        )
+    order = _plan_order(dataset.manifest, global_batch_size, shuffle_mb)
     rows = global_batch_size // replica.world_size
     first_row = replica.rank * rows
     lanes = range(first_row // order.lane_rows, -(-(first_row + rows) // order.lane_rows))
     surplus = first_row % order.lane_rows
 
     def select_rows(records: tf.Tensor) -> dict[str, tf.Tensor]:
-        return _parse(records[surplus : surplus + rows], bands, manifest, rows)
+        return _parse(records[surplus : surplus + rows], bands, dataset.manifest, rows)
 
     return (
-        _read_lanes(folder, manifest, order, lanes, (seed, epoch, first_step))
+        _read_lanes(dataset, order, lanes, position)
         .batch(len(lanes) * order.lane_rows, drop_remainder=True)
         .map(select_rows, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        .apply(tf.data.experimental.assert_cardinality(steps - first_step))
+        .apply(tf.data.experimental.assert_cardinality(steps - position.first_step))
         .prefetch(_READY_BATCHES)
     )
 
 
 def make_eval_dataset(
-    folder: str | os.PathLike,
-    manifest: Manifest,
+    dataset: ShardedDataset,
     split: str,
     bands: Sequence[Band],
     *,
@@ -118,12 +112,12 @@ def make_eval_dataset(
         FileNotFoundError: A shard is missing.
         ValueError: There is no such split, or a shard does not hold as many whole records as the manifest says.
     """
-    shards = manifest.split_shards(split)
-    total = manifest.num_records(split)
+    shards = dataset.shards(split)
+    total = dataset.num_records(split)
     first, end = (rank * total // replica.world_size for rank in (replica.rank, replica.rank + 1))
     sizes = np.array([shard.num_records for shard in shards])
     pieces = cut(Pieces(np.arange(len(shards)), np.zeros_like(sizes), sizes), first, end - first)
-    read_piece = _make_piece_reader(folder, manifest, shards, pieces)
+    read_piece = _make_piece_reader(dataset, shards, pieces)
     return (
         tf.data.Dataset.range(len(pieces.counts))
         .interleave(
@@ -131,7 +125,7 @@ def make_eval_dataset(
         )
         .batch(batch_size)
         .map(
-            lambda records: _parse(records, bands, manifest, batch_size),
+            lambda records: _parse(records, bands, dataset.manifest, batch_size),
             num_parallel_calls=tf.data.AUTOTUNE,
             deterministic=True,
         )
@@ -154,23 +148,11 @@ def _plan_order(manifest: Manifest, global_batch_size: int, shuffle_mb: float) -
 
 
 def _read_lanes(
-    folder: str | os.PathLike,
-    manifest: Manifest,
-    order: EpochOrder,
-    lanes: Sequence[int],
-    start: tuple[int, int, int],
+    dataset: ShardedDataset, order: EpochOrder, lanes: Sequence[int], position: EpochPosition
 ) -> tf.data.Dataset:
-    """Returns the shuffled records of the lanes, `lane_rows` of each in turn.
-
-    Args:
-        folder: Folder of the shards.
-        manifest: What the folder holds.
-        order: The order of an epoch.
-        lanes: Lanes to read.
-        start: Seed, epoch, and step of the epoch to begin with.
-    """
-    lane_rows, block_rows, pieces = _tabulate(order, lanes, *start)
-    read_piece = _make_piece_reader(folder, manifest, manifest.split_shards("train"), pieces)
+    """Returns the shuffled records of the lanes from a position on, `lane_rows` of each lane in turn."""
+    lane_rows, block_rows, pieces = _tabulate(order, lanes, *position)
+    read_piece = _make_piece_reader(dataset, dataset.shards("train"), pieces)
     block_table = tf.constant(block_rows, tf.int64)
 
     def read_block(index: tf.Tensor) -> tf.data.Dataset:
@@ -213,14 +195,14 @@ def _tabulate(
 
 
 def _make_piece_reader(
-    folder: str | os.PathLike, manifest: Manifest, shards: Sequence[Shard], pieces: Pieces
+    dataset: ShardedDataset, shards: Sequence[Shard], pieces: Pieces
 ) -> Callable[[tf.Tensor], tf.data.Dataset]:
     """Returns a function: index of a piece -> its records as stored; looks at no shards but those of the pieces."""
-    paths = tf.constant([os.fspath(Path(folder) / shard.name) for shard in shards])
+    paths = tf.constant([os.fspath(dataset.shard_path(shard)) for shard in shards])
     offsets, skips = np.zeros_like(pieces.firsts), pieces.firsts
-    if not manifest.compression:
+    if not dataset.manifest.compression:
         used = np.unique(pieces.shards)
-        starts = dict(zip(used, index_shards(folder, [shards[number] for number in used])))
+        starts = dict(zip(used, index_shards(dataset, [shards[number] for number in used])))
         offsets = np.array([starts[shard][first] for shard, first in zip(pieces.shards, pieces.firsts)], np.int64)
         skips = np.zeros_like(offsets)
     # Where a shard ends, -1 reads on, so that a record too many is noticed.
@@ -234,7 +216,7 @@ def _make_piece_reader(
         # What TFRecordDataset wraps: only this form starts within a file.
         variant = tf.raw_ops.TFRecordDatasetV2(
             filenames=paths[shard : shard + 1],
-            compression_type=manifest.compression,
+            compression_type=dataset.manifest.compression,
             buffer_size=_READ_BYTES,
             byte_offsets=[offset],
         )

@@ -18,8 +18,9 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from bigearth_tf.data.manifest import Manifest, Shard
+from bigearth_tf.data.manifest import Shard
 from bigearth_tf.data.record_formats import FORMATS
+from bigearth_tf.data.sharded_dataset import ShardedDataset
 
 _LENGTH_BYTES = 8
 _FRAME_BYTES = 16
@@ -28,7 +29,7 @@ _THREADS = 16
 _REMEDY = "Run `python -m tfrecord_tools.verify`, and convert again what it names."
 
 
-def index_shards(folder: str | os.PathLike, shards: Sequence[Shard]) -> list[np.ndarray]:
+def index_shards(dataset: ShardedDataset, shards: Sequence[Shard]) -> list[np.ndarray]:
     """Returns the byte offset of each record [num_records] of each uncompressed shard; a shard is looked at once.
 
     Raises:
@@ -36,22 +37,22 @@ def index_shards(folder: str | os.PathLike, shards: Sequence[Shard]) -> list[np.
         ValueError: A shard does not hold as many whole records as the manifest says.
     """
     with ThreadPoolExecutor(_THREADS) as pool:
-        return list(pool.map(functools.partial(_index_shard, Path(folder)), shards))
+        return list(pool.map(functools.partial(_index_shard, dataset), shards))
 
 
-def check_record_counts(folder: str | os.PathLike, manifest: Manifest) -> None:
+def check_record_counts(dataset: ShardedDataset) -> None:
     """Holds the number of records of all shards against the manifest; compressed ones are counted as they are read.
 
     Raises:
         FileNotFoundError: A shard is missing.
         ValueError: A shard does not hold as many whole records as the manifest says.
     """
-    if not manifest.compression:
-        index_shards(folder, manifest.shards)
+    if not dataset.manifest.compression:
+        index_shards(dataset, dataset.shards())
 
 
-def _index_shard(folder: Path, shard: Shard) -> np.ndarray:
-    path = folder / shard.name
+def _index_shard(dataset: ShardedDataset, shard: Shard) -> np.ndarray:
+    path = dataset.shard_path(shard)
     status = path.stat()
     return _read_offsets(path, shard.num_records, status.st_size, status.st_mtime_ns)
 
@@ -77,7 +78,7 @@ def _read_offsets(path: Path, num_records: int, size: int, _modified_ns: int) ->
 
 
 @contextlib.contextmanager
-def broken_records_named(folder: str | os.PathLike, manifest: Manifest, split: str) -> Iterator[None]:
+def broken_records_named(dataset: ShardedDataset, split: str) -> Iterator[None]:
     """Turns what TensorFlow says of a broken record, read within, into an error that names shard and record.
 
     Raises:
@@ -88,24 +89,25 @@ def broken_records_named(folder: str | os.PathLike, manifest: Manifest, split: s
     except (tf.errors.DataLossError, tf.errors.InvalidArgumentError, tf.errors.FailedPreconditionError) as error:
         if not isinstance(error, tf.errors.DataLossError) and "IteratorGetNext" not in str(error):
             raise
-        found = find_broken_record(folder, manifest, split)
+        found = find_broken_record(dataset, split)
         if found is None:
             raise
         raise ValueError(f"{found} {_REMEDY}") from error
 
 
-def find_broken_record(folder: str | os.PathLike, manifest: Manifest, split: str) -> str | None:
+def find_broken_record(dataset: ShardedDataset, split: str) -> str | None:
     """Returns which record of a split, the first in order of shards, is broken and how; None if none is."""
+    manifest = dataset.manifest
     record_format = FORMATS[manifest.record_format]
 
     def check(record: bytes) -> None:
         record_format.check(record, manifest.bands, len(manifest.class_names), manifest.attributes)
 
     def look_into(shard: Shard) -> str | None:
-        return _first_broken(Path(folder) / shard.name, shard.num_records, manifest.compression, check)
+        return _first_broken(dataset.shard_path(shard), shard.num_records, manifest.compression, check)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return next((found for found in pool.map(look_into, manifest.split_shards(split)) if found), None)
+        return next((found for found in pool.map(look_into, dataset.shards(split)) if found), None)
 
 
 def _first_broken(

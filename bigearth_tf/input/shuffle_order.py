@@ -25,6 +25,18 @@ _GOLDEN = (5**0.5 - 1) / 2
 _SHARDS, _LANES = 0, 1
 
 
+class EpochPosition(NamedTuple):
+    """An epoch and the first step to read of it.
+
+    `seed` and `epoch`, the number of passes before this one, decide the order of the records. `first_step` is the
+    number of steps of the epoch that were already taken.
+    """
+
+    seed: int
+    epoch: int
+    first_step: int = 0
+
+
 class Pieces(NamedTuple):
     """Stretches of shards, one after another: index of the shard, first record and number of records, [P] each."""
 

@@ -17,7 +17,7 @@ from absl import logging
 
 from bigearth_tf.config import TrainConfig
 from bigearth_tf.data.bands import Band
-from bigearth_tf.data.manifest import Manifest
+from bigearth_tf.data.sharded_dataset import ShardedDataset
 from bigearth_tf.distributed import collectives
 from bigearth_tf.distributed.consensus import check_ranks_agree, digest_variables
 from bigearth_tf.distributed.replica import Replica
@@ -26,6 +26,7 @@ from bigearth_tf.evaluation.inference import make_predict_step, predict_dataset
 from bigearth_tf.evaluation.prediction_table import Predictions
 from bigearth_tf.input.pipeline import make_eval_dataset, make_train_dataset
 from bigearth_tf.input.shard_index import broken_records_named
+from bigearth_tf.input.shuffle_order import EpochPosition
 from bigearth_tf.runs.checkpoints import Progress, RunCheckpoints, restore_best
 from bigearth_tf.runs.work_folder import RESULT_NAME
 from bigearth_tf.runtime.files import write_text_atomically
@@ -52,7 +53,7 @@ class TrainingRun:
         config: TrainConfig,
         workdir: Path,
         replica: Replica,
-        manifest: Manifest,
+        data: ShardedDataset,
         bands: tuple[Band, ...],
         steps: int,
         training: TrainState,
@@ -61,7 +62,7 @@ class TrainingRun:
     ) -> None:
         """Goes on where the work folder's latest checkpoint stands, the same on all ranks."""
         self.config, self.workdir, self.replica = config, workdir, replica
-        self.manifest, self.bands, self.steps, self.training = manifest, bands, steps, training
+        self.data, self.bands, self.steps, self.training = data, bands, steps, training
         self.progress = Progress()
         state = {"model": training.model, "optimizer": training.optimizer}
         if training.average:
@@ -76,7 +77,7 @@ class TrainingRun:
         self.watchdog = Watchdog(workdir, replica, config.communication.stall_timeout_s)
         self.stop_signal = StopSignal()
         self.train_step = make_train_step(training, config, replica)
-        self.predict_step = make_predict_step(training.model, manifest.label_kind)
+        self.predict_step = make_predict_step(training.model, data.label_kind)
         self.saved_at = time.monotonic()
         self.profiled = _PROFILED_STEPS if profile and replica.is_chief else range(0)
         self.profiling = False
@@ -99,15 +100,12 @@ class TrainingRun:
         progress, config = self.progress, self.config
         first = int(progress.steps_done)
         dataset = make_train_dataset(
-            config.data.data_dir,
-            self.manifest,
+            self.data,
             self.bands,
+            self.replica,
+            EpochPosition(config.seed, epoch, first),
             global_batch_size=config.global_batch_size,
-            replica=self.replica,
-            seed=config.seed,
-            epoch=epoch,
             shuffle_mb=config.data.shuffle_mb,
-            first_step=first,
         )
         title = f"epoch {epoch + 1}/{config.epochs}"
         images = config.global_batch_size
@@ -120,7 +118,7 @@ class TrainingRun:
                 disable=not self.replica.is_chief,
                 leave=False,
             ) as bar,
-            broken_records_named(config.data.data_dir, self.manifest, "train"),
+            broken_records_named(self.data, "train"),
         ):
             for losses in self._executions(iter(dataset), title, self.steps - first):
                 bar.update(len(losses) * images)
@@ -200,7 +198,7 @@ class TrainingRun:
         # Batch statistics differ by rank; all evaluate those that are saved.
         collectives.broadcast(self.training.model.non_trainable_variables, self.replica)
         with average.swapped() if average else contextlib.nullcontext():
-            scores = score(self._predict("val"), self.manifest.label_kind)
+            scores = score(self._predict("val"), self.data.label_kind)
             is_best = scores[self.config.best_metric] > float(progress.best_score)
             if is_best:
                 progress.best_epoch.assign(epoch + 1)
@@ -218,12 +216,10 @@ class TrainingRun:
 
     def _show_samples(self) -> None:
         """Shows the first patches of the validation split, and what the model says of them."""
-        count = min(_NUM_SAMPLES, self.manifest.num_records("val"))
-        dataset = make_eval_dataset(
-            self.config.data.data_dir, self.manifest, "val", self.bands, batch_size=count, replica=Replica()
-        )
+        count = min(_NUM_SAMPLES, self.data.num_records("val"))
+        dataset = make_eval_dataset(self.data, "val", self.bands, batch_size=count, replica=Replica())
         batch = next(iter(dataset))
-        text = describe_samples(batch, self.predict_step(batch["bands"]).numpy(), self.manifest.class_names)
+        text = describe_samples(batch, self.predict_step(batch["bands"]).numpy(), self.data.class_names)
         self.log.images(int(self.progress.step), sample_images(batch["bands"]), text)
 
     def finish(self) -> None:
@@ -234,19 +230,17 @@ class TrainingRun:
         validation, test = self._predict("val"), self._predict("test")
         if self.replica.is_chief:
             num_parameters = self.training.model.count_params()
-            result = make_result(self.config, self.manifest, num_parameters, self.progress, validation, test)
+            result = make_result(self.config, self.data.manifest, num_parameters, self.progress, validation, test)
             write_text_atomically(self.workdir / RESULT_NAME, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
         collectives.gather(None, self.replica)  # No rank ends before the result is written.
 
     def _predict(self, split: str) -> Predictions:
         # Of one size whatever the number of ranks, so that the same kernels compute every record.
-        num_records = self.manifest.num_records(split)
+        num_records = self.data.num_records(split)
         batch_size = min(_EVAL_BATCH_SIZE, num_records)
-        dataset = make_eval_dataset(
-            self.config.data.data_dir, self.manifest, split, self.bands, batch_size=batch_size, replica=self.replica
-        )
+        dataset = make_eval_dataset(self.data, split, self.bands, batch_size=batch_size, replica=self.replica)
         batches = self.watchdog.watch_iterable(dataset, f"scoring {split}")
-        with broken_records_named(self.config.data.data_dir, self.manifest, split):
+        with broken_records_named(self.data, split):
             return predict_dataset(self.predict_step, batches, self.replica, num_records)
 
     def _profile(self) -> None:

@@ -11,7 +11,7 @@ from absl import logging
 
 from bigearth_tf.config import TrainConfig, validate
 from bigearth_tf.data.bands import Band
-from bigearth_tf.data.manifest import Manifest, read_manifest
+from bigearth_tf.data.sharded_dataset import ShardedDataset
 from bigearth_tf.distributed import preflight
 from bigearth_tf.distributed.consensus import run_on_all_ranks
 from bigearth_tf.distributed.replica import Replica, translate_peer_errors
@@ -58,7 +58,8 @@ def train(
 
 def _prepare(config: TrainConfig, workdir: Path, replica: Replica, profile: bool) -> TrainingRun | None:
     """Returns the run, restored where it stopped; None where it is complete. Writes nothing before all is checked."""
-    manifest, bands, steps = run_on_all_ranks(lambda: _check(config, replica), replica)
+    data, bands, steps = run_on_all_ranks(lambda: _check(config, replica), replica)
+    manifest = data.manifest
     content = settings_of(config, manifest, bands)
     complete = (workdir / RESULT_NAME).exists()
     preflight.check_same_config_and_data(content, manifest, complete, replica)
@@ -74,24 +75,24 @@ def _prepare(config: TrainConfig, workdir: Path, replica: Replica, profile: bool
     # Only now, when nothing of the config can be wrong any more, is the folder taken for it.
     run_on_all_ranks(take, replica)
     settings = json.dumps(content, sort_keys=True)
-    return TrainingRun(config, workdir, replica, manifest, bands, steps, training, settings, profile)
+    return TrainingRun(config, workdir, replica, data, bands, steps, training, settings, profile)
 
 
-def _check(config: TrainConfig, replica: Replica) -> tuple[Manifest, tuple[Band, ...], int]:
-    """Returns the manifest, the bands to train on and the steps of an epoch, if config and data fit together."""
+def _check(config: TrainConfig, replica: Replica) -> tuple[ShardedDataset, tuple[Band, ...], int]:
+    """Returns the data set, the bands to train on and the steps of an epoch, if config and data fit together."""
     validate(config)
-    manifest = read_manifest(config.data.data_dir)
-    allowed = selection_scores(manifest.label_kind)
+    data = ShardedDataset.open(config.data.data_dir)
+    allowed = selection_scores(data.label_kind)
     if config.best_metric not in allowed:
         raise ValueError(f"best_metric={config.best_metric!r}: unknown; allowed: {', '.join(allowed)}.")
-    bands = manifest.select_bands(config.data.bands)
+    bands = data.select_bands(config.data.bands)
     for split in SPLITS:
-        manifest.split_shards(split)
-    steps = steps_per_epoch(manifest, config.global_batch_size, replica)
+        data.shards(split)
+    steps = steps_per_epoch(data.manifest, config.global_batch_size, replica)
     per_rank = config.global_batch_size // replica.world_size
     if per_rank % config.optimizer.accumulate:
         raise ValueError(
             f"optimizer.accumulate={config.optimizer.accumulate} does not divide a rank's {per_rank} records."
         )
-    check_record_counts(config.data.data_dir, manifest)
-    return manifest, bands, steps
+    check_record_counts(data)
+    return data, bands, steps

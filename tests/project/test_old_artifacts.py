@@ -16,6 +16,7 @@ import pytest
 from bigearth_tf import config as configs
 from bigearth_tf.data import bands as bands_of
 from bigearth_tf.data.manifest import read_manifest
+from bigearth_tf.data.sharded_dataset import ShardedDataset
 from bigearth_tf.distributed.replica import Replica
 from bigearth_tf.evaluation.prediction_table import read_predictions
 from bigearth_tf.input.pipeline import make_eval_dataset
@@ -55,7 +56,7 @@ def test_records_and_manifests(artifacts, name, counts):
     assert {split: manifest.num_records(split) for split in manifest.splits} == counts
     for split, count in counts.items():
         batches = make_eval_dataset(
-            artifacts / name, manifest, split, manifest.bands, batch_size=count, replica=Replica()
+            ShardedDataset(artifacts / name, manifest), split, manifest.bands, batch_size=count, replica=Replica()
         )
         (batch,) = batches
         assert batch["labels"].numpy().any(axis=1).all()

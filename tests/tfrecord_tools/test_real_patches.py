@@ -11,6 +11,7 @@ from osgeo import gdal
 from bigearth_tf.data.bands import BANDS, get_bands
 from bigearth_tf.data.labels import CLASSES_19, label_indices, translate
 from bigearth_tf.data.record_schema import encode_example, parse_examples
+from bigearth_tf.data.sharded_dataset import ShardedDataset
 from tfrecord_tools.conversion.convert_source import ConversionOptions, convert
 from tfrecord_tools.listing.archive import File
 from tfrecord_tools.raster.geotiff import read_band
@@ -65,14 +66,14 @@ def test_the_real_v1_patches(v1, tmp_path, sensors):
     roots = {name: root for name, root in roots.items() if name in sensors}
     source = open_source("bigearthnet_v1", SourceInputs(partial_archive=True, **roots))
     manifest = convert(source, tmp_path / "out", ConversionOptions(num_shards=2))
-    assert verify(tmp_path / "out", manifest) == []
+    assert verify(ShardedDataset(tmp_path / "out", manifest)) == []
     records = read_all(tmp_path / "out", manifest)
     # Nine of each sensor and six pairs, one of them in seasonal snow.
     assert len(records) == (5 if len(sensors) == 2 else 8)
     assert manifest.exclusions["snow"] == 1
     places = {parts[0].name: parts for parts in find_patches(roots.get("s2"), roots.get("s1"))}
     assert_equals_the_source(records, places)
-    assert compare(tmp_path / "out", manifest, source) == []
+    assert compare(ShardedDataset(tmp_path / "out", manifest), source) == []
 
 
 def test_the_real_v2_samples_go_through_a_record_unchanged(shared_data):

@@ -10,12 +10,12 @@ import dataclasses
 import functools
 import math
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 
 from bigearth_tf.data.bands import Band
 from bigearth_tf.data.manifest import Manifest, Shard
+from bigearth_tf.data.sharded_dataset import ShardedDataset
 from bigearth_tf.runtime.progress import progress_bar
 from tfrecord_tools.parallel import map_in_processes
 from tfrecord_tools.records.describe_dataset import text_table
@@ -83,33 +83,35 @@ def pixel_moments(pixels: np.ndarray) -> Moments:
     return Moments(count, total, second + 2 * centre * first + count * centre**2, low, high, zeros)
 
 
-def compute_moments(folder: Path, manifest: Manifest, split: str, workers: int = 1) -> dict[str, Moments]:
+def compute_moments(dataset: ShardedDataset, split: str, workers: int = 1) -> dict[str, Moments]:
     """Returns the moments of each band over all pixels of a split.
 
     Raises:
         ValueError: There is no such split, or a record is damaged.
     """
-    shards = manifest.split_shards(split)
-    totals = {band.name: NO_PIXELS for band in manifest.bands}
-    of_shard = functools.partial(_shard_moments, folder, manifest)
-    with progress_bar(manifest.num_records(split), "band statistics", "record") as progress:
+    shards = dataset.shards(split)
+    totals = {band.name: NO_PIXELS for band in dataset.manifest.bands}
+    of_shard = functools.partial(_shard_moments, dataset)
+    with progress_bar(dataset.num_records(split), "band statistics", "record") as progress:
         for shard, moments in zip(shards, map_in_processes(of_shard, shards, workers)):
             totals = {name: total + moments[name] for name, total in totals.items()}
             progress.update(shard.num_records)
     return totals
 
 
-def _shard_moments(folder: Path, manifest: Manifest, shard: Shard) -> dict[str, Moments]:
+def _shard_moments(dataset: ShardedDataset, shard: Shard) -> dict[str, Moments]:
     # TensorFlow takes seconds to load: only a process that reads pays for it.
     from tfrecord_tools.records.stored_records import read_records
 
-    totals = {band.name: NO_PIXELS for band in manifest.bands}
-    for record in read_records(folder, manifest, shard):
+    totals = {band.name: NO_PIXELS for band in dataset.manifest.bands}
+    for record in read_records(dataset, shard):
         for name, pixels in record.bands.items():
             try:
                 totals[name] += pixel_moments(pixels)
             except ValueError as error:
-                raise ValueError(f"{folder / shard.name}: patch {record.patch_id}: band {name}: {error}") from error
+                raise ValueError(
+                    f"{dataset.shard_path(shard)}: patch {record.patch_id}: band {name}: {error}"
+                ) from error
     return totals
 
 

@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import tensorflow as tf
 
-from bigearth_tf.data.manifest import MANIFEST_NAME, Manifest, Shard
+from bigearth_tf.data.manifest import MANIFEST_NAME, Shard
 from bigearth_tf.data.record_formats import FORMATS
+from bigearth_tf.data.sharded_dataset import ShardedDataset
 from bigearth_tf.runtime.files import file_sha256
 from bigearth_tf.runtime.progress import progress_bar
 from tfrecord_tools.conversion.shards import WORK_DIR
 
 
-def verify(folder: Path, manifest: Manifest) -> list[str]:
+def verify(dataset: ShardedDataset) -> list[str]:
     """Returns one line for each thing that is wrong; an empty list means that the folder is whole."""
-    known = {shard.name for shard in manifest.shards} | {MANIFEST_NAME, WORK_DIR}
-    problems = [f"{path}: not in the manifest" for path in sorted(folder.iterdir()) if path.name not in known]
+    known = {shard.name for shard in dataset.shards()} | {MANIFEST_NAME, WORK_DIR}
+    problems = [f"{path}: not in the manifest" for path in sorted(dataset.folder.iterdir()) if path.name not in known]
     seen: dict[str, str] = {}
-    total = sum(shard.num_records for shard in manifest.shards)
+    total = sum(shard.num_records for shard in dataset.shards())
     with progress_bar(total, "verify", "record") as progress:
-        for shard in manifest.shards:
-            problems += _verify_shard(folder, manifest, shard, seen)
+        for shard in dataset.shards():
+            problems += _verify_shard(dataset, shard, seen)
             progress.update(shard.num_records)
     return problems
 
 
-def _verify_shard(folder: Path, manifest: Manifest, shard: Shard, seen: dict[str, str]) -> list[str]:
-    path = folder / shard.name
+def _verify_shard(dataset: ShardedDataset, shard: Shard, seen: dict[str, str]) -> list[str]:
+    path, manifest = dataset.shard_path(shard), dataset.manifest
     if file_sha256(path) != shard.sha256:
         return [f"{path}: SHA-256 differs from the manifest's; convert this data set again"]
     check_record = FORMATS[manifest.record_format].check

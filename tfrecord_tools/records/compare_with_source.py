@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from bigearth_tf.data.bands import Band
 from bigearth_tf.data.labels import label_indices
-from bigearth_tf.data.manifest import Manifest, Shard
+from bigearth_tf.data.manifest import Shard
+from bigearth_tf.data.sharded_dataset import ShardedDataset
 from bigearth_tf.runtime.progress import progress_bar
 from tfrecord_tools.parallel import map_in_processes
 from tfrecord_tools.raster.geotiff import use_plain_reader
@@ -29,7 +29,7 @@ class _Expected(NamedTuple):
 _in_this_process: list[_Expected] = []
 
 
-def compare(folder: Path, manifest: Manifest, source: Source, workers: int = 1) -> list[str]:
+def compare(dataset: ShardedDataset, source: Source, workers: int = 1) -> list[str]:
     """Returns one line for each difference between records and source; an empty list means that there is none.
 
     A patch that the manifest tolerates as broken need not be in the records.
@@ -37,10 +37,10 @@ def compare(folder: Path, manifest: Manifest, source: Source, workers: int = 1) 
     Raises:
         ValueError: The source is opened in another way than it was for these records, or a shard is damaged.
     """
-    require_same_source(folder, manifest, source)
+    require_same_source(dataset, source)
     expected = _Expected({ref.patch_id: ref for ref in source.refs}, source.read, source.class_names)
-    shards = [shard for split in manifest.splits for shard in manifest.split_shards(split)]
-    compare_shard = functools.partial(_compare_shard, folder, manifest)
+    shards = [shard for split in dataset.manifest.splits for shard in dataset.shards(split)]
+    compare_shard = functools.partial(_compare_shard, dataset)
     differences: list[str] = []
     found: set[str] = set()
     try:
@@ -53,10 +53,10 @@ def compare(folder: Path, manifest: Manifest, source: Source, workers: int = 1) 
                 progress.set_postfix(differences=len(differences), refresh=False)
     finally:
         use_plain_reader(True)
-    tolerated = {problem.get("patch_id") for problem in manifest.problems}
+    tolerated = {problem.get("patch_id") for problem in dataset.manifest.problems}
     absent = [ref for patch_id, ref in expected.refs.items() if patch_id not in found and patch_id not in tolerated]
     return differences + [
-        f"{folder}: patch {ref.patch_id} of the source ({ref.split}) is in no shard" for ref in absent
+        f"{dataset.folder}: patch {ref.patch_id} of the source ({ref.split}) is in no shard" for ref in absent
     ]
 
 
@@ -65,7 +65,7 @@ def _remember(expected: _Expected) -> None:
     use_plain_reader(False)  # A comparison must not share a mistake with the conversion.
 
 
-def require_same_source(folder: Path, manifest: Manifest, source: Source) -> None:
+def require_same_source(dataset: ShardedDataset, source: Source) -> None:
     """Checks that a source is opened as it was for these records.
 
     Raises:
@@ -76,18 +76,20 @@ def require_same_source(folder: Path, manifest: Manifest, source: Source) -> Non
         rows = ", ".join(f"{band.name} {band.dtype} {band.size_px} px" for band in bands)
         return {**options, "bands": rows, "number of classes": len(names), "class names": names}
 
+    manifest = dataset.manifest
     held = facts(manifest.class_names, manifest.bands, manifest.options)
     given = facts(source.class_names, source.bands, {**source.options, "source": source.spec.name})
     different = [key for key in given if key in held and held[key] != given[key]]
     if different:
         told = "; ".join(f"{key}: {held[key]} there, {given[key]} here" for key in different if key != "class names")
         raise ValueError(
-            f"{folder}: was converted from another source, or with other flags ({told or 'other class names'}). "
+            f"{dataset.folder}: was converted from another source, or with other flags "
+            f"({told or 'other class names'}). "
             "Name the source with the flags of the conversion."
         )
 
 
-def _compare_shard(folder: Path, manifest: Manifest, shard: Shard) -> tuple[list[str], list[str]]:
+def _compare_shard(dataset: ShardedDataset, shard: Shard) -> tuple[list[str], list[str]]:
     """Returns a line for each difference of a shard's records, and their patch ids."""
     # TensorFlow takes seconds to load: only a process that reads pays for it.
     from tfrecord_tools.records.stored_records import StoredRecord, read_records
@@ -105,16 +107,16 @@ def _compare_shard(folder: Path, manifest: Manifest, shard: Shard) -> tuple[list
             return [f"cannot be compared: {error}"]
         lines = [] if ref.split == shard.split else [f"is in split {ref.split} of the source, in {shard.split} here"]
         if indices != record.label_indices:
-            stored = [manifest.class_names[index] for index in record.label_indices]
+            stored = [dataset.class_names[index] for index in record.label_indices]
             lines.append(f"has labels {stored}, {list(patch.labels)} in the source")
         if patch.attributes != record.attributes:
             lines.append(f"has attributes {record.attributes}, {patch.attributes} in the source")
         return lines + _compare_pixels(record.bands, patch.bands)
 
     lines, patch_ids = [], []
-    for record in read_records(folder, manifest, shard):
+    for record in read_records(dataset, shard):
         patch_ids.append(record.patch_id)
-        lines += [f"{folder / shard.name}: patch {record.patch_id} {line}" for line in differences(record)]
+        lines += [f"{dataset.shard_path(shard)}: patch {record.patch_id} {line}" for line in differences(record)]
     return lines, patch_ids
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +13,7 @@ from bigearth_tf.data.bands import Band
 from bigearth_tf.data.int64_schema import decode_int64_record
 from bigearth_tf.data.manifest import Manifest, Shard
 from bigearth_tf.data.record_schema import check_record
+from bigearth_tf.data.sharded_dataset import ShardedDataset
 
 
 class StoredRecord(NamedTuple):
@@ -25,18 +25,18 @@ class StoredRecord(NamedTuple):
     attributes: dict[str, str]
 
 
-def read_records(folder: Path, manifest: Manifest, shard: Shard, limit: int | None = None) -> Iterator[StoredRecord]:
+def read_records(dataset: ShardedDataset, shard: Shard, limit: int | None = None) -> Iterator[StoredRecord]:
     """Yields the records of a shard in order, the first `limit` or all of them.
 
     Raises:
         ValueError: A record is damaged or of another schema, or there are not as many as the manifest says.
     """
-    path = folder / shard.name
-    records = tf.data.TFRecordDataset(os.fspath(path), manifest.compression)
+    path = dataset.shard_path(shard)
+    records = tf.data.TFRecordDataset(os.fspath(path), dataset.manifest.compression)
     count = 0
     try:
         for serialized in records.take(-1 if limit is None else limit).as_numpy_iterator():
-            yield _decode(serialized, manifest)
+            yield _decode(serialized, dataset.manifest)
             count += 1
     except (tf.errors.OpError, ValueError) as error:
         raise ValueError(
@@ -47,22 +47,17 @@ def read_records(folder: Path, manifest: Manifest, shard: Shard, limit: int | No
         raise ValueError(f"{path}: {count} records, the manifest says {shard.num_records}; convert this again.")
 
 
-def sample_records(folder: Path, manifest: Manifest, split: str, count: int) -> list[StoredRecord]:
+def sample_records(dataset: ShardedDataset, split: str, count: int) -> list[StoredRecord]:
     """Returns up to `count` records spread evenly over the shards of a split, always the same ones.
 
     Each shard is shuffled already: its first records stand for it, and nothing else is read.
     """
-    shards = manifest.split_shards(split)
+    shards = dataset.shards(split)
     ends = np.cumsum([shard.num_records for shard in shards])
     count = min(count, int(ends[-1]))
     places = np.searchsorted(ends, np.arange(count) * ends[-1] // max(1, count), side="right")
     wanted = np.bincount(places, minlength=len(shards)).tolist()
-    return [
-        record
-        for shard, limit in zip(shards, wanted)
-        if limit
-        for record in read_records(folder, manifest, shard, limit)
-    ]
+    return [record for shard, limit in zip(shards, wanted) if limit for record in read_records(dataset, shard, limit)]
 
 
 def _decode(serialized: bytes, manifest: Manifest) -> StoredRecord:

@@ -59,14 +59,14 @@ def test_two_ranks_train_and_write_one_result_that_one_process_confirms(records,
     launch(TRAIN, records, tmp_path / "two", 2, run=run_by_horovodrun)
     result = json.loads((tmp_path / "two" / "result.json").read_text())
     # One process restores the same checkpoint and scores the same split: equal to the last digit.
-    from bigearth_tf.data.manifest import read_manifest
+    from bigearth_tf.data.sharded_dataset import ShardedDataset
     from bigearth_tf.evaluation.inference import make_predict_step, predict_dataset
     from bigearth_tf.evaluation.metrics import compute_scores
     from bigearth_tf.input.pipeline import make_eval_dataset
     from bigearth_tf.runs.work_folder import load_finished_run
 
     run = load_finished_run(tmp_path / "two")
-    dataset = make_eval_dataset(records, read_manifest(records), "test", run.bands, batch_size=4, replica=Replica())
+    dataset = make_eval_dataset(ShardedDataset.open(records), "test", run.bands, batch_size=4, replica=Replica())
     table = predict_dataset(make_predict_step(run.model), dataset, Replica(), 11)
     assert compute_scores(table.labels, table.probabilities) == result["test"]
 
@@ -208,21 +208,22 @@ from bigearth_tf.config import DataConfig, TrainConfig
 from bigearth_tf.distributed import collectives
 from bigearth_tf.distributed.consensus import check_ranks_agree, digest_variables
 from bigearth_tf.distributed.replica import start_replica
+from bigearth_tf.data.sharded_dataset import ShardedDataset
 from bigearth_tf.input.pipeline import make_train_dataset
-from bigearth_tf.data.manifest import read_manifest
+from bigearth_tf.input.shuffle_order import EpochPosition
 from bigearth_tf.training.state import make_train_state
 from bigearth_tf.training.step import make_train_step
 replica = start_replica()
 config = TrainConfig(
     model="mlp_mixer_tiny", model_overrides="dim=8, depth=1, tokens_dim=8", precision="mixed_float16",
     data=DataConfig(data_dir=sys.argv[1], bands="RGB", shuffle_mb=2.0), global_batch_size=8)
-manifest = read_manifest(sys.argv[1])
-bands = manifest.select_bands("RGB")
-training = make_train_state(config, manifest, bands, 10, replica)
+data = ShardedDataset.open(sys.argv[1])
+bands = data.select_bands("RGB")
+training = make_train_state(config, data.manifest, bands, 10, replica)
 collectives.broadcast(training.variables, replica)
 train_step = make_train_step(training, config, replica)
 dataset = make_train_dataset(
-    sys.argv[1], manifest, bands, global_batch_size=8, replica=replica, seed=0, epoch=0, shuffle_mb=2.0)
+    data, bands, replica, EpochPosition(seed=0, epoch=0), global_batch_size=8, shuffle_mb=2.0)
 batch = next(iter(dataset))
 def facts():
     weights = digest_variables(training.model.trainable_variables)

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from bigearth_tf.data.bands import get_bands
 from bigearth_tf.data.manifest import read_manifest, write_manifest
+from bigearth_tf.data.sharded_dataset import ShardedDataset
 from bigearth_tf.distributed.replica import Replica
 from bigearth_tf.evaluation.evaluate_run import check_fit, output_folder, predict_run
 from bigearth_tf.evaluation.inference import make_predict_step, predict_dataset
@@ -24,8 +25,8 @@ def mean_of_red(bands, training):
 
 @pytest.fixture
 def val(tmp_path):
-    manifest = write_records(tmp_path / "records", {"val": 7}, num_shards=3)
-    return make_eval_dataset(tmp_path / "records", manifest, "val", get_bands("RGB"), batch_size=3, replica=Replica())
+    data = ShardedDataset(tmp_path / "records", write_records(tmp_path / "records", {"val": 7}, num_shards=3))
+    return make_eval_dataset(data, "val", get_bands("RGB"), batch_size=3, replica=Replica())
 
 
 def test_rows_are_sorted_complete_and_belong_together(val):
@@ -66,9 +67,8 @@ def test_a_run_is_asked_with_its_best_weights(finished):
     assert found.class_names == CLASS_NAMES
     assert len(found.table.patch_ids) == 7
     assert found.validation.patch_ids.tolist() == [f"val_{number:03d}" for number in range(5)]
-    manifest = read_manifest(folder / "records")
-    dataset = make_eval_dataset(folder / "records", manifest, "test", get_bands("RGB"), batch_size=7, replica=Replica())
-    (batch,) = dataset
+    data = ShardedDataset.open(folder / "records")
+    (batch,) = make_eval_dataset(data, "test", get_bands("RGB"), batch_size=7, replica=Replica())
     row = found.table.patch_ids.tolist().index(batch["patch_id"].numpy()[0].decode())
     expected = tf.sigmoid(model(batch["bands"], training=False))[0]
     np.testing.assert_allclose(found.table.probabilities[row], expected, rtol=1e-5)

@@ -13,9 +13,11 @@ from bigearth_tf.data.int64_schema import encode_int64_example
 from bigearth_tf.data.labels import CLASSES_19
 from bigearth_tf.data.manifest import Shard
 from bigearth_tf.data.record_schema import encode_example
+from bigearth_tf.data.sharded_dataset import ShardedDataset
 from bigearth_tf.distributed.replica import Replica
 from bigearth_tf.input.pipeline import make_eval_dataset, make_train_dataset, steps_per_epoch
 from bigearth_tf.input.shard_index import index_shards
+from bigearth_tf.input.shuffle_order import EpochPosition
 from tests.support.records import CLASS_NAMES, write_records
 
 BANDS = get_bands("B01,B09")
@@ -40,7 +42,7 @@ def write_data(folder, train=4, val=1, compression=""):
                 for number in itertools.islice(numbers, size):
                     writer.write(encode(f"{split}_{number:03d}", number))
             shards.append(Shard(path.name, split, size, path.stat().st_size, "", (0,) * len(CLASS_NAMES)))
-    return folder, dataclasses.replace(manifest, shards=tuple(shards), compression=compression)
+    return ShardedDataset(folder, dataclasses.replace(manifest, shards=tuple(shards), compression=compression))
 
 
 @pytest.fixture(scope="module", params=[(1, ""), (6, ""), (4, "GZIP")], ids=str)
@@ -56,14 +58,12 @@ def fresh(tmp_path):
 
 def make(data, *, batch=12, rank=0, world_size=1, seed=1, epoch=0, first_step=0, buffer_records=40):
     return make_train_dataset(
-        *data,
+        data,
         BANDS,
+        Replica(rank, rank, world_size),
+        EpochPosition(seed, epoch, first_step),
         global_batch_size=batch,
-        replica=Replica(rank, rank, world_size),
-        seed=seed,
-        epoch=epoch,
         shuffle_mb=buffer_records * RECORD_BYTES / 1e6,
-        first_step=first_step,
     )
 
 
@@ -89,7 +89,7 @@ def test_the_batches_of_all_ranks_together_are_those_of_one(data, batch, world_s
 @pytest.mark.parametrize("batch", [4, 83])
 def test_an_epoch_has_each_record_at_most_once_and_drops_less_than_a_batch(data, batch):
     batches = train_ids(data, batch=batch)
-    assert len(batches) == steps_per_epoch(data[1], batch, Replica()) == 83 // batch
+    assert len(batches) == steps_per_epoch(data.manifest, batch, Replica()) == 83 // batch
     seen = flat(batches)
     assert len(seen) == len(set(seen)) == 83 // batch * batch
     assert set(seen) <= {f"train_{number:03d}".encode() for number in range(83)}
@@ -120,16 +120,15 @@ def test_records_are_shuffled(data):
 
 def spoil(data, keep):
     """Overwrites what records hold, not their lengths, but for those to keep. Reading one of them is an error."""
-    folder, manifest = data
     for split in ("train", "val"):
         numbers = itertools.count()
-        shards = manifest.split_shards(split)
-        for shard, offsets in zip(shards, index_shards(folder, shards)):
-            content = bytearray((folder / shard.name).read_bytes())
+        shards = data.shards(split)
+        for shard, offsets in zip(shards, index_shards(data, shards)):
+            content = bytearray(data.shard_path(shard).read_bytes())
             for offset, number in zip(offsets, numbers):
                 if f"{split}_{number:03d}".encode() not in keep:
                     content[offset + 100 : offset + 200] = bytes(100)
-            (folder / shard.name).write_bytes(content)
+            data.shard_path(shard).write_bytes(content)
 
 
 def test_what_came_before_is_not_read(fresh):
@@ -160,7 +159,7 @@ def test_what_other_ranks_evaluate_is_not_read(fresh):
 def eval_ids(data, batch_size, rank, world_size):
     seen = []
     replica = Replica(rank, rank, world_size)
-    for batch in make_eval_dataset(*data, "val", BANDS, batch_size=batch_size, replica=replica):
+    for batch in make_eval_dataset(data, "val", BANDS, batch_size=batch_size, replica=replica):
         assert batch["patch_id"].shape == (batch_size,)
         seen += batch["patch_id"].numpy()[batch["mask"].numpy() == 1].tolist()
     return seen
@@ -189,17 +188,17 @@ def test_a_batch_is_as_stored(data):
 
 
 def test_published_records_are_read_alike(tmp_path):
-    folder, manifest = write_data(tmp_path / "records")
-    for shard in manifest.shards:
-        path = str(folder / shard.name)
+    data = write_data(tmp_path / "records")
+    for shard in data.shards():
+        path = str(data.shard_path(shard))
         ours = [record.numpy() for record in tf.data.TFRecordDataset(path)]
         with tf.io.TFRecordWriter(path) as writer:
             for record in ours:
                 patch_id = tf.train.Example.FromString(record).features.feature["patch_id"].bytes_list.value[0].decode()
                 pixels = {band.name: np.full((band.size_px,) * 2, int(patch_id[-3:]), np.uint16) for band in BANDS}
                 writer.write(encode_int64_example(patch_id, [2], pixels, BANDS))
-    manifest = dataclasses.replace(manifest, record_format="published_s2", class_names=CLASSES_19)
-    batches = list(make((folder, manifest), first_step=2))
+    manifest = dataclasses.replace(data.manifest, record_format="published_s2", class_names=CLASSES_19)
+    batches = list(make(ShardedDataset(data.folder, manifest), first_step=2))
     assert len(batches) == 4
     for batch in batches:
         assert batch["bands"]["B09"][:, 3, 4].numpy().tolist() == [
@@ -209,34 +208,33 @@ def test_published_records_are_read_alike(tmp_path):
 
 def test_batches_that_cannot_be_are_refused(data):
     with pytest.raises(ValueError, match="no multiple of the 3 ranks; choose 6"):
-        steps_per_epoch(data[1], 8, Replica(0, 0, 3))
+        steps_per_epoch(data.manifest, 8, Replica(0, 0, 3))
     with pytest.raises(ValueError, match="more than the 83 training records"):
         make(data, batch=84)
     with pytest.raises(ValueError, match="first_step=7: an epoch has 6 steps"):
         make(data, first_step=7)
-    no_train = dataclasses.replace(data[1], shards=data[1].split_shards("val"))
+    no_train = dataclasses.replace(data.manifest, shards=data.shards("val"))
     with pytest.raises(ValueError, match="No split 'train'"):
-        make((data[0], no_train))
+        make(ShardedDataset(data.folder, no_train))
 
 
 def test_a_missing_shard_and_a_wrong_count_are_told_before_the_first_batch(fresh):
-    folder, manifest = fresh
-    wrong = [dataclasses.replace(shard, num_records=shard.num_records + 1) for shard in manifest.shards]
-    disagreeing = folder, dataclasses.replace(manifest, shards=tuple(wrong))
+    wrong = [dataclasses.replace(shard, num_records=shard.num_records + 1) for shard in fresh.shards()]
+    disagreeing = ShardedDataset(fresh.folder, dataclasses.replace(fresh.manifest, shards=tuple(wrong)))
     with pytest.raises(ValueError, match=r"train-\d.tfrecord: holds 2\d records, the manifest says 2\d"):
         make(disagreeing)
     with pytest.raises(ValueError, match=r"val-0.tfrecord: holds 11 records, the manifest says 12"):
-        make_eval_dataset(*disagreeing, "val", BANDS, batch_size=4, replica=Replica())
-    (folder / "train-2.tfrecord").unlink()
+        make_eval_dataset(disagreeing, "val", BANDS, batch_size=4, replica=Replica())
+    (fresh.folder / "train-2.tfrecord").unlink()
     with pytest.raises(FileNotFoundError, match=r"train-2.tfrecord"):
         make(fresh)
 
 
 @pytest.mark.parametrize("surplus", [-1, 1])
 def test_a_compressed_shard_of_another_count_is_an_error_when_it_is_read(tmp_path, surplus):
-    folder, manifest = write_data(tmp_path / "records", compression="GZIP")
-    wrong = [dataclasses.replace(shard, num_records=shard.num_records + surplus) for shard in manifest.shards]
-    data = folder, dataclasses.replace(manifest, shards=tuple(wrong))
+    right = write_data(tmp_path / "records", compression="GZIP")
+    wrong = [dataclasses.replace(shard, num_records=shard.num_records + surplus) for shard in right.shards()]
+    data = ShardedDataset(right.folder, dataclasses.replace(right.manifest, shards=tuple(wrong)))
     with pytest.raises(tf.errors.FailedPreconditionError):
         train_ids(data, batch=79 if surplus < 0 else 87)
     with pytest.raises(tf.errors.FailedPreconditionError):
@@ -250,8 +248,9 @@ def test_a_damaged_record_is_an_error(fresh):
 
 
 def test_compressed_content_is_that_of_the_plain_file(tmp_path):
-    folder, manifest = write_data(tmp_path / "records")
-    plain = eval_ids((folder, manifest), 4, 0, 2)
-    for shard in manifest.shards:
-        (folder / shard.name).write_bytes(gzip.compress((folder / shard.name).read_bytes()))
-    assert eval_ids((folder, dataclasses.replace(manifest, compression="GZIP")), 4, 0, 2) == plain
+    data = write_data(tmp_path / "records")
+    plain = eval_ids(data, 4, 0, 2)
+    for shard in data.shards():
+        data.shard_path(shard).write_bytes(gzip.compress(data.shard_path(shard).read_bytes()))
+    compressed = ShardedDataset(data.folder, dataclasses.replace(data.manifest, compression="GZIP"))
+    assert eval_ids(compressed, 4, 0, 2) == plain

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from bigearth_tf.data.manifest import Shard
+from bigearth_tf.data.sharded_dataset import ShardedDataset
 from bigearth_tf.input import shard_index
 from bigearth_tf.input.shard_index import broken_records_named, check_record_counts, find_broken_record, index_shards
 from tests.support.records import write_records
@@ -17,17 +18,24 @@ LENGTHS = (5, 0, 700, 12)
 
 @pytest.fixture
 def shard(tmp_path):
-    path = tmp_path / "x.tfrecord"
+    folder = tmp_path / "records"
+    manifest = write_records(folder, {}, bands="B01,B09")
+    path = folder / "x.tfrecord"
     with tf.io.TFRecordWriter(str(path)) as writer:
         for length in LENGTHS:
             writer.write(b"x" * length)
-    return path, Shard(path.name, "train", len(LENGTHS), path.stat().st_size, "", ())
+    row = Shard(path.name, "train", len(LENGTHS), path.stat().st_size, "", ())
+    return ShardedDataset(folder, dataclasses.replace(manifest, shards=(row,)))
+
+
+def path_of(dataset):
+    return dataset.shard_path(dataset.shards()[0])
 
 
 @pytest.fixture
 def data(tmp_path):
     folder = tmp_path / "records"
-    return folder, write_records(folder, {"train": 7}, num_shards=2, bands="B01,B09")
+    return ShardedDataset(folder, write_records(folder, {"train": 7}, num_shards=2, bands="B01,B09"))
 
 
 def damage(path, position, data=b"\xff"):
@@ -37,21 +45,19 @@ def damage(path, position, data=b"\xff"):
 
 
 def test_offsets_are_those_of_the_lengths(shard):
-    path, row = shard
-    [offsets] = index_shards(path.parent, [row])
-    content = path.read_bytes()
+    [offsets] = index_shards(shard, shard.shards())
+    content = path_of(shard).read_bytes()
     assert [struct.unpack_from("<Q", content, offset)[0] for offset in offsets] == list(LENGTHS)
 
 
 def test_a_shard_is_looked_at_once_unless_it_changes(shard, monkeypatch):
-    path, row = shard
-    index_shards(path.parent, [row])
+    index_shards(shard, shard.shards())
     with monkeypatch.context() as patch:
         patch.setattr(shard_index.os, "pread", None)
-        index_shards(path.parent, [row])
-    damage(path, 0, b"\x06")
+        index_shards(shard, shard.shards())
+    damage(path_of(shard), 0, b"\x06")
     with pytest.raises(ValueError, match="record 0"):
-        index_shards(path.parent, [row])
+        index_shards(shard, shard.shards())
 
 
 @pytest.mark.parametrize(
@@ -67,52 +73,50 @@ def test_a_shard_is_looked_at_once_unless_it_changes(shard, monkeypatch):
     ],
 )
 def test_a_count_that_is_not_the_manifests_is_refused(shard, change, told):
-    path, row = shard
+    path = path_of(shard)
     path.write_bytes(change(path.read_bytes()))
     with pytest.raises(ValueError, match=told):
-        index_shards(path.parent, [row])
+        index_shards(shard, shard.shards())
 
 
 def test_all_shards_of_a_manifest_are_counted_unless_they_cannot_be(data):
-    folder, manifest = data
-    check_record_counts(folder, manifest)
-    wrong = dataclasses.replace(manifest.shards[1], num_records=5)
-    manifest = dataclasses.replace(manifest, shards=(manifest.shards[0], wrong))
+    check_record_counts(data)
+    wrong = dataclasses.replace(data.shards()[1], num_records=5)
+    manifest = dataclasses.replace(data.manifest, shards=(data.shards()[0], wrong))
     with pytest.raises(ValueError, match=r"train-00001-of-00002.tfrecord: holds 4 records, the manifest says 5"):
-        check_record_counts(folder, manifest)
-    check_record_counts(folder, dataclasses.replace(manifest, compression="GZIP"))
+        check_record_counts(ShardedDataset(data.folder, manifest))
+    check_record_counts(ShardedDataset(data.folder, dataclasses.replace(manifest, compression="GZIP")))
 
 
 @pytest.mark.parametrize("compression", ["", "GZIP"])
 def test_a_broken_record_is_named(data, compression):
-    folder, manifest = data
-    [_, offset, *_] = index_shards(folder, manifest.shards[1:])[0]
-    path = folder / manifest.shards[1].name
-    assert find_broken_record(folder, manifest, "train") is None
+    shards = data.shards()
+    [_, offset, *_] = index_shards(data, shards[1:])[0]
+    path = data.shard_path(shards[1])
+    assert find_broken_record(data, "train") is None
     damage(path, offset + 40)
     if compression:
-        for shard in manifest.shards:
-            (folder / shard.name).write_bytes(gzip.compress((folder / shard.name).read_bytes()))
-        manifest = dataclasses.replace(manifest, compression=compression)
+        for shard in shards:
+            data.shard_path(shard).write_bytes(gzip.compress(data.shard_path(shard).read_bytes()))
+        data = ShardedDataset(data.folder, dataclasses.replace(data.manifest, compression=compression))
     told = r"train-00001-of-00002.tfrecord: record 1 of 0 ... 3 is damaged or cut short.*tfrecord_tools.verify"
-    with pytest.raises(ValueError, match=told), broken_records_named(folder, manifest, "train"):
+    with pytest.raises(ValueError, match=told), broken_records_named(data, "train"):
         list(tf.data.TFRecordDataset(str(path), compression))
 
 
 def test_a_record_that_is_whole_but_no_patch_is_named(data):
-    folder, manifest = data
-    path = folder / manifest.shards[0].name
+    path = data.shard_path(data.shards()[0])
     records = [record.numpy() for record in tf.data.TFRecordDataset(str(path))]
     with tf.io.TFRecordWriter(str(path)) as writer:
         for record in (*records[:2], b"no patch"):
             writer.write(record)
     assert "train-00000-of-00002.tfrecord: record 2 of 0 ... 2 is broken: not a tf.train" in find_broken_record(
-        folder, manifest, "train"
+        data, "train"
     )
 
 
 def test_errors_of_other_origin_stay_as_they_are(data):
-    with pytest.raises(tf.errors.InvalidArgumentError, match="of the model"), broken_records_named(*data, "train"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="of the model"), broken_records_named(data, "train"):
         raise tf.errors.InvalidArgumentError(None, None, "of the model")
-    with pytest.raises(tf.errors.DataLossError, match="elsewhere"), broken_records_named(*data, "train"):
+    with pytest.raises(tf.errors.DataLossError, match="elsewhere"), broken_records_named(data, "train"):
         raise tf.errors.DataLossError(None, None, "elsewhere")

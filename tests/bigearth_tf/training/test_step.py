@@ -8,8 +8,10 @@ import pytest
 import tensorflow as tf
 
 from bigearth_tf.config import DataConfig, OptimizerConfig, TrainConfig
+from bigearth_tf.data.sharded_dataset import ShardedDataset
 from bigearth_tf.distributed.replica import Replica
 from bigearth_tf.input.pipeline import make_train_dataset
+from bigearth_tf.input.shuffle_order import EpochPosition
 from bigearth_tf.training.state import make_train_state
 from bigearth_tf.training.step import _vary, make_train_step
 from tests.support.paths import REPOSITORY
@@ -34,13 +36,11 @@ def make_step(folder, manifest, config):
     bands = manifest.select_bands("RGB")
     training = make_train_state(config, manifest, bands, 100, Replica())
     batches = make_train_dataset(
-        folder,
-        manifest,
+        ShardedDataset(folder, manifest),
         bands,
+        Replica(),
+        EpochPosition(seed=0, epoch=0),
         global_batch_size=8,
-        replica=Replica(),
-        seed=0,
-        epoch=0,
         shuffle_mb=2.0,
     )
     return training, make_train_step(training, config, Replica()), list(batches)

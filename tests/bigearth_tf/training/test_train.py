@@ -13,6 +13,7 @@ import pytest
 import tensorflow as tf
 
 from bigearth_tf.config import DataConfig, ScheduleConfig, TrainConfig, parse_overrides, validate
+from bigearth_tf.data.sharded_dataset import ShardedDataset
 from bigearth_tf.distributed.replica import Replica
 from bigearth_tf.evaluation.inference import make_predict_step, predict_dataset
 from bigearth_tf.evaluation.metrics import SELECTION_SCORES, compute_scores
@@ -99,8 +100,7 @@ def read_history(workdir):
 
 
 def scores_of(data, finished):
-    manifest = train_module.read_manifest(data)
-    dataset = make_eval_dataset(data, manifest, "test", finished.bands, batch_size=8, replica=Replica())
+    dataset = make_eval_dataset(ShardedDataset.open(data), "test", finished.bands, batch_size=8, replica=Replica())
     table = predict_dataset(make_predict_step(finished.model), dataset, Replica(), 13)
     return compute_scores(table.labels, table.probabilities)
 

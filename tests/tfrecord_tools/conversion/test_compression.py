@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bigearth_tf.data.manifest import read_manifest
+from bigearth_tf.data.sharded_dataset import ShardedDataset
 from bigearth_tf.distributed.replica import Replica
 from bigearth_tf.input.pipeline import make_eval_dataset
 from tests.support.archives import random_pixels, write_lists, write_pair
@@ -13,9 +13,8 @@ from tfrecord_tools.sources import open_source
 
 
 def batch_of(folder):
-    manifest = read_manifest(folder)
-    dataset = make_eval_dataset(folder, manifest, "train", manifest.select_bands("MM"), batch_size=4, replica=Replica())
-    (batch,) = list(dataset)
+    data = ShardedDataset.open(folder)
+    (batch,) = make_eval_dataset(data, "train", data.select_bands("MM"), batch_size=4, replica=Replica())
     return batch
 
 
@@ -36,7 +35,7 @@ def test_gzip_changes_the_bytes_and_nothing_else(tmp_path):
             open_source("bigearthnet_v1", inputs), folder, ConversionOptions(num_shards=1, compression=compression)
         )
         assert manifest.compression == compression
-        assert verify(folder, manifest) == []
+        assert verify(ShardedDataset(folder, manifest)) == []
         sizes[compression] = manifest.shards[0].num_bytes
     assert sizes["GZIP"] < 0.9 * sizes[""]
     plain, packed = batch_of(tmp_path / "records"), batch_of(tmp_path / "recordsGZIP")

@@ -11,6 +11,7 @@ from bigearth_tf.data.bands import BANDS, get_bands
 from bigearth_tf.data.labels import CLASSES_19, CLASSES_43
 from bigearth_tf.data.manifest import MANIFEST_NAME, read_manifest
 from bigearth_tf.data.record_schema import parse_examples
+from bigearth_tf.data.sharded_dataset import ShardedDataset
 from bigearth_tf.runtime.files import file_sha256
 from tests.support.archives import S2_NAMES, random_pixels, write_lists, write_pair
 from tfrecord_tools.conversion import shards
@@ -97,7 +98,7 @@ def test_43_classes(archive, tmp_path):
 def test_one_sensor(archive, tmp_path, sensor):
     manifest = run(archive, tmp_path / "out", **{{"s1": "s2", "s2": "s1"}[sensor]: False})
     assert {band.sensor for band in manifest.bands} == {sensor.upper()}
-    assert not verify(tmp_path / "out", manifest)
+    assert not verify(ShardedDataset(tmp_path / "out", manifest))
 
 
 def test_bytes_do_not_depend_on_workers_or_on_where_the_source_lies(archive, records, tmp_path):
@@ -258,10 +259,10 @@ FAULTS = {
 @pytest.mark.parametrize("kind", FAULTS)
 def test_verify_finds(records, tmp_path, kind):
     folder = shutil.copytree(records, tmp_path / "copy")
-    assert verify(folder, read_manifest(folder)) == []
+    assert verify(ShardedDataset.open(folder)) == []
     damage, message = FAULTS[kind]
     damage(folder)
-    problems = verify(folder, read_manifest(folder))
+    problems = verify(ShardedDataset.open(folder))
     assert problems
     with pytest.raises(AssertionError, match=message):
         raise AssertionError("\n".join(problems))

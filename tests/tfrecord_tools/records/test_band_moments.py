@@ -10,6 +10,7 @@ import tensorflow as tf
 from bigearth_tf.data.bands import BANDS, get_bands
 from bigearth_tf.data.manifest import read_manifest, write_manifest
 from bigearth_tf.data.record_schema import encode_example, parse_examples
+from bigearth_tf.data.sharded_dataset import ShardedDataset
 from bigearth_tf.runtime.files import file_sha256
 from tests.support import warm_python
 from tests.support.archives import random_pixels, write_lists, write_pair
@@ -64,7 +65,7 @@ def test_they_are_those_of_all_pixels_together(folder, split):
     paths = [str(folder / shard.name) for shard in manifest.split_shards(split)]
     records = list(tf.data.TFRecordDataset(paths).as_numpy_iterator())
     batch = parse_examples(tf.constant(records), manifest.bands, len(manifest.class_names))
-    moments = compute_moments(folder, manifest, split)
+    moments = compute_moments(ShardedDataset(folder, manifest), split)
     for name in BAND_NAMES:
         pixels = batch["bands"][name].numpy().astype(np.float64)
         assert moments[name].count == pixels.size
@@ -76,7 +77,7 @@ def test_they_are_those_of_all_pixels_together(folder, split):
 
 def test_neither_workers_nor_shards_nor_order_change_a_bit(folder, tmp_path):
     manifest = read_manifest(folder)
-    one, three = (compute_moments(folder, manifest, "train", workers) for workers in (1, 3))
+    one, three = (compute_moments(ShardedDataset(folder, manifest), "train", workers) for workers in (1, 3))
     assert one == three
     rng = np.random.default_rng(0)
     parts = [pixel_moments(rng.normal(-15, 5, (20, 20)).astype(np.float32)) for _ in range(50)]
@@ -113,7 +114,7 @@ def test_a_number_that_is_none_is_told_with_its_patch(folder, tmp_path, value):
     pixels["VV"][3, 4] = value
     rewrite_shard(tmp_path / "r", manifest, 1, pixels)
     with pytest.raises(ValueError, match="train-00001-of-00002.tfrecord: patch p: band VV: a pixel is not finite"):
-        compute_moments(tmp_path / "r", read_manifest(tmp_path / "r"), "train")
+        compute_moments(ShardedDataset.open(tmp_path / "r"), "train")
 
 
 def test_a_damaged_shard_is_told(tmp_path):
@@ -123,12 +124,12 @@ def test_a_damaged_shard_is_told(tmp_path):
     content[1000] ^= 1
     path.write_bytes(content)
     with pytest.raises(ValueError, match="train-00001-of-00002.tfrecord: record 0: its bytes are damaged.*verify"):
-        compute_moments(tmp_path / "r", manifest, "train")
+        compute_moments(ShardedDataset(tmp_path / "r", manifest), "train")
 
 
 def test_written_ones_are_those_that_training_reads(folder, tmp_path):
     manifest = read_manifest(folder)
-    moments = compute_moments(folder, manifest, "train")
+    moments = compute_moments(ShardedDataset(folder, manifest), "train")
     unknown = tuple(dataclasses.replace(band, mean=None, std=None) for band in manifest.bands)
     with pytest.raises(ValueError, match="band_stats --write"):
         dataclasses.replace(manifest, bands=unknown).select_bands("VV")
@@ -151,7 +152,7 @@ def test_a_conversion_run_again_keeps_them(repository, tmp_path):
     inputs = SourceInputs(s2=str(tmp_path / "s2"), lists_dir=str(tmp_path / "lists"))
     manifest = convert(open_source("bigearthnet_v1", inputs), records, ConversionOptions())
     assert manifest.statistics == {}
-    written = with_statistics(manifest, "train", compute_moments(records, manifest, "train"))
+    written = with_statistics(manifest, "train", compute_moments(ShardedDataset(records, manifest), "train"))
     write_manifest(written, records)
     before = (records / "manifest.json").read_bytes()
     flags = [f"--s2={inputs.s2}", f"--lists_dir={inputs.lists_dir}", f"--output_dir={records}"]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bigearth_tf.data.bands import BANDS
-from bigearth_tf.data.manifest import read_manifest
+from bigearth_tf.data.sharded_dataset import ShardedDataset
 from tests.support import warm_python
 from tests.support.archives import S1_NAMES, S2_NAMES, random_pixels, write_lists, write_pair
 from tests.support.paths import REPOSITORY
@@ -46,7 +46,7 @@ def copy(archive, tmp_path):
 
 def differences(root, workers=1, **changes):
     folder = root / "records"
-    return compare(folder, read_manifest(folder), open_pairs(root, **changes), workers)
+    return compare(ShardedDataset.open(folder), open_pairs(root, **changes), workers)
 
 
 def change_pixel(root, index, name, row, column, change):

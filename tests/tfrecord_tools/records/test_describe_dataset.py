@@ -13,7 +13,8 @@ from PIL import Image
 from bigearth_tf.data.bands import S1, get_bands
 from bigearth_tf.data.int64_schema import encode_int64_example
 from bigearth_tf.data.labels import CLASSES_19
-from bigearth_tf.data.manifest import Shard, read_manifest, write_manifest
+from bigearth_tf.data.manifest import Shard, write_manifest
+from bigearth_tf.data.sharded_dataset import ShardedDataset
 from bigearth_tf.data.true_color import true_color, visible_bands
 from bigearth_tf.runtime.files import file_sha256
 from tests.support.records import write_records
@@ -31,8 +32,13 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def manifest(folder):
-    return read_manifest(folder)
+def dataset(folder):
+    return ShardedDataset.open(folder)
+
+
+@pytest.fixture(scope="module")
+def manifest(dataset):
+    return dataset.manifest
 
 
 def with_counts(manifest, records, counts, names):
@@ -131,32 +137,35 @@ def test_names_are_shortened():
     assert len(shorten("x" * 50, 20)) == 20
 
 
-def test_what_is_read_back_is_what_was_written(folder, manifest):
-    for shard in manifest.split_shards("val"):
-        for record in read_records(folder, manifest, shard):
+def test_what_is_read_back_is_what_was_written(dataset):
+    for shard in dataset.shards("val"):
+        for record in read_records(dataset, shard):
             number = int(record.patch_id.split("_")[1])
             assert record.label_indices == tuple(sorted({number % 2} | ({2} if number % 3 == 0 else set())))
             assert {array.shape for array in record.bands.values()} == {(120, 120)}
             assert record.attributes == {}
 
 
-def test_samples_are_spread_evenly_and_always_the_same(folder, manifest, monkeypatch):
-    ids = [record.patch_id for record in sample_records(folder, manifest, "train", 6)]
-    assert ids == [record.patch_id for record in sample_records(folder, manifest, "train", 6)]
+def test_samples_are_spread_evenly_and_always_the_same(dataset):
+    ids = [record.patch_id for record in sample_records(dataset, "train", 6)]
+    assert ids == [record.patch_id for record in sample_records(dataset, "train", 6)]
     # Shards of 3, 4 and 4 records; the first ones of each.
     assert ids == ["train_000", "train_001", "train_003", "train_004", "train_007", "train_008"]
-    assert [record.patch_id for record in sample_records(folder, manifest, "train", 2)] == ["train_000", "train_003"]
-    assert len(sample_records(folder, manifest, "train", 100)) == 11
+    assert [record.patch_id for record in sample_records(dataset, "train", 2)] == [
+        "train_000",
+        "train_003",
+    ]
+    assert len(sample_records(dataset, "train", 100)) == 11
 
 
-def test_samples_read_no_more_than_they_need(folder, manifest, tmp_path):
-    for shard in manifest.shards:
-        content = bytearray((folder / shard.name).read_bytes())
+def test_samples_read_no_more_than_they_need(dataset, tmp_path):
+    for shard in dataset.shards():
+        content = bytearray(dataset.shard_path(shard).read_bytes())
         content[-100] ^= 1  # Of the last record.
         (tmp_path / shard.name).write_bytes(content)
-    assert len(sample_records(tmp_path, manifest, "train", 6)) == 6
+    assert len(sample_records(ShardedDataset(tmp_path, dataset.manifest), "train", 6)) == 6
     with pytest.raises(ValueError, match="record 2: its bytes are damaged"):
-        sample_records(tmp_path, manifest, "train", 100)
+        sample_records(ShardedDataset(tmp_path, dataset.manifest), "train", 100)
 
 
 def test_published_records_are_read_too(tmp_path, manifest):
@@ -174,7 +183,7 @@ def test_published_records_are_read_too(tmp_path, manifest):
         shards=(Shard(path.name, "train", 1, path.stat().st_size, file_sha256(path), counts),),
     )
     write_manifest(published, tmp_path)
-    (record,) = sample_records(tmp_path, read_manifest(tmp_path), "train", 12)
+    (record,) = sample_records(ShardedDataset.open(tmp_path), "train", 12)
     assert (record.patch_id, record.label_indices) == ("p", (2, 5))
     assert all((record.bands[band.name] == pixels[band.name]).all() for band in rows)
 
@@ -191,13 +200,18 @@ def test_an_image_is_made_of_what_there_is():
     assert np.isfinite(true_color({"VV": ramp * 0})).all()
 
 
-def test_the_images_show_every_split_and_every_sample(folder, manifest, tmp_path):
+def test_the_images_show_every_split_and_every_sample(dataset, manifest, tmp_path):
     plot_class_frequencies(tmp_path / "classes.png", manifest)
     colours = {tuple(pixel) for pixel in np.asarray(Image.open(tmp_path / "classes.png").convert("RGB")).reshape(-1, 3)}
     assert {(0x00, 0x72, 0xB2), (0xE6, 0x9F, 0x00), (0x00, 0x9E, 0x73)} <= colours
     sizes = []
     for count in (1, 4, 11):
-        plot_samples(tmp_path / "samples.png", manifest, "train", sample_records(folder, manifest, "train", count))
+        plot_samples(
+            tmp_path / "samples.png",
+            manifest,
+            "train",
+            sample_records(dataset, "train", count),
+        )
         sizes.append(Image.open(tmp_path / "samples.png").size)
     assert sizes[0][0] < sizes[1][0] == sizes[2][0]
     assert sizes[1][1] < sizes[2][1] / 2

@@ -12,8 +12,10 @@ from bigearth_tf.data.bands import S2, get_bands
 from bigearth_tf.data.labels import CLASSES_19
 from bigearth_tf.data.manifest import MANIFEST_NAME, read_manifest, write_manifest
 from bigearth_tf.data.record_schema import encode_example
+from bigearth_tf.data.sharded_dataset import ShardedDataset
 from bigearth_tf.distributed.replica import Replica
 from bigearth_tf.input.pipeline import make_eval_dataset, make_train_dataset
+from bigearth_tf.input.shuffle_order import EpochPosition
 from tests.support import warm_python
 from tests.support.archives import S2_NAMES, random_pixels
 from tests.support.int64_records import KINDS, encode_patch, indices_19, write_published, write_shard
@@ -59,7 +61,7 @@ def test_the_manifest_says_what_is_there(published, tmp_path, kind):
     assert {name: count for name, count in counts.items() if count} == {
         "Pastures": 2, "Marine waters": 1, "Broad-leaved forest": 1,
     }  # fmt: skip
-    assert verify(folder, manifest) == []
+    assert verify(ShardedDataset(folder, manifest)) == []
     after = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert {name: content for name, content in after.items() if name != MANIFEST_NAME} == before
 
@@ -80,8 +82,8 @@ def test_batches_are_those_of_our_own_records(published, tmp_path, kind):
     own = dataclasses.replace(manifest, record_format="bigearth_tf")
     bands = get_bands(S2)
     for one, other in zip(
-        make_eval_dataset(theirs, manifest, "val", bands, batch_size=2, replica=Replica()),
-        make_eval_dataset(ours, own, "val", bands, batch_size=2, replica=Replica()),
+        make_eval_dataset(ShardedDataset(theirs, manifest), "val", bands, batch_size=2, replica=Replica()),
+        make_eval_dataset(ShardedDataset(ours, own), "val", bands, batch_size=2, replica=Replica()),
     ):
         tf.nest.assert_same_structure(one, other)
         for left, right in zip(tf.nest.flatten(one), tf.nest.flatten(other)):
@@ -90,11 +92,8 @@ def test_batches_are_those_of_our_own_records(published, tmp_path, kind):
 
 
 def test_adopted_records_can_be_trained_on(folder):
-    manifest = adopt_int64_records(folder)
-    bands = get_bands("RGB")
-    batches = make_train_dataset(
-        folder, manifest, bands, global_batch_size=2, replica=Replica(), seed=1, epoch=0, shuffle_mb=10
-    )
+    data, position = ShardedDataset(folder, adopt_int64_records(folder)), EpochPosition(seed=1, epoch=0)
+    batches = make_train_dataset(data, get_bands("RGB"), Replica(), position, global_batch_size=2, shuffle_mb=10)
     seen = [name.decode() for batch in batches for name in batch["patch_id"].numpy()]
     assert len(seen) == len(set(seen)) == 4
     assert set(seen) <= {S2_NAMES[index] for index in SPLITS["train"]}
@@ -235,7 +234,7 @@ def test_a_folder_that_cannot_be_written_is_told_before_reading(folder, monkeypa
 def test_links_to_shards_elsewhere_can_be_adopted(published, tmp_path):
     for path in (published / "mm").iterdir():
         (tmp_path / path.name).symlink_to(path)
-    assert verify(tmp_path, adopt_int64_records(tmp_path)) == []
+    assert verify(ShardedDataset(tmp_path, adopt_int64_records(tmp_path))) == []
 
 
 def test_verification_sees_what_changed_after_adoption(folder):
@@ -244,4 +243,4 @@ def test_verification_sees_what_changed_after_adoption(folder):
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    assert [line for line in verify(folder, manifest) if "val_00.tfrecord" in line]
+    assert [line for line in verify(ShardedDataset(folder, manifest)) if "val_00.tfrecord" in line]

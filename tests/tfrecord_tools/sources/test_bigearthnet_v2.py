@@ -12,6 +12,7 @@ from bigearth_tf.data.bands import BANDS, S1, S2_ALL
 from bigearth_tf.data.datasets.bigearthnet_v2 import REFERENCE_MAP, SPEC
 from bigearth_tf.data.labels import CLASSES_19
 from bigearth_tf.data.record_schema import parse_examples
+from bigearth_tf.data.sharded_dataset import ShardedDataset
 from tests.support.archives import constant_pixels, random_pixels
 from tfrecord_tools.conversion.convert_source import ConversionOptions, convert
 from tfrecord_tools.listing.archive import Folder
@@ -104,7 +105,7 @@ def records(archive, tmp_path_factory):
 
 def test_every_pixel_label_and_attribute_arrives(records):
     folder, manifest = records
-    assert verify(folder, manifest) == []
+    assert verify(ShardedDataset(folder, manifest)) == []
     assert [band.name for band in manifest.bands] == [*S2_ALL, *S1, "reference_map"]
     assert manifest.bands[-1] == REFERENCE_MAP
     assert (manifest.class_names, manifest.licence) == (CLASSES_19, "CDLA-Permissive-1.0")
@@ -361,4 +362,4 @@ def test_the_real_archive_in_part(real, tmp_path, what):
     manifest = convert(source, tmp_path / "out", ConversionOptions())
     assert sum(shard.num_records for shard in manifest.shards) == 1
     assert manifest.exclusions == {"not in the folder": 480037}
-    assert verify(tmp_path / "out", manifest) == []
+    assert verify(ShardedDataset(tmp_path / "out", manifest)) == []

@@ -14,6 +14,7 @@ from bigearth_tf.data.datasets import get_dataset
 from bigearth_tf.data.datasets.eurosat_ms import CLASS_NAMES
 from bigearth_tf.data.manifest import read_manifest
 from bigearth_tf.data.record_schema import parse_examples
+from bigearth_tf.data.sharded_dataset import ShardedDataset
 from bigearth_tf.distributed.replica import Replica
 from bigearth_tf.input.pipeline import make_eval_dataset
 from bigearth_tf.models.registry import create_model
@@ -101,7 +102,7 @@ def test_what_the_manifest_says(records):
     for name, expected in SPLIT_COUNTS.items():
         found = tuple(manifest.class_counts(split)[CLASS_NAMES.index(name)] for split in ("train", "val", "test"))
         assert found == expected
-    assert verify(records, manifest) == []
+    assert verify(ShardedDataset(records, manifest)) == []
 
 
 def test_every_pixel_and_label_arrives(records):
@@ -194,7 +195,7 @@ def test_a_model_takes_the_batches_once_the_statistics_are_known(records):
     known = tuple(dataclasses.replace(band, mean=2000.0, std=1000.0) for band in manifest.bands)
     bands = dataclasses.replace(manifest, bands=known).select_bands("S2")
     assert len(bands) == 10
-    dataset = make_eval_dataset(records, manifest, "val", bands, batch_size=3, replica=Replica(0, 0, 1))
+    dataset = make_eval_dataset(ShardedDataset(records, manifest), "val", bands, batch_size=3, replica=Replica(0, 0, 1))
     model = create_model("wide_resnet_eca_b0", bands=bands, num_classes=10, width=1, resolution_px=64)
     for batch in dataset:
         assert batch["bands"]["B8A"].shape == (3, 64, 64)
@@ -204,7 +205,7 @@ def test_a_model_takes_the_batches_once_the_statistics_are_known(records):
 def test_the_real_images(shared_data, tmp_path):
     root = shared_data / "eurosat_ms"
     manifest = run(root, tmp_path / "out", num_shards=1)
-    assert verify(tmp_path / "out", manifest) == []
+    assert verify(ShardedDataset(tmp_path / "out", manifest)) == []
     found = read_all(tmp_path / "out", manifest)
     paths = {path.stem: path for path in root.glob("*/*.tif")}
     assert set(found) == set(paths) and len(paths) == 100

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from bigearth_tf.data.manifest import MANIFEST_NAME
 from bigearth_tf.data.record_schema import parse_examples
+from bigearth_tf.data.sharded_dataset import ShardedDataset
 from tests.support import warm_python
 from tests.support.archives import S1_NAMES, S2_NAMES, random_pixels, write_lists, write_pair
 from tests.support.int64_records import KINDS, encode_patch, indices_19, write_published, write_shard
@@ -60,7 +61,7 @@ def test_shards_are_those_of_the_geotiffs_byte_by_byte(root, tmp_path, kind, sen
         expected.dataset, expected.bands, expected.class_names, "bigearth_tf",
     )  # fmt: skip
     assert "TFRecords of the schema published_" in manifest.source
-    assert verify(tmp_path / "theirs", manifest) == []
+    assert verify(ShardedDataset(tmp_path / "theirs", manifest)) == []
 
 
 def test_records_without_the_60_m_bands_keep_all_they_have(root, tmp_path):

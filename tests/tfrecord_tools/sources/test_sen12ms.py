@@ -13,6 +13,7 @@ from bigearth_tf.data.datasets import get_dataset
 from bigearth_tf.data.datasets.sen12ms import CLASS_NAMES, IGBP_VALUES
 from bigearth_tf.data.manifest import read_manifest
 from bigearth_tf.data.record_schema import parse_examples
+from bigearth_tf.data.sharded_dataset import ShardedDataset
 from bigearth_tf.distributed.replica import Replica
 from bigearth_tf.input.pipeline import make_eval_dataset
 from bigearth_tf.models.registry import create_model
@@ -142,7 +143,7 @@ def test_every_pixel_and_label_arrives(records, label_kind):
     assert manifest.class_names == CLASS_NAMES and manifest.bands == get_dataset("sen12ms").bands
     assert tuple(band.name for band in manifest.bands) == S2_ORDER + S1_ORDER
     assert {(band.size_px, band.resolution_m, band.mean) for band in manifest.bands} == {(256, 10, None)}
-    assert verify(records / label_kind, manifest) == []
+    assert verify(ShardedDataset(records / label_kind, manifest)) == []
     found = read_all(records / label_kind, manifest)
     assert set(found) == set(PATCHES)
     for patch_id, (_, pixels, labels) in found.items():
@@ -268,7 +269,8 @@ def test_a_model_takes_the_batches_once_the_statistics_are_known(records):
     known = tuple(dataclasses.replace(band, mean=2000.0, std=1000.0) for band in manifest.bands)
     bands = dataclasses.replace(manifest, bands=known).select_bands("MM")
     assert len(bands) == 12
-    dataset = make_eval_dataset(records / "multi", manifest, "val", bands, batch_size=3, replica=Replica(0, 0, 1))
+    data = ShardedDataset(records / "multi", manifest)
+    dataset = make_eval_dataset(data, "val", bands, batch_size=3, replica=Replica(0, 0, 1))
     model = create_model("wide_resnet_eca_b0", bands=bands, num_classes=10, width=1, resolution_px=64)
     for batch in dataset:
         assert batch["bands"]["VH"].shape == (3, 256, 256)
