@@ -8,7 +8,6 @@ the exported model names the land cover of the real ones. Run again, each comman
 
 from __future__ import annotations
 
-import json
 import shlex
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from absl import flags
 
+from bigearth_tf.runs.record import RunResult, read_result
 from bigearth_tf.runtime.command import run_command
 
 _ROOT = flags.DEFINE_string("root", "runs/demo", "Folder for everything that the demonstration makes.")
@@ -71,8 +71,9 @@ def main() -> None:
         if code:
             sys.exit(f"error: this step ended with exit code {code}; mend what it says and run the demo again.")
         print(f"-- {time.monotonic() - step_started:.0f} s", flush=True)
-    result = json.loads((Path(root) / "train" / "result.json").read_text(encoding="utf-8"))
-    ours, constant = result["test"]["micro_f1"], result["always_most_frequent_labels"]["test"]["micro_f1"]
+    result = read_result(Path(root) / "train")
+    assert isinstance(result, RunResult)
+    ours, constant = result.test["micro_f1"], result.always_most_frequent_labels.test["micro_f1"]
     print(
         f"\n== Done in {time.monotonic() - started:.0f} s\n"
         f"synthetic test patches:  micro F1 {ours:.3f}; always the most frequent labels: {constant:.3f}\n"

@@ -135,7 +135,7 @@ def train_all(
             logging.info("candidate %d of %d: %s", index, len(candidates), candidate.name)
         overrides = ", ".join(f"{field}={value!r}" for field, value in candidate.overrides.items())
         own = dataclasses.replace(config, model_overrides=overrides)
-        scores[candidate.name] = train.train(own, workdir / candidate.name, replica)["val"]
+        scores[candidate.name] = train.train(own, workdir / candidate.name, replica).val
         keras.backend.clear_session()
         if replica.is_chief:
             done = candidates[:index]

@@ -10,15 +10,14 @@ takes every run below WORKDIR that has ended: WORKDIR/sweep.csv and sweep.md, th
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 from absl import flags
 from ml_collections import config_flags
 
+from bigearth_tf.runs.record import CONFIG_NAME, RESULT_NAME, RunResult, read_result, read_settings
 from bigearth_tf.runtime.command import run_command
 from experiments.shared.config_arguments import config_arguments
 from experiments.shared.table_text import natural_order, to_csv, to_markdown
@@ -94,31 +93,33 @@ def make_rows(workdir: Path) -> list[dict[str, str]]:
 
     Raises:
         FileNotFoundError: There is none.
+        ValueError: One is an imported model, or this version does not read it.
     """
     found = []
-    for path in sorted(workdir.glob("*/result.json")):
-        result = json.loads(path.read_text(encoding="utf-8"))
-        config = json.loads(path.with_name("config.json").read_text(encoding="utf-8"))["config"]
-        found.append((result["val"][config["best_metric"]], _row(result, config["best_metric"])))
+    for path in sorted(workdir.glob(f"*/{RESULT_NAME}")):
+        result, best_metric = read_result(path.parent), read_settings(path.parent).config.best_metric
+        if not isinstance(result, RunResult):
+            raise ValueError(f"{path}: an imported model has no scores. Move its folder out of the sweep.")
+        found.append((result.val[best_metric], _row(result, best_metric)))
     if not found:
         raise FileNotFoundError(f"{workdir}: holds no folder with a result.json; no run of the sweep has ended.")
     return [row for _, row in sorted(found, key=lambda pair: (-pair[0], pair[1]["model"]))]
 
 
-def _row(result: dict[str, Any], best_metric: str) -> dict[str, str]:
+def _row(result: RunResult, best_metric: str) -> dict[str, str]:
     def score(name: str) -> str:
-        return f"{result['test'][name]:.4f}" if name in result["test"] else ""
+        return f"{result.test[name]:.4f}" if name in result.test else ""
 
     return {
-        "model": result["model"],
-        "parameters": str(result["num_parameters"]),
-        "best_epoch": str(result["best_epoch"]),
+        "model": result.model,
+        "parameters": str(result.num_parameters),
+        "best_epoch": str(result.best_epoch),
         "chosen_by": best_metric,
-        "val_score": f"{result['val'][best_metric]:.4f}",
+        "val_score": f"{result.val[best_metric]:.4f}",
         "test_micro_f1": score("micro_f1"),
         "test_macro_f1": score("macro_f1"),
         "test_accuracy": score("accuracy"),
-        "train_seconds": f"{result['train_seconds']:.1f}",
+        "train_seconds": f"{result.train_seconds:.1f}",
     }
 
 
@@ -132,7 +133,7 @@ def write_table(workdir: Path) -> None:
     write_text_atomically(workdir / f"{TABLE_NAME}.md", markdown)
     print(markdown)
     under_way = sorted(
-        path.parent.name for path in workdir.glob("*/config.json") if not path.with_name("result.json").exists()
+        path.parent.name for path in workdir.glob(f"*/{CONFIG_NAME}") if not path.with_name(RESULT_NAME).exists()
     )
     if under_way:
         print(f"not ended: {', '.join(under_way)}")

@@ -35,7 +35,7 @@ def main() -> None:
     from bigearth_tf.distributed.replica import start_replica
     from bigearth_tf.evaluation.metrics import headline
     from bigearth_tf.input import staging
-    from bigearth_tf.runs.work_folder import RESULT_NAME
+    from bigearth_tf.runs.record import RESULT_NAME
     from bigearth_tf.runtime.exit_codes import EXIT_STOPPED
     from bigearth_tf.runtime.stop_signal import Stopped
     from bigearth_tf.training import train
@@ -56,10 +56,10 @@ def main() -> None:
         logging.info("%s Run the same command again to go on.", stopped)
         sys.exit(EXIT_STOPPED)
     if replica.is_chief:
-        test, constant = result["test"], result["always_most_frequent_labels"]
-        print(f"{result['model']}: {result['num_parameters']:,} parameters, best epoch {result['best_epoch']}")
-        print(f"test {headline(test)}")
-        print(f"always predicting the {len(constant['labels'])} most frequent labels: {headline(constant['test'])}")
+        constant = result.always_most_frequent_labels
+        print(f"{result.model}: {result.num_parameters:,} parameters, best epoch {result.best_epoch}")
+        print(f"test {headline(result.test)}")
+        print(f"always predicting the {len(constant.labels)} most frequent labels: {headline(constant.test)}")
         print(f"wrote {os.path.join(_WORKDIR.value, RESULT_NAME)}")
 
 

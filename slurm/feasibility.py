@@ -55,7 +55,8 @@ def _check_data(config: TrainConfig, workdir: Path, ranks: int) -> list[str]:
     from bigearth_tf.distributed.replica import Replica
     from bigearth_tf.evaluation.metrics import selection_scores
     from bigearth_tf.input.pipeline import steps_per_epoch
-    from bigearth_tf.runs.work_folder import CONFIG_NAME, RESULT_NAME, claim
+    from bigearth_tf.runs.record import CONFIG_NAME, RESULT_NAME, make_run_settings
+    from bigearth_tf.runs.work_folder import claim
     from bigearth_tf.training.schedules import make_schedule
     from bigearth_tf.training.train import SPLITS
 
@@ -71,7 +72,7 @@ def _check_data(config: TrainConfig, workdir: Path, ranks: int) -> list[str]:
     steps = steps_per_epoch(manifest, config.global_batch_size, Replica(world_size=ranks))
     make_schedule(config.schedule, steps * config.epochs, config.global_batch_size)
     if (workdir / CONFIG_NAME).exists():
-        claim(workdir, config, manifest, bands)  # Writes nothing: only compares.
+        claim(workdir, make_run_settings(config, manifest, bands))  # Writes nothing: only compares.
     lines = [
         "records: " + ", ".join(f"{split} {number:,}" for split, number in records.items()),
         f"{steps:,} steps an epoch, {config.epochs} epochs",
@@ -87,7 +88,7 @@ def check_trained(workdir: Path) -> None:
     Raises:
         FileNotFoundError: It has not.
     """
-    from bigearth_tf.runs.work_folder import RESULT_NAME
+    from bigearth_tf.runs.record import RESULT_NAME
 
     if not (workdir / RESULT_NAME).exists():
         raise FileNotFoundError(f"{workdir / RESULT_NAME}: missing: that run has not ended. Add train to --steps.")

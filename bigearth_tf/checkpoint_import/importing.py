@@ -10,7 +10,6 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import keras
 from absl import logging
@@ -18,12 +17,21 @@ from absl import logging
 from bigearth_tf.checkpoint_import.architecture import Architecture, contradiction, recognize
 from bigearth_tf.checkpoint_import.files import data_sha256, opened
 from bigearth_tf.checkpoint_import.weights import load_weights, read_layers
+from bigearth_tf.config import TrainConfig
 from bigearth_tf.data.bands import Band, get_bands
 from bigearth_tf.data.datasets.bigearthnet_v1 import SPEC
 from bigearth_tf.data.labels import CLASSES_19
 from bigearth_tf.models.registry import create_model
 from bigearth_tf.runs.checkpoints import save_best
-from bigearth_tf.runs.work_folder import CONFIG_NAME, RESULT_NAME
+from bigearth_tf.runs.record import (
+    RESULT_NAME,
+    DatasetRecord,
+    ImportedResult,
+    ImportOrigin,
+    RunSettings,
+    write_result,
+    write_settings,
+)
 from bigearth_tf.runtime.files import atomic_folder
 from bigearth_tf.runtime.provenance import git_commit, package_versions
 from bigearth_tf.serving.export import export_run
@@ -41,7 +49,7 @@ class Published:
 
     architecture: Architecture
     model: keras.Model
-    origin: dict[str, Any]
+    origin: ImportOrigin
 
 
 def load_published(
@@ -72,22 +80,22 @@ def load_published(
     remarks = [contradiction(path.stem if path.suffix else path.name, architecture)]
     if resolution_px is not None:
         remarks.append(f"resolution_px={resolution_px} was given; the file keeps no trace of it.")
-    origin = {
-        "file": path.name,
-        "checkpoint": checkpoint,
-        "sha256": hashes,
-        "published_name": architecture.published_name,
-        "paper": PAPER,
-        "repository": REPOSITORY,
-        "recognised": architecture.describe(),
-        "remarks": [remark for remark in remarks if remark],
-    }
+    origin = ImportOrigin(
+        file=path.name,
+        checkpoint=checkpoint,
+        sha256=hashes,
+        published_name=architecture.published_name,
+        paper=PAPER,
+        repository=REPOSITORY,
+        recognised=architecture.describe(),
+        remarks=tuple(remark for remark in remarks if remark),
+    )
     return Published(architecture, model, origin)
 
 
 def import_checkpoint(
     path: str | os.PathLike, output_dir: str | os.PathLike, *, resolution_px: int | None = None
-) -> dict[str, Any]:
+) -> ImportOrigin:
     """Writes a published checkpoint as a finished run with its SavedModel in `saved_model`; returns its origin.
 
     Written beside and renamed, so that the folder is whole whenever it is there; an earlier import is replaced.
@@ -99,14 +107,17 @@ def import_checkpoint(
     output_dir = Path(os.path.abspath(output_dir))
     _check_free(output_dir)
     published = load_published(path, resolution_px=resolution_px)
-    for remark in published.origin["remarks"]:
+    for remark in published.origin.remarks:
         logging.warning("%s", remark)
     output_dir.parent.mkdir(parents=True, exist_ok=True)
     with atomic_folder(output_dir) as temporary:
         temporary.mkdir()
         save_best(temporary, published.model)
-        _write(temporary / CONFIG_NAME, _settings(published))
-        _write(temporary / RESULT_NAME, _result(published))
+        write_settings(temporary, _settings(published))
+        write_result(
+            temporary,
+            ImportedResult(published.architecture.name, published.model.count_params(), published.origin),
+        )
         # From what was written, so that the two cannot differ.
         export_run(temporary, temporary / SAVED_MODEL_NAME)
     return published.origin
@@ -120,32 +131,17 @@ def _check_free(output_dir: Path) -> None:
         raise ValueError(f"{output_dir}: holds something other than an imported model. Name another --output.")
 
 
-def _settings(published: Published) -> dict[str, Any]:
+def _settings(published: Published) -> RunSettings:
     architecture = published.architecture
     overrides = ", ".join(f"{field}={value!r}" for field, value in architecture.overrides.items())
-    return {
-        "config": {"model": architecture.name, "model_overrides": overrides},
-        "dataset": {
-            "name": SPEC.name,
-            "source": SPEC.source,
-            "licence": SPEC.licence,
-            "label_kind": "multi",
-            "class_names": list(CLASSES_19),
-            "bands": [dataclasses.asdict(band) for band in get_bands(architecture.bands)],
-            "num_records": _NUM_RECORDS,
-        },
-        "versions": package_versions(),
-        "git_commit": git_commit(),
-    }
-
-
-def _result(published: Published) -> dict[str, Any]:
-    return {
-        "model": published.architecture.name,
-        "num_parameters": published.model.count_params(),
-        "imported_from": published.origin,
-    }
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    dataset = DatasetRecord(
+        name=SPEC.name,
+        source=SPEC.source,
+        licence=SPEC.licence,
+        label_kind="multi",
+        class_names=CLASSES_19,
+        bands=get_bands(architecture.bands),
+        num_records=_NUM_RECORDS,
+    )
+    config = TrainConfig(model=architecture.name, model_overrides=overrides)
+    return RunSettings(config, dataset, package_versions(), git_commit())

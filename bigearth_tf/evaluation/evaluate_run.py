@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Optional
 
-from bigearth_tf.config import CommunicationConfig
 from bigearth_tf.data.bands import Band, get_bands
 from bigearth_tf.data.manifest import Manifest, read_manifest
 from bigearth_tf.data.sharded_dataset import ShardedDataset
@@ -23,6 +22,7 @@ from bigearth_tf.evaluation.inference import make_predict_step, predict_dataset
 from bigearth_tf.evaluation.prediction_table import Predictions
 from bigearth_tf.evaluation.report import EVALUATION_NAME
 from bigearth_tf.input.pipeline import make_eval_dataset
+from bigearth_tf.runs.record import RunResult
 from bigearth_tf.runs.work_folder import FinishedRun, load_finished_run
 
 _BATCH_SIZE = 256
@@ -72,17 +72,16 @@ def predict_run(
         data = ShardedDataset.open(data_dir)
         data.shards(split)
         run = load_finished_run(workdir)
-        check_fit(run.class_names, run.bands, run.settings["dataset"]["label_kind"], data.manifest, os.fspath(data_dir))
+        check_fit(run.class_names, run.bands, run.settings.dataset.label_kind, data.manifest, os.fspath(data_dir))
         return data, run
 
     data, run = run_on_all_ranks(prepare, replica)
     manifest = data.manifest
-    check_same_config_and_data({**run.settings, "split": split}, manifest, True, replica)
-    dataset = run.settings["dataset"]
+    check_same_config_and_data({**run.settings.to_json(), "split": split}, manifest, True, replica)
+    dataset = run.settings.dataset
     predict_step = make_predict_step(run.model, manifest.label_kind)
-    # Imported weights were trained by no config of ours.
-    communication = {**dataclasses.asdict(CommunicationConfig()), **run.settings["config"].get("communication", {})}
-    watchdog = Watchdog(watch_dir, replica, communication["stall_timeout_s"]) if watch_dir else None
+    timeout_s = run.settings.config.communication.stall_timeout_s
+    watchdog = Watchdog(watch_dir, replica, timeout_s) if watch_dir else None
 
     def predict(name: str) -> Predictions:
         num_records = manifest.num_records(name)
@@ -93,9 +92,9 @@ def predict_run(
 
     thresholds = _why_not_tuned(manifest, split) or "Thresholds are tuned on the split val of the same data set."
     about = {
-        "model": run.settings["config"]["model"],
-        "best_epoch": run.result.get("best_epoch"),
-        "trained_on": {key: dataset[key] for key in ("name", "source", "num_records")},
+        "model": run.settings.config.model,
+        "best_epoch": run.result.best_epoch if isinstance(run.result, RunResult) else None,
+        "trained_on": {key: getattr(dataset, key) for key in ("name", "source", "num_records")},
         "dataset": manifest.dataset,
         "source": manifest.source,
         "split": split,

@@ -8,43 +8,42 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 import keras
 
-from bigearth_tf.config import TrainConfig, parse_overrides
+from bigearth_tf.config import parse_overrides
 from bigearth_tf.data.bands import Band
-from bigearth_tf.data.manifest import Manifest
 from bigearth_tf.models.registry import create_model
 from bigearth_tf.runs.checkpoints import restore_best
-from bigearth_tf.runtime.files import write_text_atomically
-from bigearth_tf.runtime.provenance import git_commit, package_versions
+from bigearth_tf.runs.record import (
+    CONFIG_NAME,
+    RESULT_NAME,
+    AnyResult,
+    RunSettings,
+    read_result,
+    read_settings,
+    write_settings,
+)
 
-CONFIG_NAME = "config.json"
-RESULT_NAME = "result.json"
 
-
-def claim(workdir: Path, config: TrainConfig, manifest: Manifest, bands: tuple[Band, ...]) -> None:
-    """Writes what decides the run into its work folder, or holds it against what is there.
+def claim(workdir: Path, settings: RunSettings) -> None:
+    """Writes the settings of a run into its work folder, or compares them with those that are there.
 
     Raises:
         ValueError: The folder belongs to a run of another config or data set.
     """
-    settings = settings_of(config, manifest, bands)
     path = workdir / CONFIG_NAME
     if not path.exists():
         workdir.mkdir(parents=True, exist_ok=True)
-        content = {**settings, "versions": package_versions(), "git_commit": git_commit()}
-        write_text_atomically(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        write_settings(workdir, settings)
         return
-    held = json.loads(path.read_text(encoding="utf-8"))
-    held = {key: held.get(key) for key in settings}
-    if held != settings:
-        there, here = (json.dumps(content, indent=1, sort_keys=True).splitlines() for content in (held, settings))
+    wanted, held = settings.identity(), json.loads(path.read_text(encoding="utf-8"))
+    held = {key: held.get(key) for key in wanted}
+    if held != wanted:
+        there, here = (json.dumps(content, indent=1, sort_keys=True).splitlines() for content in (held, wanted))
         difference = [line for line in difflib.ndiff(there, here) if line[0] in "+-"]
         raise ValueError(
             f"{path}: this work folder belongs to another run (- there, + here):\n"
@@ -53,33 +52,23 @@ def claim(workdir: Path, config: TrainConfig, manifest: Manifest, bands: tuple[B
         )
 
 
-def settings_of(config: TrainConfig, manifest: Manifest, bands: tuple[Band, ...]) -> dict[str, Any]:
-    """Returns what decides a run: its config without the place of its data, and what the data are."""
-    content = dataclasses.asdict(config)
-    content["data"].pop("data_dir")  # Data may move: its content is compared instead.
-    shards = [[shard.name, shard.sha256] for shard in manifest.shards]
-    dataset = {
-        "name": manifest.dataset,
-        "source": manifest.source,
-        "licence": manifest.licence,
-        "label_kind": manifest.label_kind,
-        "class_names": list(manifest.class_names),
-        "bands": [dataclasses.asdict(band) for band in bands],
-        "num_records": {split: manifest.num_records(split) for split in manifest.splits},
-        "shards_sha256": hashlib.sha256(json.dumps(shards).encode()).hexdigest(),
-    }
-    return {"config": content, "dataset": dataset}
-
-
 @dataclasses.dataclass(frozen=True)
 class FinishedRun:
-    """A run whose result is written: `settings` and `result` as their files hold them, and the best model."""
+    """A run whose result is written, with its best model."""
 
-    settings: dict[str, Any]
-    result: dict[str, Any]
-    bands: tuple[Band, ...]
-    class_names: tuple[str, ...]
+    settings: RunSettings
+    result: AnyResult
     model: keras.Model
+
+    @property
+    def bands(self) -> tuple[Band, ...]:
+        """The model's inputs."""
+        return self.settings.dataset.bands
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The model's outputs."""
+        return self.settings.dataset.class_names
 
 
 def load_finished_run(workdir: str | os.PathLike) -> FinishedRun:
@@ -87,6 +76,7 @@ def load_finished_run(workdir: str | os.PathLike) -> FinishedRun:
 
     Raises:
         FileNotFoundError: The run has not ended, or its checkpoint is gone.
+        ValueError: This version does not read what the run recorded.
     """
     workdir = Path(workdir)
     for name in (CONFIG_NAME, RESULT_NAME):
@@ -95,12 +85,9 @@ def load_finished_run(workdir: str | os.PathLike) -> FinishedRun:
                 f"{workdir / name}: missing. Name the --workdir of a run that has ended; "
                 "`python -m experiments.train` with the same arguments ends one that was interrupted."
             )
-    settings = json.loads((workdir / CONFIG_NAME).read_text(encoding="utf-8"))
-    bands = tuple(Band(**row) for row in settings["dataset"]["bands"])
-    class_names = tuple(settings["dataset"]["class_names"])
-    config = settings["config"]
-    overrides = parse_overrides(config["model_overrides"])
-    model = create_model(config["model"], bands=bands, num_classes=len(class_names), **overrides)
+    settings = read_settings(workdir)
+    config, dataset = settings.config, settings.dataset
+    overrides = parse_overrides(config.model_overrides)
+    model = create_model(config.model, bands=dataset.bands, num_classes=len(dataset.class_names), **overrides)
     restore_best(workdir, model)
-    result = json.loads((workdir / RESULT_NAME).read_text(encoding="utf-8"))
-    return FinishedRun(settings, result, bands, class_names, model)
+    return FinishedRun(settings, read_result(workdir), model)

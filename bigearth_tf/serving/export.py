@@ -38,7 +38,7 @@ def export_run(workdir: str | os.PathLike, output_dir: str | os.PathLike) -> Pat
     run = load_finished_run(workdir)
     card = model_card(run)
     with atomic_folder(output_dir) as temporary:
-        save_model(run.model, run.bands, run.class_names, temporary, run.settings["dataset"]["label_kind"])
+        save_model(run.model, run.bands, run.class_names, temporary, run.settings.dataset.label_kind)
         (temporary / CARD_NAME).write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         (temporary / "README.md").write_text(_card_for_people(card), encoding="utf-8")
     return output_dir

@@ -22,10 +22,11 @@ _ORIGIN = ("best_epoch", "train_seconds", "imported_from")
 
 def model_card(run: FinishedRun) -> dict[str, Any]:
     """Returns what a user must know of an exported model: inputs, classes, scores or origin, data, config, versions."""
-    dataset = dict(run.settings["dataset"])
+    settings, result = run.settings.to_json(), run.result.to_json()
+    dataset = settings["dataset"]
     return {
-        "model": run.result["model"],
-        "num_parameters": run.result["num_parameters"],
+        "model": run.result.model,
+        "num_parameters": run.result.num_parameters,
         "inputs": {row["name"]: row for row in dataset.pop("bands")},
         "outputs": {
             "probabilities": f"float32 [N, K], {_MEANING[dataset['label_kind']]}",
@@ -34,11 +35,11 @@ def model_card(run: FinishedRun) -> dict[str, Any]:
         "class_names": dataset.pop("class_names"),
         "threshold": THRESHOLD if dataset["label_kind"] == "multi" else None,
         "dataset": dataset,
-        "scores": {key: run.result[key] for key in _SCORES if key in run.result},
-        **{key: run.result[key] for key in _ORIGIN if key in run.result},
-        "config": run.settings["config"],
-        "versions": run.settings["versions"],
-        "git_commit": run.settings["git_commit"],
+        "scores": {key: result[key] for key in _SCORES if key in result},
+        **{key: result[key] for key in _ORIGIN if key in result},
+        "config": settings["config"],
+        "versions": settings["versions"],
+        "git_commit": settings["git_commit"],
     }
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import os
 import time
@@ -28,8 +27,7 @@ from bigearth_tf.input.pipeline import make_eval_dataset, make_train_dataset
 from bigearth_tf.input.shard_index import broken_records_named
 from bigearth_tf.input.shuffle_order import EpochPosition
 from bigearth_tf.runs.checkpoints import Progress, RunCheckpoints, restore_best
-from bigearth_tf.runs.work_folder import RESULT_NAME
-from bigearth_tf.runtime.files import write_text_atomically
+from bigearth_tf.runs.record import write_result
 from bigearth_tf.runtime.progress import progress_bar
 from bigearth_tf.runtime.stop_signal import Stopped, StopSignal
 from bigearth_tf.training.history import RunLog
@@ -231,7 +229,7 @@ class TrainingRun:
         if self.replica.is_chief:
             num_parameters = self.training.model.count_params()
             result = make_result(self.config, self.data.manifest, num_parameters, self.progress, validation, test)
-            write_text_atomically(self.workdir / RESULT_NAME, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+            write_result(self.workdir, result)
         collectives.gather(None, self.replica)  # No rank ends before the result is written.
 
     def _predict(self, split: str) -> Predictions:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from bigearth_tf.config import TrainConfig
@@ -12,6 +10,7 @@ from bigearth_tf.data.manifest import Manifest
 from bigearth_tf.evaluation.metrics import compute_class_scores, compute_scores, most_frequent_labels
 from bigearth_tf.evaluation.prediction_table import Predictions
 from bigearth_tf.runs.checkpoints import Progress
+from bigearth_tf.runs.record import ConstantPrediction, RunResult
 
 
 def score(table: Predictions, label_kind: str) -> dict[str, float]:
@@ -26,26 +25,26 @@ def make_result(
     progress: Progress,
     validation: Predictions,
     test: Predictions,
-) -> dict[str, Any]:
-    """Returns what `result.json` holds: the scores of the best model and of the constant predictor, and the times."""
+) -> RunResult:
+    """Returns the result of a run: the scores of the best model and of the constant predictor, and the times."""
     kind, counts = manifest.label_kind, manifest.class_counts("train")
     if kind == "multi":
         constant = most_frequent_labels(counts, manifest.num_records("train"))
     else:
         constant = (int(np.argmax(counts)),)
     always = np.tile(multi_hot(constant, len(manifest.class_names)), (len(test.labels), 1))
-    return {
-        "model": config.model,
-        "num_parameters": num_parameters,
-        "best_epoch": int(progress.best_epoch),
-        "epochs": int(progress.epochs_done),
-        "train_seconds": round(float(progress.train_seconds), 1),
-        "input_share": round(float(progress.input_seconds) / max(float(progress.train_seconds), 1e-9), 4),
-        "val": score(validation, kind),
-        "test": score(test, kind),
-        "test_classes": compute_class_scores(test.labels, test.probabilities, manifest.class_names, label_kind=kind),
-        "always_most_frequent_labels": {
-            "labels": [manifest.class_names[index] for index in constant],
-            "test": compute_scores(test.labels, always, label_kind=kind),
-        },
-    }
+    return RunResult(
+        model=config.model,
+        num_parameters=num_parameters,
+        best_epoch=int(progress.best_epoch),
+        epochs=int(progress.epochs_done),
+        train_seconds=round(float(progress.train_seconds), 1),
+        input_share=round(float(progress.input_seconds) / max(float(progress.train_seconds), 1e-9), 4),
+        val=score(validation, kind),
+        test=score(test, kind),
+        test_classes=compute_class_scores(test.labels, test.probabilities, manifest.class_names, label_kind=kind),
+        always_most_frequent_labels=ConstantPrediction(
+            labels=tuple(manifest.class_names[index] for index in constant),
+            test=compute_scores(test.labels, always, label_kind=kind),
+        ),
+    )

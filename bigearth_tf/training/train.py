@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 from absl import logging
 
@@ -18,7 +17,8 @@ from bigearth_tf.distributed.replica import Replica, translate_peer_errors
 from bigearth_tf.evaluation.metrics import selection_scores
 from bigearth_tf.input.pipeline import steps_per_epoch
 from bigearth_tf.input.shard_index import check_record_counts
-from bigearth_tf.runs.work_folder import CONFIG_NAME, RESULT_NAME, claim, settings_of
+from bigearth_tf.runs.record import CONFIG_NAME, RESULT_NAME, RunResult, make_run_settings, read_result
+from bigearth_tf.runs.work_folder import claim
 from bigearth_tf.training.loop import TrainingRun
 from bigearth_tf.training.state import make_train_state
 
@@ -26,10 +26,8 @@ from bigearth_tf.training.state import make_train_state
 SPLITS = ("train", "val", "test")
 
 
-def train(
-    config: TrainConfig, workdir: str | os.PathLike, replica: Replica, *, profile: bool = False
-) -> dict[str, Any]:
-    """Trains, evaluates the best checkpoint on the test split, writes `result.json`, and returns what it holds.
+def train(config: TrainConfig, workdir: str | os.PathLike, replica: Replica, *, profile: bool = False) -> RunResult:
+    """Trains, evaluates the best checkpoint on the test split, writes `result.json`, and returns it.
 
     Args:
         config: The run.
@@ -53,20 +51,23 @@ def train(
             with run.watchdog.watch(), run.stop_signal.listen():
                 run.epochs()
                 run.finish()
-    return json.loads((workdir / RESULT_NAME).read_text(encoding="utf-8"))
+    result = read_result(workdir)
+    if not isinstance(result, RunResult):
+        raise ValueError(f"{workdir}: holds an imported model. Name another --workdir.")
+    return result
 
 
 def _prepare(config: TrainConfig, workdir: Path, replica: Replica, profile: bool) -> TrainingRun | None:
     """Returns the run, restored where it stopped; None where it is complete. Writes nothing before all is checked."""
     data, bands, steps = run_on_all_ranks(lambda: _check(config, replica), replica)
     manifest = data.manifest
-    content = settings_of(config, manifest, bands)
+    settings = make_run_settings(config, manifest, bands)
     complete = (workdir / RESULT_NAME).exists()
-    preflight.check_same_config_and_data(content, manifest, complete, replica)
+    preflight.check_same_config_and_data(settings.identity(), manifest, complete, replica)
 
     def take() -> None:
         if replica.is_chief or (workdir / CONFIG_NAME).exists():
-            claim(workdir, config, manifest, bands)
+            claim(workdir, settings)
 
     if complete:
         take()
@@ -74,8 +75,8 @@ def _prepare(config: TrainConfig, workdir: Path, replica: Replica, profile: bool
     training = make_train_state(config, manifest, bands, steps * config.epochs, replica)
     # Only now, when nothing of the config can be wrong any more, is the folder taken for it.
     run_on_all_ranks(take, replica)
-    settings = json.dumps(content, sort_keys=True)
-    return TrainingRun(config, workdir, replica, data, bands, steps, training, settings, profile)
+    identity = json.dumps(settings.identity(), sort_keys=True)
+    return TrainingRun(config, workdir, replica, data, bands, steps, training, identity, profile)
 
 
 def _check(config: TrainConfig, replica: Replica) -> tuple[ShardedDataset, tuple[Band, ...], int]:

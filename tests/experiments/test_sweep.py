@@ -6,6 +6,15 @@ import os
 
 import pytest
 
+from bigearth_tf.config import TrainConfig
+from bigearth_tf.runs.record import (
+    ConstantPrediction,
+    DatasetRecord,
+    RunResult,
+    RunSettings,
+    write_result,
+    write_settings,
+)
 from tests.support import warm_python
 from tests.support.paths import REPOSITORY
 from tests.support.records import write_records
@@ -78,11 +87,23 @@ def test_a_task_of_an_array_trains_its_model_with_the_config_and_its_overrides(c
     assert settings["model_overrides"] == "resolution_px=15, width=0.5"
 
 
-def write_run(folder, val, test, best_metric="macro_f1", **fields):
+def write_run(folder, val, test, best_metric="macro_f1"):
     folder.mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps({"config": {"best_metric": best_metric}}))
-    result = {"model": folder.name, "num_parameters": 1234, "best_epoch": 3, "train_seconds": 61.25, "val": val}
-    (folder / "result.json").write_text(json.dumps({**result, "test": test, **fields}))
+    dataset = DatasetRecord("bigearthnet_v1", "somewhere", "free", "multi", (), (), {}, shards_sha256="0")
+    write_settings(folder, RunSettings(TrainConfig(best_metric=best_metric), dataset, versions={}, git_commit=None))
+    result = RunResult(
+        model=folder.name,
+        num_parameters=1234,
+        best_epoch=3,
+        epochs=4,
+        train_seconds=61.25,
+        input_share=0.1,
+        val=val,
+        test=test,
+        test_classes={},
+        always_most_frequent_labels=ConstantPrediction((), {}),
+    )
+    write_result(folder, result)
 
 
 def test_the_table_has_the_best_validation_score_first_and_names_what_has_not_ended(tmp_path):

@@ -98,8 +98,8 @@ def test_a_stopped_run_continues_to_the_same_end(artifacts, tmp_path):
     config = config_of(held, data_dir=str(artifacts / "records"))
     result = train(config, workdir, Replica())
     expected = json.loads((artifacts / "expected" / "resumed_result.json").read_text())
-    assert result.keys() == expected.keys()
-    assert (result["best_epoch"], result["epochs"]) == (expected["best_epoch"], expected["epochs"])
+    assert result.to_json().keys() == expected.keys()
+    assert (result.best_epoch, result.epochs) == (expected["best_epoch"], expected["epochs"])
     lines = [json.loads(line) for line in (workdir / "history.jsonl").read_text().splitlines()]
     held = [json.loads(line) for line in (artifacts / "expected" / "resumed_history.jsonl").read_text().splitlines()]
     assert [line.keys() for line in lines] == [line.keys() for line in held]

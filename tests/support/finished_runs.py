@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from bigearth_tf.config import DataConfig, TrainConfig, parse_overrides
 from bigearth_tf.data.manifest import Manifest
 from bigearth_tf.models.registry import create_model
 from bigearth_tf.runs.checkpoints import save_best
+from bigearth_tf.runs.record import ConstantPrediction, RunResult, make_run_settings, write_result
 from bigearth_tf.runs.work_folder import claim
 
 
@@ -26,10 +26,22 @@ def write_finished_run(
         **settings,
     )
     rows = manifest.select_bands(bands)
-    claim(workdir, config, manifest, rows)
+    claim(workdir, make_run_settings(config, manifest, rows))
     keras.utils.set_random_seed(seed)
     overrides = parse_overrides(config.model_overrides)
     model = create_model(config.model, bands=rows, num_classes=len(manifest.class_names), **overrides)
     save_best(workdir, model)
-    (workdir / "result.json").write_text(json.dumps({"model": config.model, "best_epoch": 1}))
+    result = RunResult(
+        model=config.model,
+        num_parameters=model.count_params(),
+        best_epoch=1,
+        epochs=1,
+        train_seconds=0.0,
+        input_share=0.0,
+        val={},
+        test={},
+        test_classes={},
+        always_most_frequent_labels=ConstantPrediction(labels=(), test={}),
+    )
+    write_result(workdir, result)
     return model

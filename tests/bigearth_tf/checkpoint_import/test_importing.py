@@ -48,7 +48,7 @@ def test_it_answers_as_the_published_code(sample, samples):
     rows = [dataclasses.replace(row, dtype="float32", mean=0.0, std=1.0) for row in get_bands(BANDS)]
     published = load_published(samples / sample, resolution_px=resolution_px, bands=rows)
     assert published.architecture.name == name
-    assert published.origin["remarks"] == ([] if resolution_px is None else published.origin["remarks"])
+    assert published.origin.remarks == (() if resolution_px is None else published.origin.remarks)
     inputs, outputs = np.load(samples / "inputs.npz"), np.load(samples / sample / "outputs.npz")
     logits = published.model({row.name: inputs[row.name] for row in rows}, training=False)
     np.testing.assert_allclose(tf.sigmoid(logits), outputs["probs"], atol=tolerance)
@@ -56,7 +56,7 @@ def test_it_answers_as_the_published_code(sample, samples):
 
 def test_a_training_checkpoint_leaves_its_optimizer_behind(samples):
     published = load_published(samples / "MLPMixer_Tiny_trained_with_optimizer")
-    assert (published.architecture.name, published.origin["checkpoint"]) == ("mlp_mixer_tiny", "checkpoints-2")
+    assert (published.architecture.name, published.origin.checkpoint) == ("mlp_mixer_tiny", "checkpoints-2")
 
 
 @pytest.fixture(scope="module")

@@ -46,12 +46,12 @@ def exported(run):
 
 def test_it_learns_and_is_told_by_accuracy(run):
     folder, result = run
-    assert result == json.loads((folder / "run" / "result.json").read_text())
-    constant = result["always_most_frequent_labels"]
-    assert len(constant["labels"]) == 1
-    assert constant["test"]["accuracy"] == pytest.approx(1 / 3)
-    assert result["test"]["accuracy"] > 0.6
-    assert "micro_f1" not in result["test"]
+    assert result.to_json() == json.loads((folder / "run" / "result.json").read_text())
+    constant = result.always_most_frequent_labels
+    assert len(constant.labels) == 1
+    assert constant.test["accuracy"] == pytest.approx(1 / 3)
+    assert result.test["accuracy"] > 0.6
+    assert "micro_f1" not in result.test
     first = json.loads((folder / "run" / "history.jsonl").read_text().splitlines()[0])
     # Softmax of 19 classes without knowledge, not 19 binary decisions.
     assert first["loss"] == pytest.approx(np.log(19), rel=0.3)
@@ -64,7 +64,7 @@ def test_evaluation_has_one_class_a_record(run):
     np.testing.assert_allclose(found.table.probabilities.sum(axis=1), 1.0, rtol=1e-5)
     scores = evaluate_table(found.table, found.class_names, found.label_kind, draws=5, ranking_draws=5)
     (decision,) = scores["decisions"].values()
-    assert decision["scores"]["accuracy"]["value"] == pytest.approx(result["test"]["accuracy"])
+    assert decision["scores"]["accuracy"]["value"] == pytest.approx(result.test["accuracy"])
 
 
 def test_what_belongs_to_several_labels_is_refused(run, tmp_path):

@@ -58,10 +58,10 @@ def run(data, tmp_path_factory):
 
 def test_it_learns_and_writes_its_result(run):
     workdir, result = run
-    assert result == json.loads((workdir / "result.json").read_text())
-    assert result["test"]["micro_f1"] > result["always_most_frequent_labels"]["test"]["micro_f1"] + 0.1
-    assert list(result["test_classes"]) == list(CLASS_NAMES)
-    assert sum(row["support"] for row in result["test_classes"].values()) == 13 + 5
+    assert result.to_json() == json.loads((workdir / "result.json").read_text())
+    assert result.test["micro_f1"] > result.always_most_frequent_labels.test["micro_f1"] + 0.1
+    assert list(result.test_classes) == list(CLASS_NAMES)
+    assert sum(row["support"] for row in result.test_classes.values()) == 13 + 5
 
 
 def test_the_work_folder_says_what_was_run(run):
@@ -91,8 +91,8 @@ def test_the_history_has_every_step_and_every_epoch(run):
     losses = [row["loss"] for row in rows if "epoch" not in row]
     assert epochs[1]["loss"] == pytest.approx(np.mean(losses[6:12]))
     best = max(epochs, key=lambda row: row["val"]["micro_f1"])
-    assert run[1]["best_epoch"] == best["epoch"]
-    assert run[1]["val"] == best["val"]
+    assert run[1].best_epoch == best["epoch"]
+    assert run[1].val == best["val"]
 
 
 def read_history(workdir):
@@ -111,12 +111,12 @@ def test_test_scores_are_those_of_the_best_checkpoint_not_of_the_last(data, tmp_
     result = train(
         make_config(data, epochs=9, early_stopping_epochs=1, schedule=schedule), tmp_path / "workdir", Replica()
     )
-    assert result["epochs"] == result["best_epoch"] + 1 < 9
+    assert result.epochs == result.best_epoch + 1 < 9
     finished = load_finished_run(tmp_path / "workdir")
-    assert scores_of(data, finished) == pytest.approx(result["test"])
+    assert scores_of(data, finished) == pytest.approx(result.test)
     last = tf.train.latest_checkpoint(str(tmp_path / "workdir" / "checkpoints" / "latest"))
     tf.train.Checkpoint(model=finished.model).restore(last).assert_existing_objects_matched().expect_partial()
-    assert scores_of(data, finished) != pytest.approx(result["test"])
+    assert scores_of(data, finished) != pytest.approx(result.test)
 
 
 def test_few_checkpoints_are_kept_and_the_best_is_the_model_alone(run):
@@ -374,7 +374,7 @@ def test_early_stopping_ends_a_run_that_no_longer_improves(data, tmp_path):
     schedule = ScheduleConfig(name="constant", peak=1e-9)
     config = make_config(data, epochs=9, early_stopping_epochs=2, schedule=schedule, **smallest)
     result = train(config, tmp_path / "workdir", Replica())
-    assert result["epochs"] == result["best_epoch"] + 2 < 9
+    assert result.epochs == result.best_epoch + 2 < 9
 
 
 def test_regularisation_reaches_the_loss(data, tmp_path):
@@ -384,7 +384,7 @@ def test_regularisation_reaches_the_loss(data, tmp_path):
     train(config, tmp_path / "l2", Replica())
     first = [read_history(tmp_path / name)[0]["loss"] for name in ("plain", "l2")]
     assert first[1] > first[0] + 1
-    assert plain["epochs"] == 1
+    assert plain.epochs == 1
 
 
 @pytest.mark.parametrize("changes", [
@@ -393,7 +393,7 @@ def test_regularisation_reaches_the_loss(data, tmp_path):
 ])  # fmt: skip
 def test_other_ways_to_compute_train_as_well(data, tmp_path, changes):
     result = train(make_config(data, epochs=3, **changes), tmp_path / "workdir", Replica())
-    assert result["test"]["micro_f1"] > result["always_most_frequent_labels"]["test"]["micro_f1"]
+    assert result.test["micro_f1"] > result.always_most_frequent_labels.test["micro_f1"]
 
 
 def test_parts_of_a_batch_add_up_to_it(data, tmp_path):
