@@ -17,8 +17,8 @@ from bigearth_tf.data.manifest import Manifest, Shard
 from bigearth_tf.data.record_formats import FORMATS
 from bigearth_tf.data.sharded_dataset import ShardedDataset
 from bigearth_tf.distributed.replica import Replica
-from bigearth_tf.input.shard_index import index_shards
-from bigearth_tf.input.shuffle_order import EpochOrder, EpochPosition, Pieces, cut, join, plan_order
+from bigearth_tf.input.read_tables import Table, read_row, tabulate_lanes, tabulate_pieces
+from bigearth_tf.input.shuffle_order import EpochOrder, EpochPosition, Pieces, cut, plan_order
 
 # Records that lie together are read together up to so many bytes: a disk that has to move reads them at full speed.
 _RUN_BYTES = 8e6
@@ -151,18 +151,20 @@ def _read_lanes(
     dataset: ShardedDataset, order: EpochOrder, lanes: Sequence[int], position: EpochPosition
 ) -> tf.data.Dataset:
     """Returns the shuffled records of the lanes from a position on, `lane_rows` of each lane in turn."""
-    lane_rows, block_rows, pieces = _tabulate(order, lanes, *position)
+    lane_rows, block_rows, pieces = tabulate_lanes(order, lanes, position)
     read_piece = _make_piece_reader(dataset, dataset.shards("train"), pieces)
-    block_table = tf.constant(block_rows, tf.int64)
+    lane_table, block_table = _as_tensors(lane_rows), _as_tensors(block_rows)
 
     def read_block(index: tf.Tensor) -> tf.data.Dataset:
-        begin, end, lane_seed, block_seed = (block_table[index, column] for column in range(4))
-        return _shuffle(tf.data.Dataset.range(begin, end).flat_map(read_piece), order.buffer, lane_seed, block_seed)
+        block = read_row(block_table, index)
+        records = tf.data.Dataset.range(block.first_piece, block.end_piece).flat_map(read_piece)
+        return _shuffle(records, order.buffer, block.lane_seed, block.block_seed)
 
-    def read_lane(row: tf.Tensor) -> tf.data.Dataset:
-        return tf.data.Dataset.range(row[0], row[1]).flat_map(read_block).skip(row[2])
+    def read_lane(index: tf.Tensor) -> tf.data.Dataset:
+        lane = read_row(lane_table, index)
+        return tf.data.Dataset.range(lane.first_block, lane.end_block).flat_map(read_block).skip(lane.skip)
 
-    return tf.data.Dataset.from_tensor_slices(tf.constant(lane_rows, tf.int64)).interleave(
+    return tf.data.Dataset.range(len(lanes)).interleave(
         read_lane,
         cycle_length=len(lanes),
         block_length=order.lane_rows,
@@ -171,59 +173,32 @@ def _read_lanes(
     )
 
 
-def _tabulate(
-    order: EpochOrder, lanes: Sequence[int], seed: int, epoch: int, first_step: int
-) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]], Pieces]:
-    """Returns a row a lane (its rows of blocks from ... to, records to skip), a row a block, and all their pieces.
-
-    The row of a block is: its pieces from ... to, and the two seeds of its order.
-    """
-    stored = order.stored_order(seed, epoch)
-    lane_rows: list[tuple[int, ...]] = []
-    block_rows: list[tuple[int, ...]] = []
-    pieces = []
-    end = 0
-    for lane in lanes:
-        blocks, skip = order.lane_blocks(stored, lane, first_step)
-        lane_rows.append((len(block_rows), len(block_rows) + len(blocks), skip))
-        lane_seed = order.lane_seed(seed, epoch, lane)
-        for block in blocks:
-            begin, end = end, end + len(block.pieces.counts)
-            block_rows.append((begin, end, lane_seed, block.number))
-            pieces.append(block.pieces)
-    return lane_rows, block_rows, join(pieces)
-
-
 def _make_piece_reader(
     dataset: ShardedDataset, shards: Sequence[Shard], pieces: Pieces
 ) -> Callable[[tf.Tensor], tf.data.Dataset]:
-    """Returns a function: index of a piece -> its records as stored; looks at no shards but those of the pieces."""
+    """Returns a function: index of a piece -> its records as stored."""
     paths = tf.constant([os.fspath(dataset.shard_path(shard)) for shard in shards])
-    offsets, skips = np.zeros_like(pieces.firsts), pieces.firsts
-    if not dataset.manifest.compression:
-        used = np.unique(pieces.shards)
-        starts = dict(zip(used, index_shards(dataset, [shards[number] for number in used])))
-        offsets = np.array([starts[shard][first] for shard, first in zip(pieces.shards, pieces.firsts)], np.int64)
-        skips = np.zeros_like(offsets)
-    # Where a shard ends, -1 reads on, so that a record too many is noticed.
-    sizes = np.array([shard.num_records for shard in shards])[pieces.shards]
-    limits = np.where(pieces.firsts + pieces.counts == sizes, -1, pieces.counts)
-    table = tf.constant(np.stack([pieces.shards, offsets, skips, limits, pieces.counts], axis=1), tf.int64)
+    table = _as_tensors(tabulate_pieces(dataset, shards, pieces))
 
     def read_piece(index: tf.Tensor) -> tf.data.Dataset:
-        # Not tf.unstack: TensorFlow 2.15 crashes where `skip` or `take` gets an output other than the first of its op.
-        shard, offset, skip, limit, count = (table[index, column] for column in range(5))
+        piece = read_row(table, index)
         # What TFRecordDataset wraps: only this form starts within a file.
         variant = tf.raw_ops.TFRecordDatasetV2(
-            filenames=paths[shard : shard + 1],
+            filenames=paths[piece.shard : piece.shard + 1],
             compression_type=dataset.manifest.compression,
             buffer_size=_READ_BYTES,
-            byte_offsets=[offset],
+            byte_offsets=[piece.offset],
         )
-        records = tf.data.experimental.from_variant(variant, _RECORD_SPEC).skip(skip).take(limit)
-        return records.apply(tf.data.experimental.assert_cardinality(count))
+        records = tf.data.experimental.from_variant(variant, _RECORD_SPEC).skip(piece.skip).take(piece.limit)
+        return records.apply(tf.data.experimental.assert_cardinality(piece.count))
 
     return read_piece
+
+
+def _as_tensors(table: Table) -> Table:
+    # A tensor per column, not a matrix and tf.unstack: TensorFlow 2.15 crashes where `skip` or `take` gets an output
+    # of an op other than its first.
+    return type(table)(*(tf.constant(column, tf.int64) for column in table))
 
 
 def _shuffle(records: tf.data.Dataset, buffer: int, seed: tf.Tensor, seed2: tf.Tensor) -> tf.data.Dataset:

@@ -1,11 +1,22 @@
-"""In which order does an epoch read the records of the training split?
+"""The order in which an epoch reads the records of the training split.
 
-For each (seed, epoch) there is one sequence of global batches, whatever the number of ranks; a rank takes its rows of
-each. Shards are permuted, and so are runs of records within a shard. The result is cut into `num_lanes` stretches of
-equal length, the lanes; fewer records than a global batch are left over. Every global batch takes the same number of
-records from each lane, lane after lane. Within a lane records are shuffled in blocks, all lanes' blocks together being
-what shuffling may keep in memory. A rank reads the lanes that its rows come from and no others: shards of its own
-where equal shards divide evenly, a stretch of records otherwise.
+For each (seed, epoch) there is one sequence of global batches, whatever the number of ranks; a rank reads its rows of
+each batch. With three shards and three lanes:
+
+    shards   |--------- shard 2 ---------|---- shard 0 ----|------------- shard 1 -------------|  in random order
+    runs     |  4  |  1  |  3  | 0 |  2  |  1  |  2  |  0  |2|  5  |  0  |  3  |  1  |  4  |  6 |  and so within a shard
+    lanes    |-------- lane 0 --------|  |-------- lane 1 --------|  |-------- lane 2 --------|    of equal length
+    blocks   |  b0  |   b1   |   b2   |  | b0 |   b1   |   b2   |b|  |b0|   b1   |   b2   | b3|    shuffled in memory
+    pieces   |  4  |1|1| 3 |3|3| 0 |2 |  |2|1|1|  2  |2|0| ...                                     read one by one
+
+- Shards are permuted, and so are runs within a shard. A run is a stretch of records that are read together.
+- The result is cut into `num_lanes` lanes of equal length. What is left between lanes is less than a global batch in
+  all, and is not read in this epoch.
+- Every global batch takes the next `lane_rows` records of each lane, lane after lane. A rank reads the lanes that its
+  rows come from and no others: its own shards where equal shards divide evenly, a stretch of records otherwise.
+- Within a lane, records are shuffled block by block. The blocks that all lanes shuffle at a time are what shuffling may
+  keep in memory.
+- A block consists of pieces: a piece is a run, or the part of a run that the block contains.
 """
 
 from __future__ import annotations
