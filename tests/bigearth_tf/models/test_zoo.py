@@ -230,7 +230,7 @@ def check_shapes_against_built(model, name, overrides):
     ("mlp_mixer_tiny", {"depth": 1}),
 ])  # fmt: skip
 def test_shapes_of_a_published_form_are_those_of_the_built_one(name, overrides):
-    overrides = {**published_overrides(name), **overrides}
+    overrides = {**reference_overrides(name), **overrides}
     check_shapes_against_built(create_model(name, num_classes=19, **overrides), name, overrides)
 
 
