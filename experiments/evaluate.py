@@ -37,12 +37,12 @@ def main() -> None:
     from bigearth_tf.distributed.consensus import exit_if_ranks_differ, run_on_all_ranks
     from bigearth_tf.distributed.replica import start_replica, translate_peer_errors
     from bigearth_tf.evaluation.evaluate_run import output_folder, predict_run
-    from bigearth_tf.input import staging
+    from bigearth_tf.input.staging import stage_dataset
 
     with (
         exit_if_ranks_differ(),
         # Before Horovod starts, which would not wait for as long as copying may take.
-        staging.staged(_DATA_DIR.value, _STAGE_DIR.value, {_SPLIT.value, "val"}, keep=_KEEP_STAGED.value) as folder,
+        stage_dataset(_DATA_DIR.value, _STAGE_DIR.value, {_SPLIT.value, "val"}, keep=_KEEP_STAGED.value) as folder,
     ):
         replica = start_replica()
         preflight.run_preflight(replica, _STAGE_DIR.value and folder)

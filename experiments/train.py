@@ -34,7 +34,7 @@ def main() -> None:
     from bigearth_tf.distributed.consensus import exit_if_ranks_differ
     from bigearth_tf.distributed.replica import start_replica
     from bigearth_tf.evaluation.metrics import headline
-    from bigearth_tf.input import staging
+    from bigearth_tf.input.staging import stage_dataset
     from bigearth_tf.runs.record import RESULT_NAME
     from bigearth_tf.runtime.exit_codes import EXIT_STOPPED
     from bigearth_tf.runtime.stop_signal import Stopped
@@ -46,7 +46,7 @@ def main() -> None:
         with (
             exit_if_ranks_differ(),
             # Before Horovod starts, which would not wait for as long as copying may take.
-            staging.staged(data_dir, _STAGE_DIR.value, train.SPLITS, keep=_KEEP_STAGED.value) as folder,
+            stage_dataset(data_dir, _STAGE_DIR.value, train.SPLITS, keep=_KEEP_STAGED.value) as folder,
         ):
             config.data.data_dir = folder
             replica = start_replica(config.communication.fusion_mb)

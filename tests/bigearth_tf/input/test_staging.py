@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from bigearth_tf.data.manifest import Shard, read_manifest, write_manifest
-from bigearth_tf.input.staging import _folder, staged
+from bigearth_tf.data.sharded_dataset import ShardedDataset
+from bigearth_tf.input.staging import stage_dataset, stage_folder
 from bigearth_tf.runtime.files import file_sha256
 from tests.support import warm_python
 from tests.support.finished_runs import write_finished_run
@@ -50,10 +51,10 @@ def large(small, tmp_path_factory):
 STAGE = """
 import sys
 from absl import logging
-from bigearth_tf.input.staging import staged
+from bigearth_tf.input.staging import stage_dataset
 logging.set_verbosity(logging.INFO)
 data_dir, stage_dir, keep = sys.argv[1:]
-with staged(data_dir, stage_dir, ["train"], keep=keep == "keep") as folder:
+with stage_dataset(data_dir, stage_dir, ["train"], keep=keep == "keep") as folder:
     print("staged", folder, flush=True)
     sys.stdin.read()
 """
@@ -82,13 +83,13 @@ def check_same_bytes(folder, source):
 
 
 def test_what_is_read_is_copied_what_is_not_is_linked_and_all_is_removed(small, tmp_path):
-    with staged(small, str(tmp_path / "scratch"), ["train"]) as name:
+    with stage_dataset(small, str(tmp_path / "scratch"), ["train"]) as name:
         folder = Path(name)
         check_same_bytes(folder, small)
         assert read_manifest(folder) == read_manifest(small)
         assert {path.name[:4] for path in folder.glob("[a-z]*.tfrecord") if path.is_symlink()} == {"val-", "test"}
         # Another run of the same user wants more of the same data meanwhile.
-        with staged(small, str(tmp_path / "scratch"), ["train", "val"]) as other:
+        with stage_dataset(small, str(tmp_path / "scratch"), ["train", "val"]) as other:
             assert other == name
             assert not (folder / "val-00000-of-00002.tfrecord").is_symlink()
         assert folder.exists()
@@ -96,26 +97,26 @@ def test_what_is_read_is_copied_what_is_not_is_linked_and_all_is_removed(small, 
 
 
 def test_nothing_is_staged_by_default(small):
-    with staged(small, "", ["train"]) as folder:
+    with stage_dataset(small, "", ["train"]) as folder:
         assert folder == str(small)
 
 
 def test_what_was_kept_is_used_again_and_what_has_changed_is_copied_again(small, tmp_path, monkeypatch):
     monkeypatch.setenv("NODE_DISK", str(tmp_path / "scratch"))
-    with staged(small, "${NODE_DISK}", ["train"], keep=True) as name:
+    with stage_dataset(small, "${NODE_DISK}", ["train"], keep=True) as name:
         folder = Path(name)
         assert folder.parent == tmp_path / "scratch"
     first, second = sorted(folder.glob("train-*"))
     numbers = [path.stat().st_ino for path in (first, second)]
     second.write_bytes(second.read_bytes()[:-1] + b"?")
-    with staged(small, "$NODE_DISK", ["train"], keep=True):
+    with stage_dataset(small, "$NODE_DISK", ["train"], keep=True):
         check_same_bytes(folder, small)
         assert first.stat().st_ino == numbers[0]
         assert second.stat().st_ino != numbers[1]
     # Without its mark a file is read, not copied.
     for marker in folder.glob(".*.checked"):
         marker.unlink()
-    with staged(small, "$NODE_DISK", ["train"]):
+    with stage_dataset(small, "$NODE_DISK", ["train"]):
         assert first.stat().st_ino == numbers[0]
         assert len(list(folder.glob(".*.checked"))) == 2
     assert not list(folder.parent.iterdir())
@@ -123,7 +124,10 @@ def test_what_was_kept_is_used_again_and_what_has_changed_is_copied_again(small,
 
 def test_other_data_of_the_same_names_have_a_folder_of_their_own(small, tmp_path):
     write_records(tmp_path / "other", {"train": 40, "val": 9, "test": 11}, seed=1)
-    with staged(small, str(tmp_path), ["train"]) as one, staged(tmp_path / "other", str(tmp_path), ["train"]) as two:
+    with (
+        stage_dataset(small, str(tmp_path), ["train"]) as one,
+        stage_dataset(tmp_path / "other", str(tmp_path), ["train"]) as two,
+    ):
         check_same_bytes(Path(one), small)
         check_same_bytes(Path(two), tmp_path / "other")
 
@@ -168,7 +172,7 @@ def test_a_damaged_shard_is_named_and_nothing_stays(large, tmp_path):
     damaged.unlink()
     damaged.write_bytes(content[:1000] + b"!" + content[1001:])
     message = "train-3.tfrecord: its content is not what the manifest says.*verify"
-    with pytest.raises(ValueError, match=message), staged(source, str(tmp_path / "scratch"), ["train"]):
+    with pytest.raises(ValueError, match=message), stage_dataset(source, str(tmp_path / "scratch"), ["train"]):
         pass
     assert not list((tmp_path / "scratch").iterdir())
 
@@ -176,8 +180,8 @@ def test_a_damaged_shard_is_named_and_nothing_stays(large, tmp_path):
 HANG = """
 import time
 from pathlib import Path
-from bigearth_tf import staging
-staging._SILENT_S = 3
+from bigearth_tf.input import shard_copies
+shard_copies._STALL_TIMEOUT_S = 3
 open_file = Path.open
 def open_or_hang(self, *args, **options):
     if self.name == "train-3.tfrecord":
@@ -200,9 +204,12 @@ def test_a_file_system_that_does_not_answer_ends_the_process(large, tmp_path):
 
 def test_a_folder_that_cannot_be_used_is_told(small, tmp_path):
     message = r"there is no variable \$NO_SUCH_VARIABLE"
-    with pytest.raises(ValueError, match=message), staged(small, "$NO_SUCH_VARIABLE/x", ["train"]):
+    with pytest.raises(ValueError, match=message), stage_dataset(small, "$NO_SUCH_VARIABLE/x", ["train"]):
         pass
-    with pytest.raises(FileNotFoundError, match="there is no manifest"), staged(tmp_path, str(tmp_path), ["train"]):
+    with (
+        pytest.raises(FileNotFoundError, match="there is no manifest"),
+        stage_dataset(tmp_path, str(tmp_path), ["train"]),
+    ):
         pass
 
 
@@ -291,7 +298,7 @@ def test_staged_killed_and_gone_on_without_it_is_the_same_run(small, tmp_path):
 def test_ranks_wait_for_the_host_that_copies_longest(small, tmp_path):
     """Each rank has a disk of its own, as on two hosts; one of them is held up beyond the time that Horovod waits."""
     write_finished_run(tmp_path / "run", read_manifest(small))
-    held_up = _folder(str(tmp_path / "disk-1"), read_manifest(small))
+    held_up = stage_folder(str(tmp_path / "disk-1"), ShardedDataset.open(small))
     held_up.mkdir()
     command = ["-m", "experiments.evaluate", f"--workdir={tmp_path / 'run'}", f"--data_dir={small}", "--draws=5"]
     command += ["--ranking_draws=2", f"--stage_dir={tmp_path}/disk-$HOROVOD_RANK", f"--output={tmp_path / 'output'}"]
