@@ -1,1 +1,1 @@
-"""What any process needs: commands, progress bars, files, exit codes, and a note of why a process ended."""
+"""What any process needs: command start-up, progress bars, files, exit codes, error files, stop signals, versions."""

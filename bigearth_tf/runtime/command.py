@@ -1,4 +1,4 @@
-"""What does a command need around its work? Quiet start-up, errors that a user can read, and a note of its versions."""
+"""Start-up and error handling of a command: flags, logging, readable errors and debugging signals."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from bigearth_tf.runtime.error_file import write_error
 def run_command(main: Callable[[], None]) -> None:
     """Parses absl flags and runs `main`.
 
-    An error that the user can mend (ValueError, OSError) ends the command with its message alone and exit code 1;
-    `--verbosity=1` shows the traceback. SIGUSR2 shows where every thread is, wherever that is, and changes nothing.
-    SIGUSR1, which says that the time is nearly over, changes nothing once `main` has returned.
+    An error that the user can fix (ValueError, OSError) ends the command with its message alone and exit code 1;
+    `--verbosity=1` also shows the traceback. At any time SIGUSR2 prints the stack of every thread and changes nothing.
+    SIGUSR1, by which a batch system announces the end of the job's time, is ignored after `main` has returned.
     """
     faulthandler.register(signal.SIGUSR2, all_threads=True)
-    # Before any TensorFlow import: its notes on CPU instructions hide what a user should read.
+    # Before TensorFlow is imported: its notes on CPU instructions hide what a user should read.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
     def guarded(argv: list[str]) -> None:
@@ -34,19 +34,19 @@ def run_command(main: Callable[[], None]) -> None:
             main()
         except (ValueError, OSError) as error:
             logging.debug("Traceback of the error below:", exc_info=True)
-            write_error(str(error), knock_on=isinstance(error, ConnectionError))
+            write_error(str(error), is_consequence=isinstance(error, ConnectionError))
             sys.exit(f"error: {error}")
         except Exception as error:
             write_error(f"{type(error).__name__}: {error}")
             raise
-        # A job that is done while its processes end would otherwise be queued again, to do nothing.
+        # A finished job that gets the signal while its processes end would be queued again, with nothing left to do.
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
     app.run(guarded, flags_parser=_parse_flags)
 
 
 def _parse_flags(argv: list[str]) -> list[str]:
-    """Parses flags; a config override of an unknown field is told like any other wrong flag."""
+    """Parses flags; reports an override of an unknown config field like any other wrong flag."""
     try:
         return app.parse_flags_with_usage(argv)
     except KeyError as error:

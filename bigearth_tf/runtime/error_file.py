@@ -1,4 +1,4 @@
-"""What ended this process? Said in a file that whoever started it reads: one line instead of a traceback."""
+"""File in which a process says in one line why it ended; the launcher that started the process reads it."""
 
 from __future__ import annotations
 
@@ -11,47 +11,48 @@ from pathlib import Path
 from typing import NoReturn
 
 from bigearth_tf.runtime.exit_codes import EXIT_STALLED
+from bigearth_tf.runtime.files import write_json_atomically
 
-# Set by the launcher to a path of this rank's own.
+# The launcher sets this variable to a path of its own for each rank.
 PATH_VARIABLE = "BIGEARTH_ERROR_FILE"
 
 
-def write_error(message: str, *, knock_on: bool = False) -> None:
-    """Writes why this process ends, where somebody has asked for it; the first reason stands.
+def write_error(message: str, *, is_consequence: bool = False) -> None:
+    """Writes why this process ends if its launcher asks for that; the first call counts. Never raises.
 
     Args:
-        message: One line.
-        knock_on: Whether another rank's end is the reason.
+        message: The reason; line breaks become spaces.
+        is_consequence: Whether the failure of another rank is the reason.
     """
     path = os.environ.get(PATH_VARIABLE)
     if not path or os.path.exists(path):
         return
-    beside, noted = Path(f"{path}.tmp"), {"message": " ".join(message.split()), "knock_on": knock_on}
-    with contextlib.suppress(OSError):  # On a full disk, say: what is to be noted matters more than the note.
-        beside.write_text(json.dumps(noted), encoding="utf-8")
-        beside.replace(path)
+    # Names of files may hold bytes that are no UTF-8.
+    line = " ".join(message.split()).encode(errors="backslashreplace").decode()
+    with contextlib.suppress(OSError):  # For example on a full disk: the error itself matters more than its file.
+        write_json_atomically(Path(path), {"message": line, "is_consequence": is_consequence})
 
 
 def read_error(path: Path) -> tuple[str, bool]:
-    """Returns (message, knock_on) as noted; ("", False) where nothing was."""
+    """Returns (message, is_consequence) as written; ("", False) if nothing was written."""
     try:
-        noted = json.loads(path.read_text(encoding="utf-8"))
-        return str(noted["message"]), bool(noted["knock_on"])
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return str(content["message"]), bool(content["is_consequence"])
     except (OSError, ValueError, KeyError):
         return "", False
 
 
 def write_stacks(title: str) -> None:
-    """Writes a line, and where each thread of this process stands, to standard error."""
+    """Writes a title and the stack of every thread of this process to standard error."""
     sys.stderr.write(f"{title}. Python stacks:\n")
     sys.stderr.flush()
     faulthandler.dump_traceback(all_threads=True)
 
 
 def exit_stalled(message: str) -> NoReturn:
-    """Ends this process, some thread of which may sit in a call that never returns, and notes why.
+    """Writes the error file and ends this process at once with EXIT_STALLED.
 
-    An exception would not reach that thread, and an exit would wait for it.
+    An exception would not reach a thread that is inside a call that never returns, and `sys.exit` would wait for it.
     """
     write_error(message)
     sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""Exit codes of every command, after sysexits.h."""
+"""Exit codes of all commands, after sysexits.h."""
 
 # EX_UNAVAILABLE: a rank, a node or the network was lost, a process was frozen, or not all ranks started.
 EXIT_LOST = 69
@@ -8,3 +8,6 @@ EXIT_STALLED = 70
 EXIT_STOPPED = 75
 # EX_CONFIG: the ranks of a run do not fit together.
 EXIT_RANKS_DIFFER = 78
+# As a shell reports them: the command was not found; a process was ended by signal N (added).
+EXIT_NOT_FOUND = 127
+EXIT_BY_SIGNAL = 128

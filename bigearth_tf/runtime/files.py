@@ -1,4 +1,4 @@
-"""Files and folders that are whole or absent: atomic writes and checksums."""
+"""Atomic writes of files and folders, and checksums."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def write_text_atomically(path: Path, text: str) -> None:
 
 
 def write_json_atomically(path: Path, content: Any) -> None:
-    """Writes JSON as people read it: indented, with every character as it is, and a newline at the end.
+    """Writes JSON for people and programs: indented, without escaped characters, with a newline at the end.
 
     Raises:
         ValueError: A number is not finite.
@@ -31,7 +31,7 @@ def write_json_atomically(path: Path, content: Any) -> None:
 
 @contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Yields the path to write, which is synchronized to disk and renamed to `path` when the `with` ends well."""
+    """Yields a path to write; if the context succeeds, the file is synchronized to disk and renamed to `path`."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
@@ -45,9 +45,9 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_folder(folder: Path) -> Iterator[Path]:
-    """Yields the path of a new folder, not created yet, which replaces `folder` when the `with` ends well."""
+    """Yields the path of a folder to create; if the context succeeds, it replaces `folder`."""
     temporary, replaced = (folder.with_name(f".{folder.name}.{end}") for end in ("tmp", "old"))
-    for leftover in (temporary, replaced):  # Of a process that was killed.
+    for leftover in (temporary, replaced):  # Left by a process that was killed.
         shutil.rmtree(leftover, ignore_errors=True)
     try:
         yield temporary
@@ -61,7 +61,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
 
 
 def file_sha256(path: Path) -> str:
-    """Returns the SHA-256 of a file's bytes, as hexadecimal digits."""
+    """Returns the SHA-256 of a file's bytes in hexadecimal."""
     hashed = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(_BLOCK_BYTES):

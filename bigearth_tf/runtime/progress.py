@@ -9,21 +9,21 @@ import tqdm
 
 
 def progress_bar(total: int, title: str, unit: str, **options: Any) -> tqdm.tqdm:
-    """Returns a bar to `update`; in a log file, where it cannot redraw itself, a line of it every half minute."""
+    """Returns a bar to `update`; in a log file, where a bar cannot redraw itself, it adds a line every 30 seconds."""
     if sys.stderr.isatty():
         return tqdm.tqdm(total=total, desc=title, unit=unit, dynamic_ncols=True, **options)
-    options["leave"] = True  # What is left ends its line; what is wiped away would not.
+    options["leave"] = True  # A bar that is left ends its line; one that is erased would not.
     return tqdm.tqdm(total=total, desc=title, unit=unit, mininterval=30.0, file=_Lines(), **options)
 
 
 class _Lines:
-    """Standard error for a bar, which would write one line over and over: srun passes whole lines on, and no part."""
+    """Standard error as a file for tqdm, with each redraw as a line of its own: srun forwards only complete lines."""
 
     def write(self, text: str) -> None:
-        """Writes the bar as it is now, as a line of its own."""
+        """Writes the current bar as a line."""
         if text := text.strip():
             sys.stderr.write(f"{text}\n")
 
     def flush(self) -> None:
-        """Lets it be seen now."""
+        """Flushes standard error."""
         sys.stderr.flush()

@@ -13,7 +13,7 @@ _PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "horovod", "numpy", "gdal"
 
 
 def git_commit() -> str | None:
-    """Returns the commit of the checkout that this code runs from, with "-dirty" where files differ; None elsewhere."""
+    """Returns the commit of this checkout, with "-dirty" if files differ from it; None outside a checkout."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         result = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
@@ -23,7 +23,7 @@ def git_commit() -> str | None:
 
 
 def package_versions() -> dict[str, str]:
-    """Returns the versions that a result depends on, without importing what they are versions of."""
+    """Returns package -> version, without importing the packages."""
     versions = {"bigearth_tf": __version__, "python": platform.python_version()}
     for package in _PACKAGES:
         try:

@@ -1,4 +1,4 @@
-"""Has somebody asked this process to stop? A batch system does so before its time is over, by SIGTERM or SIGUSR1."""
+"""Requests to stop: the signals SIGTERM and SIGUSR1, which a batch system sends before a job's time is over."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from types import FrameType
 _OF_BATCH_SYSTEMS = (signal.SIGTERM, signal.SIGUSR1)
 
 
-class Stopped(Exception):  # noqa: N818 - nothing has gone wrong
-    """A run that was asked to stop has saved where it stands."""
+class Stopped(Exception):  # noqa: N818 - not an error
+    """A run that was asked to stop has saved its state."""
 
 
 class StopSignal:
-    """Remembers the first signal that asks to stop; the run looks at `received` between two steps."""
+    """Remembers the first signal that asks to stop; a run reads `received` between two steps."""
 
     def __init__(self, signals: Sequence[signal.Signals] = _OF_BATCH_SYSTEMS) -> None:
-        """Nothing has been received."""
+        """Takes the signals to handle; `received` is the name of the first one, such as "SIGTERM"."""
         self._signals = signals
         self.received: str | None = None
 
     @contextlib.contextmanager
     def listen(self) -> Iterator[None]:
-        """Takes the signals for as long as the context lasts; outside the main thread there are none to take."""
+        """Handles the signals while the context lasts; outside the main thread it does nothing."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
