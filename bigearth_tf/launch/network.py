@@ -1,4 +1,4 @@
-"""By which address do the ranks reach one another? By the interface a site names, or the one that the route takes."""
+"""Addresses by which the hosts of a launch reach each other, and the interfaces that have them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ import subprocess
 
 import psutil
 
+# Set in slurm/env.sh: the interface to use; otherwise the route to the other host decides.
+INTERFACE_VARIABLE = "BIGEARTH_IFACE"
+
 
 def source_address(destination: str) -> str:
-    """Returns this host's IPv4 address from which the kernel would send to a destination; nothing is sent."""
+    """Returns the IPv4 address of this host on the route to a destination; nothing is sent."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect((destination, 9))
         return probe.getsockname()[0]
@@ -27,10 +30,10 @@ def _interface_addresses() -> list[tuple[str, str]]:
 
 
 def interface_of(address: str) -> str:
-    """Returns the interface that has an address.
+    """Returns the name of the interface that has an address.
 
     Raises:
-        ValueError: None has.
+        ValueError: No interface of this host has it.
     """
     for name, owned in _interface_addresses():
         if owned == address:
@@ -52,20 +55,20 @@ def address_of(interface: str) -> str:
 
 
 def node_address(node: str) -> str:
-    """Returns the IPv4 address at which SLURM reaches a node; the node's name need not be known to DNS."""
-    told = subprocess.run(["scontrol", "show", "node", node], capture_output=True, text=True, check=False).stdout
-    match = re.search(r"NodeAddr=(\S+)", told)
+    """Returns the IPv4 address at which SLURM reaches a node; DNS need not know the name of the node."""
+    facts = subprocess.run(["scontrol", "show", "node", node], capture_output=True, text=True, check=False).stdout
+    match = re.search(r"NodeAddr=(\S+)", facts)
     return socket.gethostbyname(match[1] if match else node)
 
 
-def own_name_problem(address: str) -> tuple[str, str]:
-    """Returns (why the other nodes could not reach this one by its own name, what else is to be known); "" for nothing.
+def check_own_name(address: str) -> tuple[str, str]:
+    """Returns (why other nodes cannot reach this one by its own name, a remark for users); "" for nothing.
 
-    Horovod 0.28.1 takes HOROVOD_GLOO_IFACE for its start only. The connections that carry the data listen on what the
-    host's own name resolves to, which Debian's and Ubuntu's installers make 127.0.1.1.
+    Horovod 0.28.1 uses HOROVOD_GLOO_IFACE for its start only. The connections that carry the data listen on the address
+    to which the host's own name resolves; the installers of Debian and Ubuntu set that to 127.0.1.1.
     """
     name = socket.gethostname()
-    remedy = f"its line in /etc/hosts (an administrator's to mend) should be: {address} {name}"
+    remedy = f"its line in /etc/hosts, which an administrator can fix, should be: {address} {name}"
     try:
         own = socket.gethostbyname(name)
     except OSError:

@@ -36,7 +36,7 @@ ROOMS_OF_TOOLS = {"runtime", "data"}
 IMPORTERS = {
     "osgeo": {"tfrecord_tools/raster/geotiff.py"},
     # The launcher runs Horovod's rendezvous server.
-    "horovod": {"bigearth_tf/distributed/replica.py", "bigearth_tf/launch/rendezvous.py"},
+    "horovod": {"bigearth_tf/distributed/replica.py", "bigearth_tf/launch/server.py"},
     "matplotlib": {
         "bigearth_tf/evaluation/report_plots.py",
         "experiments/shared/plot_predictions.py",

@@ -172,7 +172,9 @@ def test_a_training_that_hangs_is_ended_and_shown(start_cluster, batch_script, e
     assert job.wait() == "FAILED", job.output
     assert job["ExitCode"] == "70:0", job.output
     last = job.output.strip().splitlines()[-1]
-    assert re.search(r"no step for \d+ s; rank 1 on n2 \(process \d+\) has stood still for longest", last), job.output
+    assert re.search(r"no step for \d+ s; rank 1 on n2 \(process \d+\) has made no progress for longest", last), (
+        job.output
+    )
     logs = [(cluster.folder / "jobs" / f"launch-{job.number}" / f"rank-{rank}.log").read_text() for rank in range(2)]
     assert "in stand_still" in logs[1]
     # It would have waited longer, as an epoch was over; but the end of the other would have ended it unseen.

@@ -13,7 +13,7 @@ import pytest
 
 from bigearth_tf.launch import launcher
 from bigearth_tf.launch.launcher import Launch
-from bigearth_tf.launch.start import OnThisHost
+from bigearth_tf.launch.task_starters import LocalStarter
 from bigearth_tf.runtime.stop_signal import StopSignal
 from tests.support import warm_python
 from tests.support.paths import REPOSITORY
@@ -166,14 +166,14 @@ def test_a_rank_that_loses_one_that_was_asked_to_stop_has_not_failed(tmp_path):
     process.send_signal(signal.SIGUSR1)
     code, output = finish(process)
     assert code == 75, output
-    assert "launch: exit code 75: asked to stop (SIGUSR1); the same command goes on" in output
+    assert "launch: exit code 75: asked to stop (SIGUSR1); the same command resumes the run" in output
 
 
 def test_ranks_that_do_not_stop_when_asked_are_ended_and_go_on_later(tmp_path, monkeypatch):
     monkeypatch.setattr(launcher, "_STOP_WITHIN_S", 2.0)
     deaf = f"import signal; signal.signal(signal.SIGUSR1, signal.SIG_IGN); {SLEEP}"
     stop_signal = StopSignal()
-    launch = Launch(OnThisHost([sys.executable, "-c", deaf], 2), tmp_path, 20, 12, stop_signal)
+    launch = Launch(LocalStarter([sys.executable, "-c", deaf], 2), tmp_path, 20, 12, stop_signal)
 
     def stop_once_they_are_deaf():
         for rank in range(2):
@@ -183,13 +183,13 @@ def test_ranks_that_do_not_stop_when_asked_are_ended_and_go_on_later(tmp_path, m
     Thread(target=stop_once_they_are_deaf).start()
     outcome = launch.run()
     assert (outcome.code, outcome.stopped_by) == (75, "SIGUSR1")
-    assert outcome.cause == "asked to stop (SIGUSR1); some ranks had not within 2 s and were ended as they were"
+    assert outcome.cause == "asked to stop (SIGUSR1); some ranks did not stop within 2 s and were ended"
 
 
 def test_a_signal_that_came_before_a_launch_ends_it(tmp_path):
     stop_signal = StopSignal()
     stop_signal.received = "SIGUSR1"
-    start = OnThisHost([sys.executable, "-c", SLEEP], 2)
+    start = LocalStarter([sys.executable, "-c", SLEEP], 2)
     outcome = Launch(start, tmp_path / "logs", start_timeout_s=20, fail_within_s=12, stop_signal=stop_signal).run()
     assert (outcome.code, outcome.stopped_by) == (75, "SIGUSR1")
 
@@ -229,13 +229,13 @@ def test_what_another_launcher_started_runs_as_it_is(tmp_path):
     ("options", "complaint"),
     [
         (["--ranks=0"], "--ranks: expected 1 or more"),
-        (["--ranks=2", "--elastic"], "--elastic and --srun are of a SLURM job"),
-        (["--ranks=2", "--srun=--label"], "--elastic and --srun are of a SLURM job"),
+        (["--ranks=2", "--elastic"], "--elastic and --srun are for a SLURM job"),
+        (["--ranks=2", "--srun=--label"], "--elastic and --srun are for a SLURM job"),
         (["--min_nodes=2"], "--min_nodes and --max_nodes need --elastic"),
         (["--elastic", "--min_nodes=3", "--max_nodes=2"], "expected 1 <= --min_nodes <= --max_nodes"),
         (["--elastic", "--min_nodes=0"], "expected 1 <= --min_nodes <= --max_nodes"),
         (["--ranks=2", "--fail_within=0"], "--fail_within and --start_timeout: expected seconds above 0"),
-        ([], "this is no SLURM job; say --ranks=N"),
+        ([], "this is no SLURM job; give --ranks=N"),
     ],
 )
 def test_what_cannot_work_is_refused(tmp_path, options, complaint):

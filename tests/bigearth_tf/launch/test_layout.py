@@ -23,7 +23,7 @@ def test_counts_are_expanded(text, counts):
 
 @pytest.mark.parametrize("text", ["", "2x3", "2(3)", "a"])
 def test_what_is_no_list_of_counts_is_refused(text):
-    with pytest.raises(ValueError, match="expected such as"):
+    with pytest.raises(ValueError, match="expected a list as SLURM writes it, such as"):
         expand_counts(text)
 
 
