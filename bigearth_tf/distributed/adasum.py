@@ -1,7 +1,7 @@
-"""How do gradients of many ranks become one, so that what they agree on counts once and what differs adds up? Adasum.
+"""Adasum: gradients of many ranks become one; equal parts count once, orthogonal parts add up.
 
-https://arxiv.org/abs/2006.02924, each tensor by itself: ranks pair up, then pairs with pairs, until all hold the same.
-Horovod has an Adasum of its own, but in builds with MPI only.
+After https://arxiv.org/abs/2006.02924, for each tensor separately: ranks form pairs, then pairs form pairs, until all
+ranks have the same result. Horovod's own Adasum exists only in builds with MPI.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import tensorflow as tf
 
 
 def check_ranks(world_size: int) -> None:
-    """Checks that so many ranks can pair up.
+    """Checks that this number of ranks can form pairs of pairs.
 
     Raises:
-        ValueError: Their number is no power of two.
+        ValueError: The number is no power of two.
     """
     if world_size & (world_size - 1):
         raise ValueError(f"communication.reduction='adasum' needs 1, 2, 4, 8, ... ranks, not {world_size}.")
@@ -24,13 +24,13 @@ def check_ranks(world_size: int) -> None:
 def adasum(
     gradients: Sequence[tf.Tensor], rank: int, world_size: int, exchange: Callable[[tf.Tensor, int], tf.Tensor]
 ) -> list[tf.Tensor]:
-    """Returns the gradients of all ranks in one, the same on every rank.
+    """Returns the combined gradients of all ranks, the same on every rank.
 
     Args:
-        gradients: Those of this rank.
+        gradients: Of this rank.
         rank: This rank.
         world_size: Number of ranks, a power of two.
-        exchange: Sends a vector to another rank, which sends its own at the same time, and returns that one.
+        exchange: Sends a vector to another rank and returns the vector that this rank sends at the same time.
 
     Raises:
         ValueError: The number of ranks is no power of two.
@@ -42,7 +42,7 @@ def adasum(
         received = exchange(tf.concat([tf.reshape(gradient, [-1]) for gradient in mine], axis=0), partner)
         vectors = tf.split(received, [gradient.shape.num_elements() for gradient in mine])
         theirs = [tf.reshape(vector, gradient.shape) for vector, gradient in zip(vectors, mine)]
-        # In the order of ranks, so that both partners round alike.
+        # In the order of ranks, so that both partners round in the same way.
         lower, upper = (mine, theirs) if rank < partner else (theirs, mine)
         mine = [combine(one, other) for one, other in zip(lower, upper)]
         distance *= 2

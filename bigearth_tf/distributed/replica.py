@@ -1,6 +1,6 @@
-"""The place of this process among the ranks of a run, and how it joins them.
+"""This process as one of the ranks of a run, and how it joins the others.
 
-The only importer of Horovod among those that train; it is loaded only in a process that a launcher started.
+The only module besides the launcher's that imports Horovod, and only in a process that a launcher started.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from bigearth_tf.config import CommunicationConfig
 
 @dataclasses.dataclass(frozen=True)
 class Replica:
-    """One of `world_size` processes that train the same model; `local_rank` counts on its host."""
+    """One of `world_size` processes that train the same model; `local_rank` is its index on its host."""
 
     rank: int = 0
     local_rank: int = 0
@@ -26,42 +26,41 @@ class Replica:
 
     @property
     def is_chief(self) -> bool:
-        """Whether this rank logs and writes."""
+        """Whether this is the rank that logs and writes files."""
         return self.rank == 0
 
 
-# Who says how many processes were started: launchers of Horovod (ours, horovodrun), Open MPI's mpirun, others', srun.
-_SIZES = ("HOROVOD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
+# Variables with the number of processes, set by Horovod's launchers (ours, horovodrun), mpirun, others, and srun.
+_SIZE_VARIABLES = ("HOROVOD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
 
-
-# Ranks ask each other once a cycle what is ready, and on CPUs that takes the core from the training: at Horovod's 1 ms
-# and with one core a rank it was a sixth of a ResNet50's step of two ranks.
-_CYCLE_OF_CPUS_MS = "10"
+# Once a cycle the ranks ask each other which tensors are ready; on CPUs that takes time from training. With Horovod's
+# default of 1 ms and one core a rank it was a sixth of a ResNet50's step on two ranks.
+_CPU_CYCLE_MS = "10"
 
 
 def start_replica(fusion_mb: float = CommunicationConfig.fusion_mb) -> Replica:
-    """Returns this process's replica, joining its peers where a launcher started several.
+    """Returns this process's replica, after it has joined the other ranks if a launcher started several.
 
     Args:
-        fusion_mb: Tensors are sent together up to this many 10^6 bytes; the launcher's HOROVOD_FUSION_THRESHOLD wins.
+        fusion_mb: Tensors are sent together up to this size, in 10^6 bytes; HOROVOD_FUSION_THRESHOLD overrides it.
 
     Raises:
         RuntimeError: A launcher started several ranks but Horovod is not installed.
-        ValueError: Several processes were started in a way that leaves each by itself.
+        ValueError: Several processes were started in a way in which each would train by itself.
     """
-    told = next((name for name in _SIZES if name in os.environ), "")
-    if not told or int(os.environ[told]) == 1:
+    variable = next((name for name in _SIZE_VARIABLES if name in os.environ), "")
+    if not variable or int(os.environ[variable]) == 1:
         return Replica()
     os.environ.setdefault("HOROVOD_FUSION_THRESHOLD", str(int(fusion_mb * 1e6)))
     hvd = load_horovod()
-    if told != "HOROVOD_SIZE" and not hvd.mpi_built():
+    if variable != "HOROVOD_SIZE" and not hvd.mpi_built():
         raise ValueError(
-            f"{os.environ[told]} processes were started ({told}), but this Horovod was built without MPI, so that each "
+            f"{os.environ[variable]} processes were started ({variable}), but this Horovod was built without MPI: each "
             "would train by itself. Start them by `python -m bigearth_tf.launch -- ...` or by horovodrun."
         )
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
-        os.environ.setdefault("HOROVOD_CYCLE_TIME", _CYCLE_OF_CPUS_MS)
+        os.environ.setdefault("HOROVOD_CYCLE_TIME", _CPU_CYCLE_MS)
     hvd.init()
     if gpus:
         tf.config.set_visible_devices(gpus[hvd.local_rank() % len(gpus)], "GPU")
@@ -77,13 +76,13 @@ def load_horovod() -> Any:
     try:
         import horovod.tensorflow as hvd
     except ImportError as error:
-        raise RuntimeError("Several ranks need Horovod: `make setup` builds it (README, Set-up).") from error
+        raise RuntimeError("Several ranks need Horovod: `make setup` builds it (README, Requirements).") from error
     return hvd
 
 
 @contextlib.contextmanager
 def translate_peer_errors(replica: Replica) -> Iterator[None]:
-    """Turns Horovod's error for a peer that is gone into one that a user can read.
+    """Turns Horovod's error for a lost rank into one that a user can read.
 
     Raises:
         ConnectionError: Another rank ended, or the connection to it broke.
@@ -96,10 +95,10 @@ def translate_peer_errors(replica: Replica) -> Iterator[None]:
     try:
         yield
     except (HorovodInternalError, tf.errors.OpError) as error:
-        # Inside a compiled function Horovod's error arrives as TensorFlow's UnknownError.
+        # From a compiled function Horovod's error arrives as TensorFlow's UnknownError.
         if isinstance(error, tf.errors.OpError) and "Horovod" not in str(error):
             raise
         raise ConnectionError(
-            f"rank {replica.rank} lost another rank, which ended or cannot be reached; its own output, above or in its "
-            "log, says why. Run again with the same --workdir to go on from the latest checkpoint."
+            f"rank {replica.rank} lost another rank, which ended or cannot be reached; the output of that rank, above "
+            "or in its log, says why. Run again with the same --workdir to resume from the latest checkpoint."
         ) from error

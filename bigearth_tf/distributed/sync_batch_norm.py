@@ -11,10 +11,10 @@ from bigearth_tf.distributed.replica import Replica
 
 
 def synchronize_batch_norm(model: Any, replica: Replica) -> None:
-    """Makes every batch norm of a model work with the mean and variance of the global batch.
+    """Makes every batch norm layer of a model use the mean and variance of the global batch.
 
-    E[x] and E[x^2] are averaged over ranks; all ranks have equally many records. Gradients flow through the reduction.
-    On one rank it computes in the same way, without the fused kernel, whose moving variance is that of a sample.
+    E[x] and E[x^2] are averaged over ranks, each of which has the same number of records. Gradients flow through the
+    averages. One rank computes in the same way, without the fused kernel, whose moving variance is that of a sample.
     """
 
     def mean_and_variance(inputs: tf.Tensor, axes: Any, keep_dims: bool, **_: Any) -> tuple[tf.Tensor, tf.Tensor]:
@@ -24,7 +24,7 @@ def synchronize_batch_norm(model: Any, replica: Replica) -> None:
         return tf.cast(mean, inputs.dtype), tf.cast(tf.maximum(square - mean**2, 0.0), inputs.dtype)
 
     for layer in model._flatten_layers():
-        # Keras asks this method for the statistics of a training batch, wherever the fused kernel is not used.
+        # Keras calls this method for the statistics of a training batch if the fused kernel is not used.
         if hasattr(layer, "_calculate_mean_and_var"):
             layer.fused = False
             layer._calculate_mean_and_var = mean_and_variance

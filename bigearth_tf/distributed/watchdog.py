@@ -1,12 +1,13 @@
-"""Does this rank still move? If not, it says where every rank stands and ends the job: nobody waits for ever.
+"""Watchdog of a rank: ends the process when it makes no progress, and reports where every rank was last.
 
-Horovod's own check for stalled ranks does nothing under Gloo in 0.28.1, and a rank that waits for a frozen peer
-waits without end.
+Horovod's own check for stalled ranks does nothing under Gloo in 0.28.1, and a rank that waits for a frozen rank would
+wait forever.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import json
 import os
@@ -20,53 +21,65 @@ from typing import Any
 
 from bigearth_tf.distributed.replica import Replica
 from bigearth_tf.runtime.error_file import exit_stalled, write_error, write_stacks
-from bigearth_tf.runtime.files import write_text_atomically
+from bigearth_tf.runtime.files import write_json_atomically
 
 _WRITE_EVERY_S = 2.0
 _REPORT_S = 10.0
 
-# What is no plain step, such as a first one, which compiles, may take so many times as long; and so may a step after
-# a slow one: on a small machine a step takes what it takes.
+# Factor by which work other than a repeated step, such as the first step, which compiles, may take longer than
+# `timeout_s`; also by which a step may take longer than the one before, as on a slow machine.
 _PATIENCE = 10
 
 
-class Watchdog:
-    """A thread that ends the process `timeout_s` after its last `beat`, or later where more patience is due.
+@dataclasses.dataclass(frozen=True)
+class _Beat:
+    """The last beat of a rank, as its file holds it.
 
-    Each rank leaves its last beat in `<workdir>/ranks/`: those that can still speak tell of those that cannot. The
-    first that gives up says so there, and those that wait show their stacks, too, before its end ends them.
+    Attributes:
+        host: Name of its host.
+        process: Process id.
+        place: What it was doing, such as "epoch 3, step 17".
+        time: Seconds since the epoch.
+        waits: Whether its main thread was inside TensorFlow or Horovod when the file was written.
+    """
+
+    host: str
+    process: int
+    place: str
+    time: float
+    waits: bool = False
+
+
+class Watchdog:
+    """A thread that ends the process `timeout_s` after its last `beat`, or later after a beat that allows more time.
+
+    Each rank writes its last beat to `<workdir>/ranks/<rank>.json`, so that the others can report on a rank that no
+    longer responds. The first rank that gives up touches `ranks/stalled`; the ranks that wait then print their stacks,
+    too, before the end of the first rank ends them.
     """
 
     def __init__(self, workdir: Path, replica: Replica, timeout_s: float) -> None:
-        """Takes the folder that all ranks share; nothing is watched yet."""
+        """Takes the folder that all ranks share and the time that is allowed without a beat."""
         self._folder = workdir / "ranks"
         self._replica = replica
         self._timeout_s = timeout_s
         self._place, self._time, self._written = "start", time.monotonic(), 0.0
         self._allowed_s = _PATIENCE * timeout_s
         self._ended, self._writing = threading.Event(), threading.Lock()
-        self._alarm, self._alarm_before, self._shown = self._folder / "stalled", 0, False
+        self._alarm, self._alarm_before, self._has_shown_stacks = self._folder / "stalled", 0, False
 
     def beat(self, place: str, *, plain: bool = True) -> None:
-        """Notes that this rank has come to a place, such as "epoch 3, step 17".
+        """Notes the progress of this rank.
 
         Args:
-            place: Where it is.
-            plain: Whether what it does next was done before and took no longer than a step.
+            place: What it does next, such as "epoch 3, step 17".
+            plain: Whether that has been done before and takes no longer than a step.
         """
         now = time.monotonic()
         self._allowed_s = max(self._timeout_s * (1 if plain else _PATIENCE), _PATIENCE * (now - self._time))
         self._place, self._time = place, now
         if self._time - self._written > _WRITE_EVERY_S:
             self._write()
-
-    def _write(self, waits: bool = False) -> None:
-        self._written = time.monotonic()
-        beat_at = time.time() - (self._written - self._time)
-        content = {"host": socket.gethostname(), "process": os.getpid(), "place": self._place, "time": beat_at}
-        content["waits"] = waits
-        with self._writing:
-            write_text_atomically(self._folder / f"{self._replica.rank}.json", json.dumps(content) + "\n")
 
     def watch_iterable(self, items: Iterable[Any], place: str) -> Iterator[Any]:
         """Yields items, with a beat before each and one after the last."""
@@ -77,11 +90,11 @@ class Watchdog:
 
     @contextlib.contextmanager
     def watch(self) -> Iterator[None]:
-        """Watches for as long as the context lasts."""
+        """Watches this process while the context lasts."""
         self._folder.mkdir(parents=True, exist_ok=True)
         self.beat(self._place)
-        self._alarm_before = self._alarm_given_at()
-        thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+        self._alarm_before = self._read_alarm()
+        thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
         thread.start()
         try:
             yield
@@ -89,80 +102,95 @@ class Watchdog:
             self._ended.set()
             thread.join()
 
-    def _watch(self) -> None:
+    def _write(self, waits: bool = False) -> None:
+        self._written = time.monotonic()
+        beat_at = time.time() - (self._written - self._time)
+        beat = _Beat(socket.gethostname(), os.getpid(), self._place, beat_at, waits)
+        with self._writing:
+            write_json_atomically(self._folder / f"{self._replica.rank}.json", dataclasses.asdict(beat))
+
+    def _run(self) -> None:
         while not self._ended.wait(min(1.0, self._timeout_s / 10)):
             idle_s = time.monotonic() - self._time
             if idle_s > self._allowed_s:
                 self._show_stacks(idle_s)  # Before anything else: the end of another rank may end this one.
-                _try_for(_REPORT_S, functools.partial(self._report, idle_s))
-                exit_stalled(f"no step for {idle_s:.0f} s")  # The report, where it could be made, has named the cause.
+                _run_with_limit(_REPORT_S, functools.partial(self._report, idle_s))
+                exit_stalled(f"no step for {idle_s:.0f} s")  # The report, if it succeeded, has named the cause.
             if idle_s > _WRITE_EVERY_S:
-                _try_for(_WRITE_EVERY_S, functools.partial(self._speak_while_waiting, idle_s))
+                _run_with_limit(_WRITE_EVERY_S, functools.partial(self._write_while_waiting, idle_s))
 
-    def _speak_while_waiting(self, idle_s: float) -> None:
+    def _write_while_waiting(self, idle_s: float) -> None:
         if time.monotonic() - self._written > _WRITE_EVERY_S:
-            # Ranks differ in patience: one that may wait longer must not pass for one that stands still.
+            # Ranks may have different time limits: one that may wait longer must not look like one that hangs.
             self._write(waits=_is_in_tensorflow())
-        if self._alarm_given_at() != self._alarm_before:
+        if self._read_alarm() != self._alarm_before:
             self._show_stacks(idle_s)
 
-    def _alarm_given_at(self) -> int:
-        """Returns when a rank, of this run or of one before, last gave up; 0 where none has."""
+    def _read_alarm(self) -> int:
+        """Returns when a rank, of this run or of an earlier one, last gave up, in ns; 0 if none has."""
         try:
             return self._alarm.stat().st_mtime_ns
         except FileNotFoundError:
             return 0
 
     def _show_stacks(self, idle_s: float) -> None:
-        if not self._shown:
-            self._shown = True
+        if not self._has_shown_stacks:
+            self._has_shown_stacks = True
             write_stacks(f"rank {self._replica.rank}: no step for {idle_s:.0f} s")
 
     def _report(self, idle_s: float) -> None:
-        rank = self._replica.rank
+        """Writes the last beat of every rank, and which of them is the likely cause."""
         self._write(waits=_is_in_tensorflow())
         self._alarm.touch()
-        time.sleep(_WRITE_EVERY_S)  # The others, which wait for the same rank, say where they stand, too.
-        now = time.time()
-        beats = [self._read(number) for number in range(self._replica.world_size)]
+        time.sleep(_WRITE_EVERY_S)  # The others, which wait for the same rank, write their beats, too.
+        now, beats = time.time(), [self._read(number) for number in range(self._replica.world_size)]
+        limit = f"communication.stall_timeout_s={self._timeout_s:g}"
         lines = [
-            f"rank {rank}: no step for {idle_s:.0f} s (communication.stall_timeout_s={self._timeout_s:g}); "
-            "ending the job. Where every rank stood last:"
+            f"rank {self._replica.rank}: no step for {idle_s:.0f} s ({limit}); ending the job. "
+            "Last place of every rank:"
         ]
         for number, beat in enumerate(beats):
-            ago = f"{beat['place']}, {now - beat['time']:.0f} s ago" if beat else "never heard of"
-            lines.append(f"  rank {number}{_whereabouts(beat)}: {ago}")
-        # One that was never heard of is behind all others. Of ranks in one step, whose beats are milliseconds apart by
-        # clocks that may differ, those inside TensorFlow may well wait for one that is not.
-        behind = min(range(len(beats)), key=lambda n: (beats[n].get("waits", False), beats[n].get("time", 0.0)))
-        cause = f"rank {behind}{_whereabouts(beats[behind])} has stood still for longest and is the likely cause"
+            place = f"{beat.place}, {now - beat.time:.0f} s ago" if beat else "unknown"
+            lines.append(f"  rank {number}{_describe_process(beat)}: {place}")
+        behind = min(range(len(beats)), key=lambda number: _progress_key(beats[number]))
+        cause = (
+            f"rank {behind}{_describe_process(beats[behind])} has made no progress for longest and is the likely cause"
+        )
         lines.append(f"{cause}.")
         write_error(f"no step for {idle_s:.0f} s; {cause}")
         sys.stderr.write("\n".join(lines) + "\n")
 
-    def _read(self, rank: int) -> dict[str, Any]:
-        """Returns the last beat of a rank as it left it; {} where there is none."""
+    def _read(self, rank: int) -> _Beat | None:
+        """Returns the last beat of a rank; None if it left none."""
         try:
-            beat = json.loads((self._folder / f"{rank}.json").read_text(encoding="utf-8"))
-            return beat if beat.keys() >= {"host", "process", "place", "time"} else {}
-        except (OSError, ValueError):
-            return {}
+            return _Beat(**json.loads((self._folder / f"{rank}.json").read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return None
 
 
-def _try_for(seconds: float, action: Callable[[], None]) -> None:
-    """Does something that may never return, as where the shared file system hangs, and goes on after that time."""
+def _progress_key(beat: _Beat | None) -> tuple[bool, float]:
+    """Returns a key by which the rank that holds up the others comes first.
+
+    A rank without a beat is behind all others. Ranks in the same step have beats within milliseconds of each other, and
+    their clocks may differ: of these, a rank inside TensorFlow probably waits for one that is not.
+    """
+    return (beat.waits, beat.time) if beat else (False, 0.0)
+
+
+def _describe_process(beat: _Beat | None) -> str:
+    return f" on {beat.host} (process {beat.process})" if beat else ""
+
+
+def _run_with_limit(seconds: float, action: Callable[[], None]) -> None:
+    """Runs an action for at most this time: it may never return, for example if the shared file system hangs."""
     thread = threading.Thread(target=action, daemon=True)
     thread.start()
     thread.join(seconds)
 
 
 def _is_in_tensorflow() -> bool:
-    """Tells whether the main thread is inside a call of TensorFlow or Horovod."""
+    """Returns whether the main thread is inside a call of TensorFlow or Horovod."""
     frame = sys._current_frames().get(threading.main_thread().ident or 0)
-    while frame and frame.f_code.co_filename.startswith("<"):  # Functions that were generated.
+    while frame and frame.f_code.co_filename.startswith("<"):  # Generated functions.
         frame = frame.f_back
     return frame is not None and not {"tensorflow", "horovod"}.isdisjoint(Path(frame.f_code.co_filename).parts)
-
-
-def _whereabouts(beat: dict[str, Any]) -> str:
-    return f" on {beat['host']} (process {beat['process']})" if beat else ""

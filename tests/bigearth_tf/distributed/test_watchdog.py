@@ -18,7 +18,7 @@ with dog.watch():
     dog.beat("step 1")
     if sys.argv[2] == "hangs":
         watchdog._REPORT_S = 1.0
-        watchdog.write_text_atomically = lambda *_: threading.Event().wait()
+        watchdog.write_json_atomically = lambda *_: threading.Event().wait()
     time.sleep(100_000)
 """
 
@@ -39,7 +39,7 @@ def end_of(folder, how, error_file="error"):
 def test_it_says_where_the_process_stood(tmp_path):
     said, noted = end_of(tmp_path, "works")
     assert "rank 0 on" in said and "step 1" in said
-    assert "has stood still for longest" in noted
+    assert "has made no progress for longest" in noted
 
 
 def test_a_folder_that_hangs_does_not_keep_it(tmp_path):
@@ -49,7 +49,7 @@ def test_a_folder_that_hangs_does_not_keep_it(tmp_path):
 
 def test_a_cause_that_cannot_be_noted_does_not_keep_it(tmp_path):
     said, _ = end_of(tmp_path, "works", error_file="removed/error")
-    assert "ending the job. Where every rank stood last:" in said
+    assert "ending the job. Last place of every rank:" in said
 
 
 OF_A_RANK = """

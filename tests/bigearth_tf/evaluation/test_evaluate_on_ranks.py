@@ -74,6 +74,6 @@ def test_an_evaluation_that_hangs_is_ended_and_shown(tmp_path):
     result = run_on_ranks(2, HANG, *flags)
     said = result.output
     assert 0 not in result.codes
-    assert re.search(r"rank 1 on \S+ \(process \d+\) has stood still for longest", said), said[-5000:]
+    assert re.search(r"rank 1 on \S+ \(process \d+\) has made no progress for longest", said), said[-5000:]
     assert "in stand_still" in said
     assert not (output / "evaluation.json").exists()
