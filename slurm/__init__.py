@@ -1,1 +1,1 @@
-"""Jobs for SLURM: batch scripts, what the site is like (env.sh), and the command that submits them."""
+"""Submission of the pipeline to a SLURM cluster; see slurm/README.md."""

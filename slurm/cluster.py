@@ -1,4 +1,4 @@
-"""What does the cluster have, and does a request fit into it? As `sinfo` and the site's env.sh say."""
+"""Partitions of the cluster and settings of the site, and whether a request fits into a partition."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ENV_FILE = Path(__file__).with_name("env.sh")
-# Partition, nodes, cores of each, its generic resources, the partition's time limit, and its default time.
+# Columns of sinfo: partition, number of nodes, their cores and generic resources, time limit and default time.
 _FORMAT = "%P|%D|%c|%G|%l|%L"
 _GPUS = re.compile(r"\bgpu(?::[^:,()]+)?:(\d+)")
-# The batch scripts ask for their signal 3 minutes before the end, and SLURM may send it a minute earlier.
+# Training is asked to save 3 minutes before the end, and SLURM may send that signal a minute earlier.
 _LEAST_MINUTES = 10
 
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What the ranks of a job ask for: `time` as SLURM writes it, "" for the partition's default."""
+    """What a job requests for its ranks; `time` is written as in SLURM, "" is the partition's default."""
 
     nodes: int
     ranks_per_node: int
@@ -30,11 +30,11 @@ class Request:
 
     @property
     def ranks(self) -> int:
-        """Ranks over all nodes."""
+        """Number of ranks on all nodes."""
         return self.nodes * self.ranks_per_node
 
     def __str__(self) -> str:
-        """Returns the request for people."""
+        """Returns the request as a user reads it."""
         device = "with a GPU each" if self.gpus_per_node else "on CPUs"
         ranks = f"{self.nodes} nodes x {self.ranks_per_node} ranks = {self.ranks} ranks {device}"
         return f"{ranks}, {self.cpus_per_rank} cores a rank"
@@ -42,9 +42,14 @@ class Request:
 
 @dataclasses.dataclass
 class Partition:
-    """A partition: how many nodes it has of each kind (cores, GPUs), and its times as SLURM writes them.
+    """A partition of the cluster.
 
-    `default_time` is what a job without --time gets.
+    Attributes:
+        name: Of the partition.
+        is_default: Whether SLURM uses it for jobs that name none.
+        time_limit: As SLURM writes it.
+        default_time: Of a job without --time, as SLURM writes it.
+        kinds: (cores, GPUs) of a node -> number of such nodes.
     """
 
     name: str
@@ -54,7 +59,7 @@ class Partition:
     kinds: Counter[tuple[int, int]]
 
     def __str__(self) -> str:
-        """Returns the partition for people."""
+        """Returns the partition as a user reads it."""
         kinds = [
             f"{nodes} nodes of {cpus} cores" + (f" and {gpus} GPUs" if gpus else "")
             for (cpus, gpus), nodes in sorted(self.kinds.items())
@@ -64,36 +69,36 @@ class Partition:
 
 
 def read_site() -> dict[str, str]:
-    """Returns the environment that env.sh makes of this one.
+    """Returns the environment variables after env.sh was read.
 
     Raises:
-        ValueError: It fails.
+        ValueError: env.sh fails.
     """
     command = ["bash", "-euc", '. "$1" >&2; env -0', "bash", str(ENV_FILE)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:
-        raise ValueError(f"{ENV_FILE}: fails with exit code {result.returncode}; mend it: {result.stderr.strip()}")
+        raise ValueError(f"{ENV_FILE}: fails with exit code {result.returncode}; fix it: {result.stderr.strip()}")
     return dict(line.split("=", 1) for line in result.stdout.split("\0") if "=" in line)
 
 
 def read_partitions() -> dict[str, Partition]:
-    """Returns the partitions by name.
+    """Returns name -> partition.
 
     Raises:
         FileNotFoundError: This machine has no SLURM.
-        OSError: SLURM does not answer.
+        OSError: SLURM does not respond.
     """
     if not shutil.which("sbatch") or not shutil.which("sinfo"):
         raise FileNotFoundError(
-            "There is no sbatch on this machine: submit on a login node of the cluster, or look at what would be asked "
-            "for with --dry_run. Without SLURM, `python -m bigearth_tf.launch --ranks=N -- ...` trains here."
+            "There is no sbatch on this machine: submit on a login node of the cluster, or use --dry_run to see what "
+            "would be requested. Without SLURM, `python -m bigearth_tf.launch --ranks=N -- ...` trains here."
         )
     command = ["sinfo", "--noheader", "--exact", f"--format={_FORMAT}"]
-    told = subprocess.run(command, capture_output=True, text=True, check=False)
-    if told.returncode:
-        raise OSError(f"SLURM does not answer: {' '.join(command)}: {told.stderr.strip()}")
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise OSError(f"SLURM does not respond: {' '.join(command)}: {result.stderr.strip()}")
     found: dict[str, Partition] = {}
-    for line in told.stdout.splitlines():
+    for line in result.stdout.splitlines():
         listed, nodes, cpus, resources, limit, default = line.split("|")
         name, default = listed.rstrip("*"), limit if default == "n/a" else default
         partition = found.setdefault(name, Partition(name, listed.endswith("*"), limit, default, Counter()))
@@ -103,48 +108,48 @@ def read_partitions() -> dict[str, Partition]:
 
 
 def find_partition(name: str, partitions: dict[str, Partition]) -> Partition:
-    """Returns the partition of a name, or the default one where the name is "".
+    """Returns the partition with a name, or the default partition if the name is "".
 
     Raises:
-        ValueError: There is none.
+        ValueError: There is no such partition.
     """
-    there = "; ".join(map(str, partitions.values())) or "none"
+    known = "; ".join(map(str, partitions.values())) or "none"
     if name and name not in partitions:
-        raise ValueError(f"no such partition: {name}; there are: {there}.")
+        raise ValueError(f"no such partition: {name}; there are: {known}.")
     chosen = [
         partition for partition in partitions.values() if partition.name == name or (not name and partition.is_default)
     ]
     if not chosen:
-        raise ValueError(f"The cluster has no default partition: name one with --partition, of: {there}.")
+        raise ValueError(f"The cluster has no default partition: name one with --partition, of: {known}.")
     return chosen[0]
 
 
 def check_request(request: Request, partitions: Sequence[Partition], *, saves: bool) -> None:
-    """Checks that one of the partitions could ever give what is asked for.
+    """Checks that a request fits into at least one of the partitions.
 
     Args:
-        request: What is asked for.
-        partitions: Those that SLURM may take.
-        saves: Whether the job is asked to save before its time is over, which needs some.
+        request: Of one job.
+        partitions: Those that SLURM may choose from.
+        saves: Whether the job is asked to save before its time is over; that needs a minimum of time.
 
     Raises:
-        ValueError: None could; the message says what each has.
+        ValueError: It fits into none; the message says what each partition has.
     """
-    refusals = [_why_not(request, partition, saves) for partition in partitions]
-    if all(refusals):
-        raise ValueError("\n".join(refusals))
+    problems = [_find_problem(request, partition, saves) for partition in partitions]
+    if all(problems):
+        raise ValueError("\n".join(problems))
 
 
-def _why_not(request: Request, partition: Partition, saves: bool) -> str:
-    """Returns why a partition cannot give what is asked for, or "" where it can."""
+def _find_problem(request: Request, partition: Partition, saves: bool) -> str:
+    """Returns why a request does not fit into a partition; "" if it fits."""
     gpus, cpus = request.gpus_per_node, request.ranks_per_node * request.cpus_per_rank
-    having_gpus = {kind: nodes for kind, nodes in partition.kinds.items() if kind[1] >= gpus}
-    if not having_gpus:
-        remedy = "lower --gpus_per_node, or take another --partition"
+    with_gpus = {kind: nodes for kind, nodes in partition.kinds.items() if kind[1] >= gpus}
+    if not with_gpus:
+        remedy = "lower --gpus_per_node, or choose another --partition"
         if not any(kind[1] for kind in partition.kinds):
-            remedy = "take another --partition, or train on CPUs with --gpus_per_node=0 --ranks_per_node=N"
-        return f"--gpus_per_node={gpus}: no node of the partition has so many: {partition}; {remedy}."
-    fitting = {kind: nodes for kind, nodes in having_gpus.items() if kind[0] >= cpus}
+            remedy = "choose another --partition, or train on CPUs with --gpus_per_node=0 --ranks_per_node=N"
+        return f"--gpus_per_node={gpus}: no node of the partition has that many: {partition}; {remedy}."
+    fitting = {kind: nodes for kind, nodes in with_gpus.items() if kind[0] >= cpus}
     if not fitting:
         return (
             f"{request.ranks_per_node} ranks a node with --cpus_per_rank={request.cpus_per_rank} need {cpus} cores, "
@@ -152,29 +157,29 @@ def _why_not(request: Request, partition: Partition, saves: bool) -> str:
         )
     if request.nodes > sum(fitting.values()):
         return (
-            f"--nodes={request.nodes}: nodes of the partition that are large enough: {sum(fitting.values())}; ask for "
+            f"--nodes={request.nodes}: nodes of the partition that are large enough: {sum(fitting.values())}; request "
             f"no more: {partition}."
         )
-    allowed = minutes(partition.time_limit)
-    if request.time and minutes(request.time) > allowed:
+    allowed = parse_minutes(partition.time_limit)
+    if request.time and parse_minutes(request.time) > allowed:
         return (
-            f"--time={request.time}: longer than the partition allows: {partition}. Training near its limit saves, is "
-            f"queued again and goes on, so --time={partition.time_limit} does, too."
+            f"--time={request.time}: longer than the partition allows: {partition}. Near its limit a training saves, "
+            f"is queued again and resumes, so --time={partition.time_limit} is enough."
         )
-    if saves and minutes(request.time or partition.default_time) < _LEAST_MINUTES:
+    if saves and parse_minutes(request.time or partition.default_time) < _LEAST_MINUTES:
         given = f"--time={request.time}" if request.time else f"without --time, a job gets {partition.default_time}"
         remedy = f"give at least {_LEAST_MINUTES} minutes (--time={_LEAST_MINUTES})"
         if allowed < _LEAST_MINUTES:
-            remedy = f"take another --partition, one that allows {_LEAST_MINUTES} minutes"
+            remedy = f"choose another --partition, one that allows {_LEAST_MINUTES} minutes"
         return f"{given}: {remedy}; training is asked to save 3 to 4 minutes before the end. Partition: {partition}."
     return ""
 
 
-def minutes(time: str) -> float:
+def parse_minutes(time: str) -> float:
     """Returns the minutes of a time as SLURM writes it, such as 90, 1:30:00, 2-12 or infinite; inf for no limit.
 
     Raises:
-        ValueError: It is none.
+        ValueError: The text is no such time.
     """
     if time.lower() in ("infinite", "unlimited", "n/a"):
         return float("inf")

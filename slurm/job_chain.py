@@ -1,4 +1,4 @@
-"""Which jobs lead from patches to an exported model, what does each ask for, and how are they queued?"""
+"""Chain of SLURM jobs from patches to an exported model: what each job requests and runs, and how it is queued."""
 
 from __future__ import annotations
 
@@ -12,15 +12,20 @@ from pathlib import Path
 from slurm.cluster import Request
 
 HERE = Path(__file__).parent
-# The jobs that are one process, or an array of such, without a GPU.
-_OF_CPUS = ("convert", "finalize", "export")
+# Jobs of one process, or an array of such jobs, without a GPU.
+_CPU_STEPS = ("convert", "finalize", "export")
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """A batch script with options of sbatch and arguments.
+    """A job to queue.
 
-    `variables` are those the script is to see. `log` is where its output goes, with %j for the job's number.
+    Attributes:
+        name: Of the step; its batch script is `<name>.sbatch`.
+        options: Of sbatch.
+        arguments: Of the batch script.
+        variables: Environment variables for the batch script.
+        log: File of its output, with %j for the job id.
     """
 
     name: str
@@ -31,35 +36,46 @@ class Job:
 
     @property
     def script(self) -> Path:
-        """The batch script."""
+        """Path of the batch script."""
         return HERE / f"{self.name}.sbatch"
 
     def command(self, after: str = "") -> list[str]:
-        """Returns the command that queues it, to start when the job `after` has ended well."""
+        """Returns the command that queues this job, to start after the job with the id `after` has succeeded."""
         wait = [f"--dependency=afterok:{after}", "--kill-on-invalid-dep=yes"] if after else []
         return ["sbatch", "--parsable", "--export=ALL", *wait, *self.options, str(self.script), *self.arguments]
 
-    def shown(self, after: str = "") -> str:
-        """Returns that command as one would type it."""
+    def format_command(self, after: str = "") -> str:
+        """Returns that command, with its variables, as a user would type it."""
         variables = [f"{name}={shlex.quote(value)}" for name, value in self.variables.items()]
         return " ".join([*variables, shlex.join(self.command(after))])
 
     def queue(self, after: str = "") -> str:
-        """Queues it, and returns its number.
+        """Queues this job and returns its id.
 
         Raises:
             OSError: SLURM refused.
         """
         environ = {**os.environ, **self.variables}
-        answer = subprocess.run(self.command(after), env=environ, capture_output=True, text=True, check=False)
-        if answer.returncode:
-            raise OSError(f"{self.shown(after)}\nwas refused: {answer.stderr.strip()}")
-        return answer.stdout.strip().split(";")[0]  # After it comes the cluster's name, where there are several.
+        result = subprocess.run(self.command(after), env=environ, capture_output=True, text=True, check=False)
+        if result.returncode:
+            raise OSError(f"{self.format_command(after)}\nwas refused: {result.stderr.strip()}")
+        return result.stdout.strip().split(";")[0]  # With several clusters, the name of the cluster follows.
 
 
 @dataclasses.dataclass(frozen=True)
 class Chain:
-    """What all jobs of a chain share."""
+    """What all jobs of a chain share.
+
+    Attributes:
+        request: Of the training.
+        workdir: Of the run.
+        data_dir: Of the records.
+        partition: For training and evaluation; several with commas between; "" for SLURM's default.
+        cpu_partition: The same for the other jobs.
+        account: "" for SLURM's default.
+        further: Further options of sbatch.
+        elastic_min_nodes: Fewest nodes of an elastic training; 0 if it is not elastic.
+    """
 
     request: Request
     workdir: Path
@@ -72,21 +88,21 @@ class Chain:
 
     @property
     def logs(self) -> Path:
-        """Folder of the jobs' output."""
+        """Folder for the output of the jobs."""
         return self.workdir / "slurm"
 
-    def asked(self, step: str) -> Request:
-        """Returns what the job of a step asks for, or each task of an array."""
-        if step in _OF_CPUS:
+    def request_of(self, step: str) -> Request:
+        """Returns the request of a step's job, or of each task of its array."""
+        if step in _CPU_STEPS:
             return dataclasses.replace(self.request, nodes=1, ranks_per_node=1, gpus_per_node=0)
         return self.request if step == "train" else dataclasses.replace(self.request, nodes=1)
 
     def partition_of(self, step: str) -> str:
-        """Returns the partition of the job of a step, or several with commas between; "" for SLURM's default."""
-        return self.cpu_partition if step in _OF_CPUS else self.partition
+        """Returns the partition of a step's job, or several with commas between; "" for SLURM's default."""
+        return self.cpu_partition if step in _CPU_STEPS else self.partition
 
     def convert(self, arguments: Sequence[str], tasks: int) -> list[Job]:
-        """Returns the conversion by so many tasks, and the job that makes a data set of their work."""
+        """Returns the conversion as an array of `tasks` tasks, and the job that writes the manifest after them."""
         tolerated = [argument for argument in arguments if argument.lstrip("-").startswith("allow_problems=")]
         output = f"--output_dir={self.data_dir}"
         cores = f"--cpus-per-task={self.request.cpus_per_rank}"
@@ -94,28 +110,28 @@ class Chain:
         return [array, self._job("finalize", [], [output, *tolerated])]
 
     def train(self, config_arguments: Sequence[str]) -> Job:
-        """Returns the training."""
+        """Returns the job of the training."""
         launch = f"--elastic --min_nodes={self.elastic_min_nodes}" if self.elastic_min_nodes else ""
         options = [*self._ranks("train"), *(["--no-kill"] if launch else [])]
         arguments = [*config_arguments, f"--data_dir={self.data_dir}", f"--workdir={self.workdir}"]
         return self._job("train", options, arguments, launch=launch)
 
     def evaluate(self) -> Job:
-        """Returns the evaluation of the best checkpoint, on one node."""
+        """Returns the job that evaluates the best checkpoint, on one node."""
         return self._job(
             "evaluate", self._ranks("evaluate"), [f"--workdir={self.workdir}", f"--data_dir={self.data_dir}"]
         )
 
     def export(self) -> Job:
-        """Returns the export of the best checkpoint."""
+        """Returns the job that exports the best checkpoint."""
         cores = f"--cpus-per-task={self.request.cpus_per_rank}"
         return self._job("export", [cores], [f"--workdir={self.workdir}", f"--output_dir={self.workdir / 'model'}"])
 
     def _ranks(self, step: str) -> list[str]:
-        asked = self.asked(step)
-        gpus = [f"--gpus-per-node={asked.gpus_per_node}"] if asked.gpus_per_node else []
-        ranks = [f"--ntasks-per-node={asked.ranks_per_node}", f"--cpus-per-task={asked.cpus_per_rank}"]
-        return [f"--nodes={asked.nodes}", *ranks, *gpus]
+        request = self.request_of(step)
+        gpus = [f"--gpus-per-node={request.gpus_per_node}"] if request.gpus_per_node else []
+        ranks = [f"--ntasks-per-node={request.ranks_per_node}", f"--cpus-per-task={request.cpus_per_rank}"]
+        return [f"--nodes={request.nodes}", *ranks, *gpus]
 
     def _job(self, name: str, options: Sequence[str], arguments: Sequence[str], launch: str = "") -> Job:
         is_array = any(option.startswith("--array") for option in options)
@@ -124,7 +140,7 @@ class Chain:
             "account": self.account,
             "time": self.request.time,
             "output": str(self.logs / ("%x-%A_%a.out" if is_array else "%x-%j.out")),
-            # By which jobs of one folder are found.
+            # `check_no_other_jobs` finds the jobs of a folder by their comment.
             "comment": str(self.workdir.absolute()),
         }
         named = [f"--{key}={value}" for key, value in shared.items() if value]
@@ -135,20 +151,20 @@ class Chain:
         return Job(name, (*options, *named, *self.further), tuple(arguments), variables, log)
 
 
-def check_alone(workdir: Path) -> None:
-    """Checks that no job of this user is queued or runs for the same folder.
+def check_no_other_jobs(workdir: Path) -> None:
+    """Checks that no job of this user for the same work folder is queued or running.
 
     Raises:
-        ValueError: One does.
-        OSError: SLURM does not answer.
+        ValueError: There is one.
+        OSError: SLURM does not respond.
     """
     command = ["squeue", "--me", "--noheader", "--format=%A %j %k"]
-    told = subprocess.run(command, capture_output=True, text=True, check=False)
-    if told.returncode:
-        raise OSError(f"SLURM does not answer: {' '.join(command)}: {told.stderr.strip()}")
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise OSError(f"SLURM does not respond: {' '.join(command)}: {result.stderr.strip()}")
     jobs = dict.fromkeys(
         f"{number} ({name})"
-        for number, name, comment in (line.split(maxsplit=2) for line in told.stdout.splitlines())
+        for number, name, comment in (line.split(maxsplit=2) for line in result.stdout.splitlines())
         if comment == str(workdir.absolute())
     )
     if jobs:
@@ -160,17 +176,17 @@ def check_alone(workdir: Path) -> None:
 
 
 def queue_all(jobs: Sequence[Job]) -> list[str]:
-    """Queues jobs, each to start when the one before has ended well; returns their numbers.
+    """Queues jobs, each to start after the one before has succeeded; returns their ids.
 
     Raises:
-        OSError: SLURM refused one; those before it are cancelled.
+        OSError: SLURM refused a job; the jobs before it are cancelled.
     """
-    numbers: list[str] = []
+    ids: list[str] = []
     for job in jobs:
         try:
-            numbers.append(job.queue(after=numbers[-1] if numbers else ""))
+            ids.append(job.queue(after=ids[-1] if ids else ""))
         except OSError:
-            if numbers:
-                subprocess.run(["scancel", *numbers], check=False)
+            if ids:
+                subprocess.run(["scancel", *ids], check=False)
             raise
-    return numbers
+    return ids

@@ -1,10 +1,10 @@
-"""Submits what leads from patches to a trained, exported model as SLURM jobs, each after the one before.
+"""Submits the way from patches to an exported model as a chain of SLURM jobs.
 
     python -m slurm.submit --config=experiments/configs/benchmark.py --data_dir=records --workdir=runs/eca_b0 --dry_run
     python -m slurm.submit --config=... --data_dir=... --workdir=... --nodes=2 --gpus_per_node=4 --steps=train,export
 
-What cannot work is refused before anything is queued. Without --dry_run it queues the jobs and says how to follow and
-cancel them; the jobs' output goes to WORKDIR/slurm. Site settings are in slurm/env.sh.
+Refuses what cannot work before it queues anything. Without --dry_run it queues the jobs and prints how to follow and
+cancel them; the output of the jobs goes to WORKDIR/slurm. Settings of the site are in slurm/env.sh.
 """
 
 from __future__ import annotations
@@ -18,40 +18,44 @@ from ml_collections import config_flags
 from bigearth_tf.runtime.command import run_command
 from experiments.shared.config_arguments import config_arguments
 from slurm.cluster import Request, check_request, find_partition, read_partitions, read_site
-from slurm.job_chain import Chain, Job, check_alone, queue_all
+from slurm.job_chain import Chain, Job, check_no_other_jobs, queue_all
 
 STEPS = ("convert", "train", "evaluate", "export")
-# Those of the flags of tfrecord_tools.convert that name files, and those that this command gives itself.
-_SOURCES = ("s2", "s1", "maps", "input", "lists_dir", "metadata")
-_GIVEN_HERE = ("output_dir", "task_index", "num_tasks")
+# Flags of tfrecord_tools.convert that name files, and those that this command sets itself.
+_FILE_FLAGS = ("s2", "s1", "maps", "input", "lists_dir", "metadata")
+_OWN_FLAGS = ("output_dir", "task_index", "num_tasks")
 
-_STEPS = flags.DEFINE_list("steps", ["train"], f"What to do, of {', '.join(STEPS)}; always in this order.")
+_STEPS = flags.DEFINE_list("steps", ["train"], f"Steps to run, of {', '.join(STEPS)}; always in this order.")
 _CONFIG = config_flags.DEFINE_config_file("config", None, "File with a get_config() that returns a TrainConfig.")
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; jobs log to its folder slurm.", required=True)
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of shards and manifest, in place of the config's.")
-_NODES = flags.DEFINE_integer("nodes", 1, "Nodes to train on.", lower_bound=1)
-_GPUS = flags.DEFINE_integer("gpus_per_node", 1, "GPUs of each node, a rank each; 0 for CPUs.", lower_bound=0)
-_RANKS = flags.DEFINE_integer("ranks_per_node", None, "Ranks a node; of GPUs, or else 1, by default.", lower_bound=1)
-_CPUS = flags.DEFINE_integer("cpus_per_rank", 4, "Cores of each rank, and of each conversion task.", lower_bound=1)
-_TIME = flags.DEFINE_string("time", "", "Time limit of each job, as of sbatch; training goes on after it.")
-_PARTITION = flags.DEFINE_string(
-    "partition", None, "Partition, or several with commas between; default: that of slurm/env.sh, or else SLURM's."
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Folder of the run; the jobs' output goes to WORKDIR/slurm.", required=True
 )
-_CPU_PARTITION = flags.DEFINE_string("cpu_partition", None, "Partition of jobs that need no GPU, if it is another.")
-_ACCOUNT = flags.DEFINE_string("account", None, "Account; default: that of slurm/env.sh, or else SLURM's.")
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of shards and manifest; overrides the config's.")
+_NODES = flags.DEFINE_integer("nodes", 1, "Nodes to train on.", lower_bound=1)
+_GPUS = flags.DEFINE_integer("gpus_per_node", 1, "GPUs of each node, one rank each; 0 for CPUs.", lower_bound=0)
+_RANKS = flags.DEFINE_integer(
+    "ranks_per_node", None, "Ranks of each node; default: one for each GPU, or 1.", lower_bound=1
+)
+_CPUS = flags.DEFINE_integer("cpus_per_rank", 4, "Cores of each rank, and of each conversion task.", lower_bound=1)
+_TIME = flags.DEFINE_string("time", "", "Time limit of each job, as for sbatch; training resumes after it.")
+_PARTITION = flags.DEFINE_string(
+    "partition", None, "Partition, or several with commas between; default: that of slurm/env.sh, then SLURM's."
+)
+_CPU_PARTITION = flags.DEFINE_string("cpu_partition", None, "Partition of the jobs that need no GPU, if it differs.")
+_ACCOUNT = flags.DEFINE_string("account", None, "Account; default: that of slurm/env.sh, then SLURM's.")
 _SBATCH = flags.DEFINE_string("sbatch", "", "Further options of sbatch for all jobs: '--qos=high --mem=0'.")
-_ELASTIC = flags.DEFINE_bool("elastic", False, "Go on with the nodes that are left when one is lost.")
-_MIN_NODES = flags.DEFINE_integer("min_nodes", None, "Of an elastic run; 1 by default.", lower_bound=1)
+_ELASTIC = flags.DEFINE_bool("elastic", False, "Continue on the nodes that are left when one is lost.")
+_MIN_NODES = flags.DEFINE_integer("min_nodes", None, "Fewest nodes of an elastic run; default: 1.", lower_bound=1)
 _CONVERT_ARGS = flags.DEFINE_string("convert_args", "", "Arguments of tfrecord_tools.convert: '--s2=... --s1=...'.")
 _CONVERT_TASKS = flags.DEFINE_integer("convert_tasks", 8, "Tasks that share the conversion.", lower_bound=1)
-_DRY_RUN = flags.DEFINE_bool("dry_run", False, "Queue nothing: show the scripts and what they would ask for.")
+_DRY_RUN = flags.DEFINE_bool("dry_run", False, "Queue nothing; print the scripts and what they would request.")
 
 
 def chosen_steps() -> list[str]:
-    """Returns the steps in their order.
+    """Returns the requested steps in their order.
 
     Raises:
-        ValueError: One is unknown, or there is none.
+        ValueError: A step is unknown, or none is given.
     """
     unknown = sorted(set(_STEPS.value) - set(STEPS))
     if unknown or not _STEPS.value:
@@ -59,16 +63,16 @@ def chosen_steps() -> list[str]:
     return [step for step in STEPS if step in _STEPS.value]
 
 
-def request() -> Request:
-    """Returns what training asks for.
+def make_request() -> Request:
+    """Returns what the training requests.
 
     Raises:
-        ValueError: Flags do not go together.
+        ValueError: Flags contradict each other.
     """
     gpus, ranks = _GPUS.value, _RANKS.value or _GPUS.value or 1
     if gpus and ranks != gpus:
         raise ValueError(
-            f"--ranks_per_node={ranks} with --gpus_per_node={gpus}: each rank takes a GPU of its own; leave out "
+            f"--ranks_per_node={ranks} with --gpus_per_node={gpus}: each rank uses a GPU of its own; leave out "
             "--ranks_per_node, or train on CPUs with --gpus_per_node=0."
         )
     if _MIN_NODES.value and not _ELASTIC.value:
@@ -79,38 +83,43 @@ def request() -> Request:
 
 
 def conversion_arguments() -> list[str]:
-    """Returns the arguments of the conversion, after a look at the files they name.
+    """Returns the arguments of the conversion, after checking that the files they name exist.
 
     Raises:
-        FileNotFoundError: One is missing.
-        ValueError: They are no flags, name no source, or say what this command says itself.
+        FileNotFoundError: A file is missing.
+        ValueError: They are no flags, name no source, or set what this command sets itself.
     """
     arguments = shlex.split(_CONVERT_ARGS.value)
     named = dict(argument.lstrip("-").partition("=")[::2] for argument in arguments)
     if not all(argument.startswith("--") for argument in arguments) or not set(named) & {"s2", "s1", "input"}:
         raise ValueError(
-            f"--convert_args={_CONVERT_ARGS.value!r}: expected '--s2=FOLDER ...', as of tfrecord_tools.convert."
+            f"--convert_args={_CONVERT_ARGS.value!r}: expected '--s2=FOLDER ...', as for tfrecord_tools.convert."
         )
-    for name in _GIVEN_HERE:
+    for name in _OWN_FLAGS:
         if name in named:
-            raise ValueError(f"--convert_args: leave out --{name}; --data_dir and --convert_tasks say it.")
-    for name in _SOURCES:
+            raise ValueError(f"--convert_args: leave out --{name}; --data_dir and --convert_tasks set it.")
+    for name in _FILE_FLAGS:
         for path in filter(None, named.get(name, "").split(",")):
             if not Path(path).exists():
                 raise FileNotFoundError(f"--convert_args: --{name}={path}: no such file or folder.")
     return arguments
 
 
-def check_work(steps: list[str], data_dir: str, asked: Request) -> list[str]:
-    """Returns what people should know of the work, a line each; refuses what cannot be done."""
+def check_work(steps: list[str], data_dir: str, request: Request) -> list[str]:
+    """Returns what the user should know about the steps, a line each.
+
+    Raises:
+        ValueError: The training cannot work.
+        FileNotFoundError: Records, or the run to evaluate or export, are missing.
+    """
     from bigearth_tf.data.manifest import read_manifest
     from slurm.feasibility import check_trained, check_training
 
     workdir = Path(_WORKDIR.value)
     if "train" in steps:
         _CONFIG.value.data.data_dir = data_dir
-        fewest = (_MIN_NODES.value or 1) if _ELASTIC.value else asked.nodes
-        ranks = [nodes * asked.ranks_per_node for nodes in range(asked.nodes, fewest - 1, -1)]
+        fewest = (_MIN_NODES.value or 1) if _ELASTIC.value else request.nodes
+        ranks = [nodes * request.ranks_per_node for nodes in range(request.nodes, fewest - 1, -1)]
         return check_training(_CONFIG.value, workdir, ranks, converted_before="convert" in steps)
     if "evaluate" in steps or "export" in steps:
         check_trained(workdir)
@@ -119,12 +128,12 @@ def check_work(steps: list[str], data_dir: str, asked: Request) -> list[str]:
     return []
 
 
-def make_chain(asked: Request, data_dir: str) -> Chain:
+def make_chain(request: Request, data_dir: str) -> Chain:
     """Returns what all jobs share."""
     site = read_site()
     partition = _PARTITION.value or site.get("SBATCH_PARTITION", "")
     return Chain(
-        request=asked,
+        request=request,
         workdir=Path(_WORKDIR.value),
         data_dir=data_dir,
         partition=partition,
@@ -136,23 +145,23 @@ def make_chain(asked: Request, data_dir: str) -> Chain:
 
 
 def check_cluster(steps: list[str], chain: Chain) -> list[str]:
-    """Returns what people should know of the partitions, a line each.
+    """Returns what the user should know about the partitions, a line each.
 
     Raises:
-        ValueError: The partitions could never give what is asked for, or jobs for the folder are queued already.
-        OSError: SLURM does not answer; in a dry run it need not.
+        ValueError: A request fits into no partition, or jobs for the work folder are already queued.
+        OSError: SLURM does not respond; in a dry run that is only reported.
     """
     try:
         partitions = read_partitions()
-        check_alone(chain.workdir)
+        check_no_other_jobs(chain.workdir)
     except OSError as error:
         if not _DRY_RUN.value:
             raise
-        return [f"partition and queue: not looked at. {error}"]
+        return [f"partition and queue: not checked. {error}"]
     lines: list[str] = []
     for step in steps:
         found = [find_partition(name, partitions) for name in chain.partition_of(step).split(",")]
-        check_request(chain.asked(step), found, saves=step == "train")
+        check_request(chain.request_of(step), found, saves=step == "train")
         lines += [f"partition: {partition}" for partition in found]
     return list(dict.fromkeys(lines))
 
@@ -168,38 +177,38 @@ def make_jobs(steps: list[str], chain: Chain, convert_arguments: list[str]) -> l
     ]
 
 
-def show(jobs: list[Job]) -> None:
+def print_jobs(jobs: list[Job]) -> None:
     """Prints the commands that would queue the jobs, and their scripts."""
     for before, job in zip([None, *jobs], jobs):
-        print(f"\n== {job.name}\n$ {job.shown(f'<job of {before.name}>' if before else '')}\n")
+        print(f"\n== {job.name}\n$ {job.format_command(f'<job of {before.name}>' if before else '')}\n")
         print("".join(f"    {line}\n" for line in job.script.read_text(encoding="utf-8").splitlines()), end="")
 
 
 def submit(jobs: list[Job], chain: Chain) -> None:
     """Queues the jobs and prints how to follow and cancel them."""
     chain.logs.mkdir(parents=True, exist_ok=True)
-    numbers = queue_all(jobs)
-    for job, number, before in zip(jobs, numbers, ["", *numbers]):
+    ids = queue_all(jobs)
+    for job, number, before in zip(jobs, ids, ["", *ids]):
         print(f"{job.name}: job {number}" + (f", after {before}" if before else ""))
-    print(f"queue:   squeue --jobs={','.join(numbers)}")
-    print("follow:  tail -F", *(str(job.log).replace("%j", number) for job, number in zip(jobs, numbers)))
-    print(f"cancel:  scancel {' '.join(numbers)}")
+    print(f"queue:   squeue --jobs={','.join(ids)}")
+    print("follow:  tail -F", *(str(job.log).replace("%j", number) for job, number in zip(jobs, ids)))
+    print(f"cancel:  scancel {' '.join(ids)}")
 
 
 def main() -> None:
-    """Checks, then shows or queues."""
-    steps, asked = chosen_steps(), request()
+    """Checks everything, then prints or queues the jobs."""
+    steps, request = chosen_steps(), make_request()
     if "train" in steps and not _CONFIG.value:
         raise ValueError("Training needs --config; experiments/configs/ has some.")
     data_dir = _DATA_DIR.value or (_CONFIG.value.data.data_dir if _CONFIG.value else "")
     if not data_dir and steps != ["export"]:
         raise ValueError("Name the folder of the records with --data_dir.")
     convert_arguments = conversion_arguments() if "convert" in steps else []
-    chain = make_chain(asked, data_dir)
-    print(*[asked, *check_cluster(steps, chain), *check_work(steps, data_dir, asked)], sep="\n")
+    chain = make_chain(request, data_dir)
+    print(*[request, *check_cluster(steps, chain), *check_work(steps, data_dir, request)], sep="\n")
     jobs = make_jobs(steps, chain, convert_arguments)
     if _DRY_RUN.value:
-        show(jobs)
+        print_jobs(jobs)
     else:
         submit(jobs, chain)
 

@@ -53,7 +53,7 @@ def records(cluster):
 @pytest.mark.parametrize(("arguments", "message"), [
     (["--partition=gpux"], r"no such partition: gpux; there are: test \(2 nodes of 4 cores and 2 GPUs"),
     (["--nodes=3"], r"--nodes=3: nodes of the partition that are large enough: 2; "),
-    (["--gpus_per_node=3"], r"--gpus_per_node=3: no node of the partition has so many"),
+    (["--gpus_per_node=3"], r"--gpus_per_node=3: no node of the partition has that many"),
     (["--gpus_per_node=2", "--cpus_per_rank=3"], r"2 ranks a node with --cpus_per_rank=3 need 6 cores"),
     (["--steps=train,export", "--cpu_partition=testx"], r"no such partition: testx; there are: test "),
     (["--data_dir=nowhere"], r"nowhere/manifest.json: there is no manifest"),

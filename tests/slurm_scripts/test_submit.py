@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bigearth_tf.config import DataConfig, TrainConfig
-from slurm.cluster import Partition, Request, check_request, find_partition, minutes, read_partitions
+from slurm.cluster import Partition, Request, check_request, find_partition, parse_minutes, read_partitions
 from slurm.feasibility import check_trained, check_training
 from tests.support.finished_runs import write_finished_run
 from tests.support.paths import REPOSITORY
@@ -86,7 +86,7 @@ def test_a_dry_run_needs_no_slurm_and_shows_everything(records, without_slurm, t
         "4 steps an epoch, 7 epochs",
     ):
         assert line in result.stdout.splitlines()
-    assert "partition and queue: not looked at. There is no sbatch on this machine" in result.stdout
+    assert "partition and queue: not checked. There is no sbatch on this machine" in result.stdout
     train, evaluate, export = (line for line in result.stdout.splitlines() if line.startswith("$ "))
     shared = (
         f"--partition=fast --account=me --time=2-0 --output={workdir}/slurm/%x-%j.out --comment={workdir} "
@@ -134,7 +134,7 @@ def test_an_elastic_run_asks_slurm_to_keep_the_job_when_a_node_is_lost(records, 
 
 @pytest.mark.parametrize(("arguments", "message"), [
     (["--steps=train,fly"], "--steps=train,fly: expected some of convert, train, evaluate, export"),
-    (["--gpus_per_node=2", "--ranks_per_node=4"], "each rank takes a GPU of its own; leave out --ranks_per_node"),
+    (["--gpus_per_node=2", "--ranks_per_node=4"], "each rank uses a GPU of its own; leave out --ranks_per_node"),
     (["--min_nodes=1", "--nodes=2"], "--min_nodes=1 is for an elastic run: add --elastic, or leave it out"),
     (["--elastic", "--min_nodes=2"], "--min_nodes=2 is more than --nodes=1"),
     ([], "Training needs --config; experiments/configs/ has some"),
@@ -209,13 +209,13 @@ FITS = Request(nodes=2, ranks_per_node=4, gpus_per_node=4, cpus_per_rank=16, tim
 @pytest.mark.parametrize(("changes", "partition", "message"), [
     ({}, GPU, ""),
     ({"nodes": 3, "cpus_per_rank": 8}, GPU, ""),
-    ({"nodes": 3}, GPU, "--nodes=3: nodes of the partition that are large enough: 2; ask for no more"),
-    ({"gpus_per_node": 9}, GPU, "--gpus_per_node=9: no node of the partition has so many.*lower --gpus_per_node"),
+    ({"nodes": 3}, GPU, "--nodes=3: nodes of the partition that are large enough: 2; request no more"),
+    ({"gpus_per_node": 9}, GPU, "--gpus_per_node=9: no node of the partition has that many.*lower --gpus_per_node"),
     ({}, CPU, "train on CPUs with --gpus_per_node=0"),
     ({"gpus_per_node": 0, "nodes": 10, "cpus_per_rank": 4}, CPU, ""),
-    ({"gpus_per_node": 0, "nodes": 11, "cpus_per_rank": 4}, CPU, "--nodes=11: .*large enough: 10; ask for no more"),
+    ({"gpus_per_node": 0, "nodes": 11, "cpus_per_rank": 4}, CPU, "--nodes=11: .*large enough: 10; request no more"),
     ({"gpus_per_node": 0}, CPU, "4 ranks a node with --cpus_per_rank=16 need 64 cores, more than a node has"),
-    ({"time": "1-1"}, GPU, "--time=1-1: longer than the partition allows.*--time=1-00:00:00 does, too"),
+    ({"time": "1-1"}, GPU, "--time=1-1: longer than the partition allows.*--time=1-00:00:00 is enough"),
     ({"time": "9"}, GPU, "--time=9: give at least 10 minutes"),
     ({"time": "soon"}, GPU, "--time=soon: expected minutes"),
 ])  # fmt: skip
@@ -247,14 +247,14 @@ def test_a_job_without_time_gets_the_default_of_the_partition():
     with pytest.raises(ValueError, match=r"^without --time, a job gets 9:00: give at least 10 minutes \(--time=10\); "):
         check_request(without, [short], saves=True)
     for partition in (dataclasses.replace(GPU, time_limit="9:00", default_time=time) for time in ("9:00", "5:00")):
-        with pytest.raises(ValueError, match=r": take another --partition, one that allows 10 minutes; "):
+        with pytest.raises(ValueError, match=r": choose another --partition, one that allows 10 minutes; "):
             check_request(without, [partition], saves=True)
 
 
 def test_times_are_read_as_slurm_writes_them():
     times = {"90": 90, "90:30": 90.5, "2:00:30": 120.5, "2-12": 3600, "1-01:30": 1530, "1-00:00:30": 1440.5}
-    assert {text: minutes(text) for text in times} == times
-    assert minutes("infinite") == float("inf")
+    assert {text: parse_minutes(text) for text in times} == times
+    assert parse_minutes("infinite") == float("inf")
 
 
 def check(config, workdir, ranks=2):
