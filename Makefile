@@ -1,4 +1,4 @@
-# Every target sets up what it needs in .venv; see .ci/set_up.
+# Every target first installs what it needs into .venv; see .ci/set_up.
 SHELL := bash
 PYTHON_IN_VENV := .venv/bin/python
 ON_SLURM := tests/slurm tests/slurm_scripts
@@ -10,16 +10,16 @@ ON_SLURM := tests/slurm tests/slurm_scripts
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-10s  %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-setup: ## make the environment .venv: GDAL, TensorFlow, Horovod
+setup: ## create the environment .venv: GDAL, TensorFlow, Horovod
 	@bash .ci/set_up run
 
-keras3: setup ## make the environment .venv-keras3, in which the tests try the models under Keras 3 with JAX
+keras3: setup ## create the environment .venv-keras3, in which the tests run the models under Keras 3 with JAX
 	@bash .ci/set_up_keras3
 
-slurm: ## install SLURM, which the tests start on this machine; on Debian and Ubuntu, as root or by sudo
+slurm: ## install SLURM for the tests, on Debian and Ubuntu, as root or by sudo
 	@bash .ci/set_up_slurm
 
-demo: setup ## the main job, end to end, on a few real and some hundred synthetic patches
+demo: setup ## the whole pipeline on a few real and a few hundred synthetic patches
 	$(PYTHON_IN_VENV) -m experiments.demo
 
 lint: ## ruff and mypy
@@ -28,16 +28,16 @@ lint: ## ruff and mypy
 	$(PYTHON_IN_VENV) -m ruff check .
 	$(PYTHON_IN_VENV) -m mypy
 
-test: lint ## ruff, mypy, and every behavior once, on SLURM too where it is installed; at most 8 minutes on 2 cores
+test: lint ## ruff, mypy, and every behavior once, on SLURM too if it is installed; at most 8 minutes on 2 cores
 	$(PYTHON_IN_VENV) -m pytest -n 2 --dist worksteal
 
 test-full: lint keras3 ## the same with every model, every damage and Keras 3; at most 35 minutes
 	$(PYTHON_IN_VENV) -m pytest -n 2 --dist worksteal --full -m "not (slurm and full)"
 
-test-slurm: slurm ## every test on a SLURM cluster that is started on this machine; at most 10 minutes
+test-slurm: slurm ## every test on a SLURM cluster that the tests start on this machine; at most 10 minutes
 	@bash .ci/set_up test
 	$(PYTHON_IN_VENV) -m pytest -n 3 --dist worksteal --full $(ON_SLURM)
 
-clean: ## remove the environment and the caches; what runs have written stays
+clean: ## remove the environments and the caches; the output of runs stays
 	rm -rf .venv .venv-keras3 build *.egg-info .*_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,6 +1,6 @@
-"""What the project is made of and what it needs.
+"""Packages of the project and their dependencies.
 
-The versions that fit together only in one place are pinned here; `constraints.txt` locks all the rest.
+Versions that fit together in only one combination are pinned here; `constraints.txt` locks all others.
 """
 
 import re
@@ -38,15 +38,15 @@ setup(
         "tqdm",
     ],
     extras_require={
-        # TensorFlow: one of the two. Keras 2.15 comes with it.
+        # TensorFlow: one of the two. It brings Keras 2.15.
         "cpu": ["tensorflow-cpu==2.15.1", SETUPTOOLS],
         "gpu": ["tensorflow[and-cuda]==2.15.1", SETUPTOOLS],
-        # Give the version of the system's libgdal beside this extra: "gdal==$(gdal-config --version).*".
-        # bigearthnet-common carries the official lists and real patches as package data; its code is not used.
+        # Add the version of the system's libgdal to this extra: "gdal==$(gdal-config --version).*".
+        # bigearthnet-common contains the official lists and real patches as package data; its code is not used.
         "geo": ["gdal", "bigearthnet-common==2.8.0"],
         "horovod": ["horovod==0.28.1"],  # the last release; builds against TensorFlow 2.15
         "addons": ["tensorflow-addons==0.23.0"],  # the last release; built against TensorFlow 2.15
-        # What compiling GDAL's bindings and Horovod takes. Horovod's Gloo does not configure under CMake 4.
+        # Needed to compile GDAL's bindings and Horovod. Horovod's Gloo does not configure under CMake 4.
         "build": ["pip", SETUPTOOLS, "wheel", "packaging", "cmake>=3.13,<4"],
         "dev": ["hypothesis", "mypy", "pre-commit", "pytest", "pytest-timeout", "pytest-xdist", "ruff"],
     },
