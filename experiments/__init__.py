@@ -1,1 +1,1 @@
-"""Commands of experiments, driven by absl flags; the library below them defines none."""
+"""Commands for training, evaluation, export and comparison; each has absl flags and calls the library."""

@@ -1,9 +1,9 @@
-"""Says whether two models differ on the same patches by more than the choice of patches explains.
+"""Compares two models on the same patches and tests whether their difference is significant.
 
     python -m experiments.compare --first=runs/a/evaluation/test --second=runs/b/evaluation/test
 
-Each is a folder that experiments.evaluate wrote, or its predictions.parquet. A paired bootstrap over patches gives the
-difference, its 95 % interval and its p-value.
+Each model is given by a folder that experiments.evaluate wrote, or by its predictions.parquet. A paired bootstrap over
+patches yields the difference, its 95 % interval and its p-value.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 _FIRST = flags.DEFINE_string("first", None, "Folder of an evaluation, or its predictions.parquet.", required=True)
 _SECOND = flags.DEFINE_string("second", None, "The same of another model, on the same patches.", required=True)
-_METRIC = flags.DEFINE_string("metric", "macro_f1", "Score to compare by, such as micro_f1 or macro_average_precision.")
+_METRIC = flags.DEFINE_string("metric", "macro_f1", "Score to compare, such as micro_f1 or macro_average_precision.")
 _THRESHOLDS = flags.DEFINE_enum(
-    "thresholds", "fixed", ["fixed", "tuned"], "fixed: 0.5; tuned: those in the evaluation.json beside each table."
+    "thresholds", "fixed", ["fixed", "tuned"], "fixed: 0.5; tuned: those of the evaluation.json next to each table."
 )
 _DRAWS = flags.DEFINE_integer("draws", 1000, "Draws of the bootstrap.", lower_bound=1)
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the bootstrap.")
@@ -32,19 +32,19 @@ _OUTPUT = flags.DEFINE_string("output", None, "JSON file to write the comparison
 
 
 def main() -> None:
-    """Compares, as the flags say."""
+    """Compares the models; prints the result, and writes it if --output is given."""
     # scikit-learn is loaded here: --help must not wait for it.
     from bigearth_tf.evaluation.comparison import check_comparable, compare
     from bigearth_tf.evaluation.metrics import THRESHOLD
     from bigearth_tf.evaluation.prediction_table import read_predictions
-    from bigearth_tf.runtime.files import write_text_atomically
+    from bigearth_tf.runtime.files import write_json_atomically
 
     paths = (_FIRST.value, _SECOND.value)
     first, second = map(read_predictions, paths)
     check_comparable(first, second)
     thresholds = (THRESHOLD, THRESHOLD)
     if _THRESHOLDS.value == "tuned":
-        thresholds = tuple(_tuned(path, stored) for path, stored in zip(paths, (first, second)))
+        thresholds = tuple(_read_tuned_thresholds(path, stored) for path, stored in zip(paths, (first, second)))
     found = compare(first, second, _METRIC.value, thresholds=thresholds, draws=_DRAWS.value, seed=_SEED.value)
     found = {**found, "thresholds": _THRESHOLDS.value}
     print(f"{found['metric']} on {found['num_records']:,} patches, thresholds: {found['thresholds']}")
@@ -54,17 +54,17 @@ def main() -> None:
         f"second - first  {found['difference']:+.4f}, 95 % interval {found['low']:+.4f} ... {found['high']:+.4f}, "
         f"p = {found['p_value']:.4f} ({found['draws']:,} draws)"
     )
-    says = "differ significantly" if found["p_value"] < 0.05 else "do not differ significantly"
-    print(f"At the 5 % level the two {says}.")
+    verdict = "differ significantly" if found["p_value"] < 0.05 else "do not differ significantly"
+    print(f"At the 5 % level the two models {verdict}.")
     if _OUTPUT.value:
-        write_text_atomically(Path(_OUTPUT.value), json.dumps(found, indent=1, allow_nan=False) + "\n")
+        write_json_atomically(Path(_OUTPUT.value), found)
 
 
-def _tuned(path: str, stored: StoredPredictions) -> Any:
-    """Returns the thresholds that were tuned on validation when the table was written, float32 [K].
+def _read_tuned_thresholds(path: str, stored: StoredPredictions) -> Any:
+    """Returns the thresholds that the evaluation of a table tuned on the validation split, float32 [K].
 
     Raises:
-        FileNotFoundError: There is no evaluation beside the table.
+        FileNotFoundError: There is no evaluation.json next to the table.
         ValueError: It has no tuned thresholds.
     """
     import numpy as np
@@ -74,7 +74,7 @@ def _tuned(path: str, stored: StoredPredictions) -> Any:
     folder = path if os.path.isdir(path) else os.path.dirname(path)
     file = Path(folder) / EVALUATION_NAME
     if not file.exists():
-        raise FileNotFoundError(f"{file}: missing, and tuned thresholds with it. Use --thresholds=fixed.")
+        raise FileNotFoundError(f"{file}: missing; it contains the tuned thresholds. Use --thresholds=fixed.")
     classes = json.loads(file.read_text(encoding="utf-8"))["classes"]
     if not all("tuned" in classes[name] for name in stored.class_names):
         raise ValueError(f"{file}: has no tuned thresholds. Use --thresholds=fixed.")

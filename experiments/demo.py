@@ -1,9 +1,9 @@
-"""Runs the main job end to end in a few minutes on two cores, printing each command before it is run.
+"""Runs the whole pipeline on small data, in a few minutes on two cores, and prints each command before it runs it.
 
     python -m experiments.demo [--root=runs/demo]
 
-Real and synthetic patches become TFRecords, a WideResNet-ECA trains on the synthetic ones, is scored and exported, and
-the exported model names the land cover of the real ones. Run again, each command finds its work done.
+Real and synthetic patches become TFRecords; a WideResNet-ECA is trained on the synthetic ones, scored and exported; the
+exported model predicts the land cover of the real ones. Run again, each command skips what is already done.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from absl import flags
 from bigearth_tf.runs.record import RunResult, read_result
 from bigearth_tf.runtime.command import run_command
 
-_ROOT = flags.DEFINE_string("root", "runs/demo", "Folder for everything that the demonstration makes.")
-_NUM_PATCHES = flags.DEFINE_integer("num_patches", 400, "Synthetic patches to make.", lower_bound=100)
+_ROOT = flags.DEFINE_string("root", "runs/demo", "Folder for everything that the demo writes.")
+_NUM_PATCHES = flags.DEFINE_integer("num_patches", 400, "Synthetic patches to create.", lower_bound=100)
 
 
-def steps(root: str, num_patches: int) -> list[tuple[str, str]]:
-    """Returns what the demonstration does: a line for people and the command, for each step."""
+def list_steps(root: str, num_patches: int) -> list[tuple[str, str]]:
+    """Returns the title and the command of each step."""
     real, synthetic = f"{root}/real", f"{root}/synthetic"
     return [
         (
@@ -32,11 +32,11 @@ def steps(root: str, num_patches: int) -> list[tuple[str, str]]:
             f"tfrecord_tools.example_patches --output_dir={real}",
         ),
         (
-            "Make synthetic patches in the same layout",
+            "Create synthetic patches in the same layout",
             f"tfrecord_tools.synthesize --output_dir={synthetic} --num_patches={num_patches} --s1",
         ),
         (
-            "Convert the real patches by the official lists, which leave out a snowy one",
+            "Convert the real patches by the official lists, which exclude a snowy one",
             f"tfrecord_tools.convert --s2={real}/BigEarthNet-v1.0 --s1={real}/BigEarthNet-S1-v1.0 "
             f"--output_dir={root}/records/real --partial_archive",
         ),
@@ -53,7 +53,7 @@ def steps(root: str, num_patches: int) -> list[tuple[str, str]]:
         ),
         ("Export the model", f"experiments.export --workdir={root}/train --output_dir={root}/model"),
         (
-            "Name the land cover of the real patches with the exported model alone",
+            "Predict the land cover of the real patches with only the exported model",
             f"experiments.predict --model_dir={root}/model --s2={real}/BigEarthNet-v1.0 "
             f"--output_dir={root}/predictions",
         ),
@@ -61,15 +61,15 @@ def steps(root: str, num_patches: int) -> list[tuple[str, str]]:
 
 
 def main() -> None:
-    """Runs every step, and says at the end what came out."""
+    """Runs every step and prints the results."""
     root = _ROOT.value
     started = time.monotonic()
-    for title, arguments in steps(root, _NUM_PATCHES.value):
+    for title, arguments in list_steps(root, _NUM_PATCHES.value):
         print(f"\n== {title}\n$ python -m {arguments}", flush=True)
         step_started = time.monotonic()
         code = subprocess.run([sys.executable, "-m", *shlex.split(arguments)], check=False).returncode
         if code:
-            sys.exit(f"error: this step ended with exit code {code}; mend what it says and run the demo again.")
+            sys.exit(f"error: this step ended with exit code {code}; fix what it reports and run the demo again.")
         print(f"-- {time.monotonic() - step_started:.0f} s", flush=True)
     result = read_result(Path(root) / "train")
     assert isinstance(result, RunResult)
@@ -78,8 +78,8 @@ def main() -> None:
         f"\n== Done in {time.monotonic() - started:.0f} s\n"
         f"synthetic test patches:  micro F1 {ours:.3f}; always the most frequent labels: {constant:.3f}\n"
         f"real patches:            {root}/predictions/predictions.png\n"
-        f"                         The model has seen synthetic land only, so its answers on real land are not to be\n"
-        f"                         believed: they show the path. Train on BigEarthNet for a model that knows it.\n"
+        f"                         The model has seen only synthetic land: do not believe its predictions on real\n"
+        f"                         land, they only show the pipeline. Train on BigEarthNet for real use.\n"
         f"exported model:          {root}/model (its README.md is the model card)\n"
         f"training curves:         tensorboard --logdir={root}/train/tensorboard"
     )

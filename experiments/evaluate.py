@@ -3,8 +3,8 @@
     python -m experiments.evaluate --workdir=runs/demo/train --data_dir=runs/demo/records/synthetic
     horovodrun -np 2 python -m experiments.evaluate --workdir=... --data_dir=...
 
-The data set need not be the one of the training, but its classes and bands must be the model's. Written are
-predictions.parquet, evaluation.json, evaluation.md and pictures; they do not depend on the number of ranks.
+The data set may differ from that of the training, but it must have the model's classes and bands. Writes
+predictions.parquet, evaluation.json, evaluation.md and plots, which do not depend on the number of ranks.
 """
 
 from __future__ import annotations
@@ -13,25 +13,27 @@ from absl import flags
 
 from bigearth_tf.runtime.command import run_command
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a run of experiments.train that has ended.", required=True)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished run of experiments.train.", required=True)
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of shards and manifest to evaluate on.", required=True)
-_SPLIT = flags.DEFINE_string("split", "test", "Split to evaluate on; thresholds are tuned on val beside it.")
-_OUTPUT = flags.DEFINE_string("output", None, "Folder to write into; <workdir>/evaluation/<split> by default.")
+_SPLIT = flags.DEFINE_string("split", "test", "Split to evaluate on; thresholds are tuned on val.")
+_OUTPUT = flags.DEFINE_string("output", None, "Folder to write into; default: <workdir>/evaluation/<split>.")
 _DRAWS = flags.DEFINE_integer("draws", 1000, "Draws of the bootstrap for F-scores and other ratios.", lower_bound=1)
 _RANKING_DRAWS = flags.DEFINE_integer(
     "ranking_draws", 200, "Draws for average precision and AUROC, which take longer.", lower_bound=1
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the bootstrap.")
 _STAGE_DIR = flags.DEFINE_string(
-    "stage_dir", "", "Folder on each host's own disk, such as $SLURM_TMPDIR, to copy what is read to first."
+    "stage_dir",
+    "",
+    "Folder on each host's own disk, such as $SLURM_TMPDIR, to which records are copied before they are read.",
 )
-_KEEP_STAGED = flags.DEFINE_bool("keep_staged", False, "Leave that copy for a later run.")
-# Of single-label data there is no micro F1, of multi-label data no accuracy.
+_KEEP_STAGED = flags.DEFINE_bool("keep_staged", False, "Keep that copy for a later run.")
+# Single-label data have no micro F1, multi-label data no accuracy.
 _PRINTED = ("micro_f1", "accuracy", "macro_f1")
 
 
 def main() -> None:
-    """Evaluates, as the flags say."""
+    """Evaluates on all ranks; rank 0 scores, writes the report and prints the main scores."""
     # TensorFlow, scikit-learn and matplotlib are loaded here: --help must not wait for them.
     from bigearth_tf.distributed import preflight
     from bigearth_tf.distributed.consensus import exit_if_ranks_differ, run_on_all_ranks
@@ -41,7 +43,7 @@ def main() -> None:
 
     with (
         exit_if_ranks_differ(),
-        # Before Horovod starts, which would not wait for as long as copying may take.
+        # Before Horovod starts: its start does not wait as long as copying may take.
         stage_dataset(_DATA_DIR.value, _STAGE_DIR.value, {_SPLIT.value, "val"}, keep=_KEEP_STAGED.value) as folder,
     ):
         replica = start_replica()

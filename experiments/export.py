@@ -9,12 +9,12 @@ from absl import flags
 
 from bigearth_tf.runtime.command import run_command
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a run of experiments.train that has ended.", required=True)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished run of experiments.train.", required=True)
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder of the SavedModel to write.", required=True)
 
 
 def main() -> None:
-    """Exports, as the flags say."""
+    """Exports the model and prints what was written."""
     from bigearth_tf.serving.export import export_run  # TensorFlow is loaded here: --help must not wait for it.
 
     print(f"wrote {export_run(_WORKDIR.value, _OUTPUT_DIR.value)}: SavedModel, model_card.json, README.md")

@@ -1,10 +1,9 @@
-"""Makes a checkpoint of the published benchmark one of ours, and a SavedModel with a model card.
+"""Converts a checkpoint of the published benchmark to a finished run and a SavedModel with a model card.
 
     python -m experiments.import_checkpoint --checkpoint=checkpoint_WideResNet.zip --output=runs/published/wide_resnet
 
-Takes the zip as it was published, its folder, or the prefix of its files. The model is told from the shapes of its
-weights, whatever the file is called. `--output` is then the work folder of a finished run, and OUTPUT/saved_model its
-model.
+Takes the zip as it was published, its unpacked folder, or the prefix of its files. The shapes of the weights determine
+the model, not the name of the file. `--output` becomes the work folder of a finished run, OUTPUT/saved_model its model.
 """
 
 from __future__ import annotations
@@ -14,17 +13,17 @@ from absl import flags
 from bigearth_tf.runtime.command import run_command
 
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Zip, folder, or prefix of a checkpoint.", required=True)
-_OUTPUT = flags.DEFINE_string("output", None, "Folder to write; an earlier import there is replaced.", required=True)
+_OUTPUT = flags.DEFINE_string("output", None, "Folder to write; replaces an earlier import.", required=True)
 _RESOLUTION_PX = flags.DEFINE_integer(
     "resolution_px",
     None,
-    "Side of the image that the model sees. Asked for where a scaled model keeps no trace of it.",
+    "Side of the model's input image; required for scaled models, whose weights do not show it.",
     lower_bound=32,
 )
 
 
 def main() -> None:
-    """Imports, as the flags say."""
+    """Imports the checkpoint and prints which model it is."""
     from bigearth_tf.checkpoint_import.importing import (  # --help must not wait for it.
         SAVED_MODEL_NAME,
         import_checkpoint,

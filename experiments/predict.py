@@ -1,9 +1,9 @@
-"""Names the land cover of patch folders with an exported model alone.
+"""Predicts the land cover of patch folders with only an exported model.
 
     python -m experiments.predict --model_dir=runs/demo/model --s2=BigEarthNet-v1.0 --output_dir=predictions
 
-Writes the probabilities of every patch, beside its true labels, to `predictions.csv`, and shows the first patches:
-their classes are printed, and `predictions.png` is a contact sheet of them.
+Writes the true labels and the probabilities of every patch to `predictions.csv`, prints the classes of the first
+patches, and shows these patches in `predictions.png`.
 """
 
 from __future__ import annotations
@@ -27,16 +27,18 @@ if TYPE_CHECKING:
 
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder of the SavedModel.", required=True)
 _S2 = flags.DEFINE_string("s2", None, "Folder or tar of Sentinel-2 patches of BigEarthNet v1.")
-_S1 = flags.DEFINE_string("s1", None, "Folder or tar of Sentinel-1 patches, alone or as mates of the others.")
+_S1 = flags.DEFINE_string("s1", None, "Folder or tar of Sentinel-1 patches, alone or as pairs with --s2.")
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder for predictions.csv and predictions.png.", required=True)
 _SHOW = flags.DEFINE_integer(
-    "show", 24, "Patches to print and to picture, the first by name.", lower_bound=1, upper_bound=300
+    "show", 24, "Number of patches to print and to plot, the first by name.", lower_bound=1, upper_bound=300
 )
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Patches that are read and predicted at a time.", lower_bound=1)
+_BATCH_SIZE = flags.DEFINE_integer(
+    "batch_size", 64, "Number of patches that are read and predicted at a time.", lower_bound=1
+)
 
 
 def main() -> None:
-    """Predicts, as the flags say."""
+    """Predicts all patches, then writes, prints and plots the results."""
     if not _S2.value and not _S1.value:
         raise ValueError("Name the patches with --s2, --s1, or both.")
     # TensorFlow, GDAL and matplotlib are loaded here: --help must not wait for them.
@@ -52,7 +54,7 @@ def main() -> None:
     found = find_patches(_S2.value, _S1.value)
     if not found:
         raise ValueError(f"No pair of mates in {_S2.value} and {_S1.value}.")
-    # Before the work, which may be long, and not after it.
+    # Before the prediction, which may take long: a folder that cannot be created must fail at once.
     table, picture = (Path(_OUTPUT_DIR.value) / name for name in ("predictions.csv", "predictions.png"))
     table.parent.mkdir(parents=True, exist_ok=True)
     rows, patch_ids, truths = [], [], []
@@ -70,7 +72,10 @@ def main() -> None:
         print(patch.patch_id)
         named = [(name, p) for name, p, is_chosen in zip(predictor.class_names, row, chosen) if is_chosen]
         said = sorted(named, key=lambda pair: -pair[1])
-        print("  predicted  " + ("; ".join(f"{name} {p:.2f}" for name, p in said) or "nothing from 0.5 on"))
+        print(
+            "  predicted  "
+            + ("; ".join(f"{name} {p:.2f}" for name, p in said) or "no class has a probability of 0.5 or more")
+        )
         print("  true       " + "; ".join(truth))
     write_text_atomically(table, _csv(patch_ids, probabilities, truths, predictor.class_names))
     threshold = THRESHOLD if predictor.label_kind == "multi" else None
@@ -79,20 +84,20 @@ def main() -> None:
 
 
 def _true_labels(patch: Patch, class_names: Sequence[str]) -> tuple[str, ...]:
-    """Returns a patch's labels in the nomenclature of the model."""
+    """Returns the labels of a patch in the nomenclature of the model."""
     for nomenclature, names in NOMENCLATURES.items():
         if tuple(class_names) == names:
             return translate(patch.labels, nomenclature)
     raise ValueError(
-        f"The model's {len(class_names)} classes, {class_names[0]!r} ... {class_names[-1]!r}, are in none of the "
-        f"nomenclatures {', '.join(NOMENCLATURES)} in its order; it was not trained on BigEarthNet."
+        f"The model's {len(class_names)} classes, {class_names[0]!r} ... {class_names[-1]!r}, match none of the "
+        f"nomenclatures {', '.join(NOMENCLATURES)} in their order; it was not trained on BigEarthNet."
     )
 
 
 def _csv(
     patch_ids: Sequence[str], probabilities: np.ndarray, truths: Sequence[Sequence[str]], class_names: Sequence[str]
 ) -> str:
-    """Returns a row a patch: its name, its true labels, and the probability of each class."""
+    """Returns CSV with a row for each patch: its name, its true labels, and the probability of each class."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["patch_id", "true_labels", *class_names])

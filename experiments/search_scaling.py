@@ -1,12 +1,12 @@
-"""Searches for the coefficients of compound scaling: a grid of small steps, each network trained and compared.
+"""Searches for the coefficients of compound scaling on a grid, by training and comparing each network.
 
     python -m experiments.search_scaling --config=experiments/configs/benchmark.py
     python -m experiments.search_scaling --config=experiments/configs/benchmark.py --data_dir=records --workdir=search
 
-As EfficientNet did (https://arxiv.org/abs/1905.11946, section 3.3): with phi = 1 it takes every alpha, beta and gamma
-of the grid whose alpha x beta^2 x gamma^2 is about 2 and whose network keeps within twice the base's FLOPs. Without
---data_dir, or with --dry_run, it prints them and ends. Else it trains each by the config in a folder of its own within
---workdir, writes WORKDIR/search.csv and prints the ranking. Started again, it goes on where it stopped.
+As for EfficientNet (https://arxiv.org/abs/1905.11946, section 3.3): with phi = 1, the candidates are all alpha, beta
+and gamma of the grid for which alpha x beta^2 x gamma^2 is about 2 and the network has at most twice the base's FLOPs.
+Without --data_dir, or with --dry_run, prints the candidates. Otherwise trains each by the config in its own folder in
+--workdir, writes WORKDIR/search.csv and prints the ranking. Started again, it resumes.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ if TYPE_CHECKING:
     from bigearth_tf.models.cost import Cost
     from bigearth_tf.models.families import wide_resnet
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "File with a get_config(); its model is the base, phi = 0.")
+_CONFIG = config_flags.DEFINE_config_file("config", None, "File with a get_config(); its model is the base (phi = 0).")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of shards and manifest to train on.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the search; needed for training.")
-_DRY_RUN = flags.DEFINE_boolean("dry_run", False, "Print the candidates, train none.")
+_DRY_RUN = flags.DEFINE_boolean("dry_run", False, "Only print the candidates.")
 _STEP = flags.DEFINE_float("step", 0.1, "Step of the grid of alpha, beta and gamma.", lower_bound=0.01)
 _TOLERANCE = flags.DEFINE_float(
-    "tolerance", 0.1, "How far alpha x beta^2 x gamma^2 may be from 2, as a share of 2.", lower_bound=0.0
+    "tolerance", 0.1, "How far alpha x beta^2 x gamma^2 may be from 2, as a fraction of 2.", lower_bound=0.0
 )
-_FLOPS_BUDGET = flags.DEFINE_float("flops_budget", 2.0, "FLOPs of a candidate at most, in those of the base.")
-# Sides grow by 10 px and depth by 6 layers: at 0.1 no deeper network would be tried, at 16 layers it has 2.24 x.
+_FLOPS_BUDGET = flags.DEFINE_float("flops_budget", 2.0, "Most FLOPs of a candidate, as a multiple of the base's.")
+# Sides grow by 10 px and depth by 6 layers. With 0.1 no deeper network would be a candidate: 16 layers have 2.24 x.
 _FLOPS_TOLERANCE = flags.DEFINE_float(
-    "flops_tolerance", 0.25, "How far a candidate may exceed the budget, as a share of it.", lower_bound=0.0
+    "flops_tolerance", 0.25, "How far a candidate may exceed the budget, as a fraction of it.", lower_bound=0.0
 )
-_NUM_CLASSES = flags.DEFINE_integer("num_classes", 19, "Classes that costs are worked out for.", lower_bound=1)
+_NUM_CLASSES = flags.DEFINE_integer("num_classes", 19, "Number of classes for which costs are computed.", lower_bound=1)
 flags.mark_flag_as_required("config")
 
 SEARCH_NAME = "search.csv"
@@ -50,7 +50,14 @@ SEARCH_NAME = "search.csv"
 
 @dataclasses.dataclass(frozen=True)
 class Candidate:
-    """A network: its fields as overrides, what it costs, and all coefficients that lead to it, the best match first."""
+    """A network to train.
+
+    Attributes:
+        name: From its depth, width and resolution.
+        overrides: Fields of the model's config.
+        cost: Parameters and FLOPs.
+        coefficients: All (alpha, beta, gamma) that lead to this network, the best match first.
+    """
 
     name: str
     overrides: dict[str, Any]
@@ -59,10 +66,10 @@ class Candidate:
 
 
 def find_candidates(config: TrainConfig) -> tuple[Candidate, list[Candidate]]:
-    """Returns the base, and the different networks of the grid within the budget, from the cheapest to the dearest.
+    """Returns the base, and the different networks of the grid within the budget in order of FLOPs.
 
     Raises:
-        ValueError: The model has no such scaling, its overrides say what is to be found, or nothing is found.
+        ValueError: The model has no such scaling, its overrides set what the search varies, or there is no candidate.
     """
     from bigearth_tf.config import parse_overrides
     from bigearth_tf.models.families import wide_resnet
@@ -72,7 +79,7 @@ def find_candidates(config: TrainConfig) -> tuple[Candidate, list[Candidate]]:
     overrides = parse_overrides(config.model_overrides)
     fixed = sorted({"depth", "width", "resolution_px"} & set(overrides))
     if fixed:
-        raise ValueError(f"config.model_overrides sets {', '.join(fixed)}, which the search is to find; leave it out.")
+        raise ValueError(f"config.model_overrides sets {', '.join(fixed)}, which the search varies; leave it out.")
     if not isinstance(model_config(config.model, **overrides), wide_resnet.Config):
         raise ValueError(f"config.model={config.model!r}: only WideResNets are searched; name one of wide_resnet_*.")
     merged: dict[Any, list[tuple[float, float, float]]] = {}
@@ -82,22 +89,22 @@ def find_candidates(config: TrainConfig) -> tuple[Candidate, list[Candidate]]:
         merged.setdefault((grown.depth, grown.resolution_px, *channels), []).append(coefficients)
     base = _candidate(config, [(1.0, 1.0, 1.0)])
     limit = base.cost.flops * _FLOPS_BUDGET.value * (1 + _FLOPS_TOLERANCE.value)
-    found = [_candidate(config, alike) for alike in merged.values()]
+    found = [_candidate(config, same_network) for same_network in merged.values()]
     within = sorted((c for c in found if c.cost.flops <= limit), key=lambda c: (c.cost.flops, c.name))
     if not within:
         raise ValueError(
-            f"None of {len(found)} networks of the grid keeps within the budget; give a finer --step, or a larger "
+            f"None of {len(found)} networks of the grid is within the budget; give a finer --step, or a larger "
             "--tolerance, --flops_budget or --flops_tolerance."
         )
     logging.info(
-        "%d coefficients make %d networks, %d of them within %.3g GFLOPs.",
+        "%d coefficients give %d networks, %d of them within %.3g GFLOPs.",
         sum(map(len, merged.values())), len(found), len(within), limit / 1e9,
     )  # fmt: skip
     return base, within
 
 
 def _grown(config: TrainConfig, coefficients: tuple[float, float, float]) -> wide_resnet.Config:
-    """Returns the model's config at phi = 1; what was on the grid keeps the constraint."""
+    """Returns the model's config at phi = 1; the coefficients of the grid meet the constraint."""
     from bigearth_tf.config import parse_overrides
     from bigearth_tf.models.families import wide_resnet
     from bigearth_tf.models.registry import model_config
@@ -123,7 +130,7 @@ def _candidate(config: TrainConfig, coefficients: list[tuple[float, float, float
 def train_all(
     config: TrainConfig, candidates: list[Candidate], workdir: Path, replica: Replica
 ) -> dict[str, dict[str, float]]:
-    """Trains one candidate after another, writes `search.csv` after each, and returns name -> validation scores."""
+    """Trains the candidates in turn, writes `search.csv` after each, and returns name -> validation scores."""
     import keras
 
     from bigearth_tf.runtime.files import write_text_atomically
@@ -144,7 +151,7 @@ def train_all(
 
 
 def _table(best_metric: str, candidates: list[Candidate], scores: dict[str, dict[str, float]]) -> str:
-    """Returns the rows of trained candidates as CSV, the best first."""
+    """Returns the trained candidates as CSV, the best first."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(
@@ -163,7 +170,7 @@ def _table(best_metric: str, candidates: list[Candidate], scores: dict[str, dict
 
 
 def _ranked(best_metric: str, candidates: list[Candidate], scores: dict[str, dict[str, float]]) -> list[Candidate]:
-    """Of equal scores the cheaper network is first."""
+    """Returns the candidates in order of score; with equal scores the cheaper network is first."""
     return sorted(candidates, key=lambda c: (-scores[c.name][best_metric], c.cost.flops))
 
 
@@ -172,20 +179,20 @@ def _text(coefficients: tuple[float, float, float]) -> str:
 
 
 def _line(candidate: Candidate, base: Candidate) -> str:
-    alike = ", ".join(map(_text, candidate.coefficients))
+    coefficients = ", ".join(map(_text, candidate.coefficients))
     times = f"{candidate.cost.flops / base.cost.flops:.2f}"
     return (
         f"{candidate.name:<26}{candidate.cost.parameters:>12,}{candidate.cost.flops / 1e9:>8.3f}{times:>8}"
-        f"{candidate.overrides['resolution_px']:>7}  {alike}"
+        f"{candidate.overrides['resolution_px']:>7}  {coefficients}"
     )
 
 
 def main() -> None:
-    """Prints the candidates; trains and ranks them where there is data to train on."""
+    """Prints the candidates; trains and ranks them if there are data."""
     config, workdir = _CONFIG.value, Path(_WORKDIR.value or "")
     training = bool(_DATA_DIR.value) and not _DRY_RUN.value
     if training and not _WORKDIR.value:
-        raise ValueError("Name the folder of the search with --workdir, or ask for the table alone with --dry_run.")
+        raise ValueError("Name the folder of the search with --workdir, or print only the candidates with --dry_run.")
     base, candidates = find_candidates(config)
     if not training:
         _print_table(base, candidates)

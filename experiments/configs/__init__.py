@@ -1,1 +1,1 @@
-"""One file a run: `get_config()` returns its `TrainConfig`."""
+"""Configs of training runs: `get_config()` of each file returns a `TrainConfig`."""

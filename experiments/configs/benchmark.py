@@ -1,4 +1,9 @@
-"""The protocol of the published benchmark (https://arxiv.org/abs/2111.09451), on its ten Sentinel-2 bands."""
+"""Config after the protocol of the published benchmark (https://arxiv.org/abs/2111.09451), on its ten Sentinel-2 bands.
+
+    python -m experiments.train --config=experiments/configs/benchmark.py --data_dir=records --workdir=runs/eca_b0
+
+Time and score: not run on the full archive yet.
+"""
 
 from bigearth_tf.config import LossConfig, OptimizerConfig, ScheduleConfig, TrainConfig
 
@@ -6,12 +11,12 @@ from bigearth_tf.config import LossConfig, OptimizerConfig, ScheduleConfig, Trai
 def get_config() -> TrainConfig:
     """Returns Adam at 1e-4, a step decay late in 30 epochs, and the best epoch by micro F1 on the validation split.
 
-    There the learning rate is multiplied by the number of workers, each with its own batch of 50 to 128, and there is
-    no warm-up. Here the number of ranks never enters; what corresponds is a rate linear in the global batch, with one
-    worker's batch as the reference: give n workers' work `--config.global_batch_size` = 128 n.
+    The benchmark multiplies the learning rate by the number of workers, each with its own batch of 50 to 128, without
+    warm-up. Here the learning rate does not depend on the number of ranks but is linear in the global batch, with the
+    batch of one worker as the reference: for n workers set `--config.global_batch_size` to 128 n.
 
-    NOTE: the l2 of 5e-4 that its models name never reached its loss, and so is 0 here; its augmentation, drawn once
-    when the graph was traced, turned all patches the same way, and is random here, as it was meant.
+    NOTE: the l2 of 5e-4 that the benchmark's models name is not part of its loss, so it is 0 here. Its augmentation was
+    drawn once, when the graph was traced, and turned all patches the same way; here it is random, as was intended.
     """
     return TrainConfig(
         model="wide_resnet_eca_b0",

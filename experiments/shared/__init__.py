@@ -1,1 +1,1 @@
-"""What several experiment commands share."""
+"""Functions that several commands of experiments use."""

@@ -1,4 +1,4 @@
-"""What do predictions look like? A contact sheet: each patch in true colour, its top classes, its true labels."""
+"""Plot of predictions: patches in true color with their most probable classes and true labels."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ def plot_predictions(
     class_names: Sequence[str],
     threshold: float | None,
 ) -> None:
-    """Writes a PNG with a cell a patch: image, bars of its likeliest classes, and the true labels below.
+    """Writes a PNG with a cell for each patch: image, bars of its most probable classes, and the true labels below.
 
     Args:
         path: File to write.
-        patches: Those to show.
-        probabilities: [N, K] of these and, it may be, of more patches after them.
-        truths: True labels of each of the N, among `class_names`.
+        patches: The N patches to show.
+        probabilities: float [M, K], M >= N; those of the patches come first.
+        truths: True labels of each patch, among `class_names`; at least N.
         class_names: K names.
-        threshold: From which on a class is said; None where it is the likeliest one.
+        threshold: From which probability a class is predicted; None if only the most probable one is.
     """
     rows = -(-len(patches) // _COLUMNS)
     columns = min(_COLUMNS, len(patches))
-    # Every cell is laid out alike: to solve for a layout takes time by the square of their number.
+    # All cells have the same layout: solving for a layout takes time quadratic in their number.
     figure = plt.figure(figsize=(6.4 * columns, _ROW_INCHES * rows + _HEAD_INCHES))
     heights = (_HEAD_INCHES, _ROW_INCHES * rows)
     head, body = figure.subfigures(2, 1, squeeze=False, height_ratios=heights).ravel()
@@ -64,8 +64,8 @@ def plot_predictions(
 
 def _plot_bars(axes: plt.Axes, row: np.ndarray, truth: Sequence[str], class_names: Sequence[str]) -> None:
     top = np.argsort(row)[::-1][:_TOP]
-    colours = [_RIGHT if class_names[index] in truth else _WRONG for index in top]
-    axes.barh(range(len(top)), row[top], color=colours, height=0.42)
+    colors = [_RIGHT if class_names[index] in truth else _WRONG for index in top]
+    axes.barh(range(len(top)), row[top], color=colors, height=0.42)
     for position, index in enumerate(top):
         text = f"{_short(class_names[index])} {row[index]:.2f}"
         axes.text(0.0, position - 0.3, text, fontsize=7, va="bottom")

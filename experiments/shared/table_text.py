@@ -1,4 +1,4 @@
-"""How is a table of results written? As CSV for programs and as Markdown for people, from the same rows."""
+"""Tables of results as CSV and as Markdown, from the same rows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-# Column of the CSV -> title in Markdown, and where numbers ("---:") and names ("---") stand.
+# Column of the CSV -> title in Markdown, and alignment: "---:" for numbers, "---" for names.
 Columns = Mapping[str, tuple[str, str]]
 
 
@@ -22,7 +22,7 @@ def to_csv(columns: Columns, rows: Sequence[Mapping[str, str]]) -> str:
 
 
 def to_markdown(columns: Columns, rows: Sequence[Mapping[str, str]]) -> str:
-    """Returns the rows as a Markdown table, whole numbers with commas."""
+    """Returns the rows as a Markdown table, with commas in whole numbers."""
     lines = [[title for title, _ in columns.values()], [rule for _, rule in columns.values()]]
     for row in rows:
         cells = [f"{int(row[column]):,}" if row[column].isdecimal() else row[column] for column in columns]
@@ -31,5 +31,5 @@ def to_markdown(columns: Columns, rows: Sequence[Mapping[str, str]]) -> str:
 
 
 def natural_order(name: str) -> list[Any]:
-    """Returns a key by which vit_6 is before vit_12."""
+    """Returns a sort key by which vit_6 comes before vit_12."""
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]

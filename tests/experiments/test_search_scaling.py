@@ -72,8 +72,8 @@ def test_it_merges_coefficients_of_one_network_and_keeps_the_budget(config):
 
 @pytest.mark.parametrize(("arguments", "message"), [
     (["--config.model=vit_20", "--config.model_overrides="], "only WideResNets are searched; name one of"),
-    (["--config.model_overrides=width=4"], "config.model_overrides sets width, which the search is to find"),
-    (["--flops_budget=1"], "None of 2 networks of the grid keeps within the budget; give a finer --step"),
+    (["--config.model_overrides=width=4"], "config.model_overrides sets width, which the search varies"),
+    (["--flops_budget=1"], "None of 2 networks of the grid is within the budget; give a finer --step"),
     (["--data_dir=nowhere"], "Name the folder of the search with --workdir"),
 ])  # fmt: skip
 def test_what_cannot_be_searched_is_told(config, arguments, message):
