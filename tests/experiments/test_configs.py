@@ -1,4 +1,4 @@
-"""Does every config stand for a run that can begin, and the presets for the recipes that they name?"""
+"""Tests that every config is valid and that the learning rates of the presets follow their recipes."""
 
 import importlib
 from pathlib import Path
@@ -20,7 +20,7 @@ def get_config(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_is_valid_and_its_parts_can_be_made(name):
+def test_a_config_is_valid_and_its_parts_can_be_created(name):
     config = get_config(name)
     validate(config)
     make_optimizer(config.optimizer, make_schedule(config.schedule, 10_000, config.global_batch_size))

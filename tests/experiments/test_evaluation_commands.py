@@ -1,4 +1,4 @@
-"""Do the commands that evaluate and compare write what they say, and refuse what they must?"""
+"""Tests of the commands that evaluate and compare runs."""
 
 import json
 import os
@@ -22,7 +22,7 @@ def run(command, *arguments):
 
 @pytest.fixture(scope="module")
 def evaluated(tmp_path_factory):
-    """One run is evaluated by the command, another by what the command calls."""
+    """Returns a folder with a run that the command has evaluated, and one that the library has evaluated."""
     folder = tmp_path_factory.mktemp("evaluated")
     manifest = write_records(folder / "records", {"train": 4, "val": 6, "test": 9})
     for seed in (0, 1):
@@ -73,7 +73,7 @@ def test_two_runs_are_compared(evaluated, tmp_path, thresholds):
     assert f"{found['difference']:+.4f}" in result.stdout
 
 
-def test_what_is_wrong_is_one_message(evaluated, tmp_path):
+def test_an_error_is_one_message(evaluated, tmp_path):
     write_records(tmp_path / "other", {"train": 3, "test": 4}, seed=3)
     here, test = evaluated / "run0", evaluated / "run0" / "evaluation" / "test"
     for command, arguments, message in (

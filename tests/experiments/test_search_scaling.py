@@ -1,4 +1,4 @@
-"""Does the search find the networks of its grid, train each once, and rank them by their validation scores?"""
+"""Tests that the search finds the networks of its grid, trains each once, and ranks them by validation score."""
 
 import csv
 import json
@@ -41,7 +41,7 @@ def search(config, *arguments):
     return subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
 
 
-# With a step of 0.4 and 5 %: 1 x 1.4^2 x 1 = 1.96 and its like; and 1.8 is 10 % off.
+# With a step of 0.4 and 5 %: 1 x 1.4^2 x 1 = 1.96 and its permutations; 1.8 is 10 % off.
 GRID = ("--step=0.4", "--tolerance=0.05", "--flops_budget=3")
 
 
@@ -57,7 +57,7 @@ def test_without_data_it_prints_the_networks_of_the_grid(config):
     ]
     assert [row[4] for row in rows[1:]] == ["60", "60", "90"]
     assert [row[5:] for row in rows[1:]] == [["1", "1", "1"], ["1", "1.4", "1"], ["1", "1", "1.4"]]
-    # 7 of the 10 bands' stem are gone: 7 x 9 x 16 weights of 306,803, and no weight depends on the resolution.
+    # Without 7 of the 10 bands the stem has 7 x 9 x 16 weights fewer than 306,803; no weight depends on the resolution.
     assert rows[1][1] == rows[3][1] == f"{306803 - 1008:,}"
 
 
@@ -76,7 +76,7 @@ def test_it_merges_coefficients_of_one_network_and_keeps_the_budget(config):
     (["--flops_budget=1"], "None of 2 networks of the grid is within the budget; give a finer --step"),
     (["--data_dir=nowhere"], "Name the folder of the search with --workdir"),
 ])  # fmt: skip
-def test_what_cannot_be_searched_is_told(config, arguments, message):
+def test_what_cannot_be_searched_is_refused(config, arguments, message):
     result = search(config, *GRID, *arguments)
     assert result.returncode == 1
     assert message in result.stderr

@@ -1,4 +1,4 @@
-"""Clusters for the tests: each test has its own, which starts within a second, and batch scripts of small commands."""
+"""Fixtures of the tests on SLURM: a cluster for each test, which starts within a second, and batch scripts."""
 
 import contextlib
 import itertools
@@ -16,14 +16,14 @@ from tests.support.slurm_cluster.folder import new_cluster_folder
 
 @pytest.fixture
 def cluster_folder():
-    """A new folder in which a cluster can be started."""
+    """Returns a new folder in which a cluster can be started."""
     with new_cluster_folder() as folder:
         yield folder
 
 
 @pytest.fixture
 def start_cluster(cluster_folder):
-    """Returns a function that starts a cluster, which ends with the test."""
+    """Returns a function that starts a cluster; it ends with the test."""
     numbers = itertools.count()
     with contextlib.ExitStack() as stack:
         yield lambda **options: stack.enter_context(SlurmCluster(cluster_folder / str(next(numbers)), **options))
@@ -31,7 +31,7 @@ def start_cluster(cluster_folder):
 
 @pytest.fixture(scope="session")
 def environment():
-    """Returns the variables of a user whose environment is this one."""
+    """Returns environment variables of a user who works in this environment."""
     return {
         "PYTHONPATH": str(REPOSITORY),
         "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
@@ -85,5 +85,5 @@ def wait_for_step(tmp_path):
 
 @pytest.fixture
 def end_steps(tmp_path):
-    """Returns a function that lets the ranks of stepping.py end after the step in which they are."""
+    """Returns a function that lets the ranks of stepping.py end after their current step."""
     return (tmp_path / "enough").touch

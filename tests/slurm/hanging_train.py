@@ -1,4 +1,4 @@
-"""experiments.train, of which rank 1 stands still in its third step, as where a file system does not answer."""
+"""experiments.train in which rank 1 hangs in its third step, as when a file system does not respond."""
 
 import runpy
 import time
@@ -8,14 +8,14 @@ from bigearth_tf.training.loop import TrainingRun
 note = TrainingRun._note
 
 
-def stand_still():
+def hang_here():
     time.sleep(1000)
 
 
 def note_or_hang(self, *arguments):
     note(self, *arguments)
     if self.replica.rank == 1 and int(self.progress.step) == 3:
-        stand_still()
+        hang_here()
 
 
 TrainingRun._note = note_or_hang

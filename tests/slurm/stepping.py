@@ -1,7 +1,7 @@
-"""A command for the tests: ranks that step together, save where they are, stop when asked, and fail as they are told.
+"""Command for tests: ranks that take steps together, save their step, stop when asked, and fail on request.
 
 usage: stepping.py FOLDER STEPS SECONDS_A_STEP [HOW:RANK:STEP]     HOW: kill, raise, hang
-They end after so many steps, or where there is a file FOLDER/enough.
+They end after STEPS steps, or when the file FOLDER/enough exists.
 """
 
 import os
@@ -23,10 +23,10 @@ def fail():
     if how == "raise":
         raise RuntimeError("boom")
     if how == "hang":
-        sleep_for_ever()
+        sleep_forever()
 
 
-def sleep_for_ever():
+def sleep_forever():
     time.sleep(1000)
 
 
@@ -51,8 +51,8 @@ def main():
             watchdog.beat(f"step {step}")
             if (replica.rank, step) == (int(failing_rank), int(failing_step)):
                 fail()
-            wishes = [float(bool(stop_signal.received)), float((folder / "enough").exists())]
-            stop, enough = collectives.mean_of_ranks(tf.constant(wishes), replica)
+            requests = [float(bool(stop_signal.received)), float((folder / "enough").exists())]
+            stop, enough = collectives.mean_of_ranks(tf.constant(requests), replica)
             if replica.is_chief:
                 (folder / "new").write_text(str(step + 1))
                 (folder / "new").rename(state)

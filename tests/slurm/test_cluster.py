@@ -1,4 +1,4 @@
-"""Does the cluster that the other tests trust come up for root and users, keep to itself, and leave nothing behind?"""
+"""Tests that the cluster of the tests starts for root and for users, is isolated, and leaves nothing behind."""
 
 import os
 import subprocess
@@ -11,13 +11,13 @@ import pytest
 from tests.support.paths import REPOSITORY
 from tests.support.slurm_cluster.cluster import LIMIT_S
 
-# A test run that starts a cluster, says so, and is killed some time later.
+# A test run that starts a cluster, prints that, and is killed later.
 START = """
 import sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from tests.support.slurm_cluster.cluster import SlurmCluster, why_not
-assert not why_not(), why_not()
+from tests.support.slurm_cluster.cluster import SlurmCluster, find_obstacle
+assert not find_obstacle(), find_obstacle()
 with SlurmCluster(Path(sys.argv[2]) / "cluster") as cluster:
     print(cluster.run("srun", "-N2", "id", "-un"), "is up", flush=True)
     if sys.argv[3:]:
@@ -29,7 +29,7 @@ AS = pytest.mark.parametrize("become", [[], USER], ids=["the same", "an ordinary
 
 
 def processes_of(folder):
-    """Returns what runs with the cluster's configuration or below its folder: all that it has started has."""
+    """Returns the commands that run with the cluster's configuration or folder, as all of its processes do."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -46,7 +46,7 @@ def surroundings():
 
 def start(become, folder, *arguments):
     if become and subprocess.run([*become, "true"], capture_output=True).returncode:
-        pytest.skip("users may not make namespaces here")
+        pytest.skip("users may not create namespaces here")
     script = [sys.executable, "-c", START, str(REPOSITORY), str(folder), *arguments]
     return subprocess.Popen([*become, *script], stdout=subprocess.PIPE, text=True)
 
@@ -67,7 +67,7 @@ def test_a_cluster_runs_steps_and_leaves_nothing_behind(cluster_folder, become):
 
 
 @AS
-def test_nothing_is_left_of_a_test_run_that_was_killed(cluster_folder, become):
+def test_no_process_outlives_a_killed_test_run(cluster_folder, become):
     before = surroundings()
     starting = start(become, cluster_folder, "stay")
     lines = iter(starting.stdout.readline, "")
@@ -83,7 +83,7 @@ def test_nothing_is_left_of_a_test_run_that_was_killed(cluster_folder, become):
 
 
 def reaches(cluster, node):
-    """Tells whether the controller reaches a node's slurmd."""
+    """Returns whether the controller reaches the slurmd of a node."""
     connect = f"import socket; socket.create_connection(('n{node}', 6818), timeout=2)"
     return not cluster.run(sys.executable, "-c", connect, check=False)
 
@@ -95,7 +95,7 @@ def wait_until(condition):
         time.sleep(0.1)
 
 
-def test_clusters_side_by_side_keep_to_themselves_and_a_fault_strikes_one_node(start_cluster):
+def test_clusters_next_to_each_other_are_isolated_and_a_fault_affects_one_node(start_cluster):
     first, second = start_cluster(), start_cluster(nodes=1)
     assert sorted(first.run("srun", "-N2", "hostname").split()) == ["n1", "n2"]
     first.submit("--nodelist=n1", "--wrap=sleep 1234")

@@ -1,4 +1,4 @@
-"""Does whatever goes wrong on a real SLURM cluster end the job soon, with one line that names the first cause?"""
+"""Tests on a real SLURM cluster that every fault ends the job early, with one line that names the first cause."""
 
 import re
 import sys
@@ -17,7 +17,7 @@ def last_line(job):
 
 
 def seconds_in(job, state="FAILED"):
-    """Waits until a job has ended; returns how long that took."""
+    """Waits until a job has ended; returns the seconds that took."""
     started = time.monotonic()
     assert job.wait() == state, job.output
     return time.monotonic() - started
@@ -35,7 +35,7 @@ def processes_left(cluster, node):
         ("kill:0:5", "137:0", "killed by SIGKILL"),
     ],
 )
-def test_a_rank_that_ends_is_the_cause_that_is_named(start_cluster, stepping, environment, fault, code, cause):
+def test_a_rank_that_fails_is_named_as_the_cause(start_cluster, stepping, environment, fault, code, cause):
     cluster, rank = start_cluster(), int(fault.split(":")[1])
     job = cluster.submit("-N2", "--ntasks-per-node=1", stepping(fault=fault), environ=environment)
     seconds_in(job)
@@ -45,7 +45,7 @@ def test_a_rank_that_ends_is_the_cause_that_is_named(start_cluster, stepping, en
     assert not processes_left(cluster, 1) + processes_left(cluster, 2)
 
 
-def test_a_rank_that_hangs_is_named_and_shown(start_cluster, stepping, environment):
+def test_a_rank_that_hangs_is_named_with_its_stacks(start_cluster, stepping, environment):
     cluster = start_cluster()
     job = cluster.submit("-N2", "--ntasks-per-node=1", stepping(fault="hang:1:5"), environ=environment)
     seconds_in(job)
@@ -54,7 +54,7 @@ def test_a_rank_that_hangs_is_named_and_shown(start_cluster, stepping, environme
         r"no step for \d+ s; rank 1 on n2 \(process \d+\) has made no progress for longest", last_line(job)
     )
     logs = [(cluster.folder / "jobs" / f"launch-{job.number}" / f"rank-{rank}.log").read_text() for rank in range(2)]
-    assert "in sleep_for_ever" in logs[1]
+    assert "in sleep_forever" in logs[1]
     assert "allreduce" in logs[0]
     assert not processes_left(cluster, 1) + processes_left(cluster, 2)
 
@@ -70,8 +70,10 @@ def test_a_frozen_rank_is_named(start_cluster, stepping, environment):
     assert not processes_left(cluster, 1) + processes_left(cluster, 2)
 
 
-def test_a_rank_whose_every_process_is_killed_is_named_and_its_node_not_lost(start_cluster, stepping, environment):
-    """As by a control group of which the kernel kills all, for want of memory."""
+def test_a_rank_of_which_every_process_is_killed_is_named_and_its_node_is_not_lost(
+    start_cluster, stepping, environment
+):
+    """As when the kernel kills a whole control group for lack of memory."""
     cluster = start_cluster()
     job = cluster.submit("-N2", "--ntasks-per-node=1", "--requeue", stepping(), environ=environment)
     job.wait_for("rank 0 of 2 .* begins")
@@ -91,14 +93,14 @@ def test_a_cut_cable_is_named_and_leaves_no_orphans(start_cluster, stepping, env
     job.wait_for("launch: exit code 69: rank 1 on n2 silent for 10 s: the node or its network is lost")
     assert time.monotonic() - started < 60
     end = time.monotonic() + LIMIT_S
-    # The node that nobody reaches ends its rank by itself.
+    # The unreachable node itself ends its rank.
     while left := processes_left(cluster, 1) + processes_left(cluster, 2):
         assert time.monotonic() < end, left
         time.sleep(0.5)
 
 
 @pytest.mark.parametrize("node", [2, 1], ids=["another", "the first"])
-def test_a_node_without_power_is_replaced_and_the_job_goes_on(
+def test_a_node_without_power_is_replaced_and_the_job_resumes(
     start_cluster, stepping, environment, wait_for_step, end_steps, node
 ):
     cluster = start_cluster(nodes=3, slurmd_timeout_s=10)
@@ -117,7 +119,7 @@ def test_a_node_without_power_is_replaced_and_the_job_goes_on(
     assert "launch: exit code 0: all ranks are done" in last_line(job)
 
 
-def test_nodes_that_do_not_know_their_name_are_refused(start_cluster, stepping, environment):
+def test_nodes_that_resolve_their_own_name_to_loopback_are_refused(start_cluster, stepping, environment):
     cluster = start_cluster(own_name_at_loopback=True)
     job = cluster.submit("-N2", "--ntasks-per-node=1", stepping(), environ=environment)
     seconds_in(job)
@@ -127,7 +129,7 @@ def test_nodes_that_do_not_know_their_name_are_refused(start_cluster, stepping, 
         assert refused[0].endswith(f"which an administrator can fix, should be: 10.199.0.1{rank + 1} {node}")
 
 
-def test_an_interface_that_is_not_there_is_refused(start_cluster, stepping, environment):
+def test_a_missing_interface_is_refused(start_cluster, stepping, environment):
     cluster = start_cluster()
     environment = {**environment, "BIGEARTH_IFACE": "ib0"}
     job = cluster.submit("-N2", "--ntasks-per-node=1", stepping(), environ=environment)
@@ -135,7 +137,7 @@ def test_an_interface_that_is_not_there_is_refused(start_cluster, stepping, envi
     assert re.search(r"n1 has no interface 'ib0' with an IPv4 address; it has .*eth0 \(10.199.0.11\)", job.output)
 
 
-def test_an_interface_that_is_not_that_of_the_own_name_is_told(start_cluster, environment):
+def test_an_interface_other_than_that_of_the_own_name_is_remarked(start_cluster, environment):
     cluster = start_cluster(nodes=1)
     ask = "from bigearth_tf.launch.network import check_own_name; print(check_own_name({!r}))"
     command = ["env", f"PYTHONPATH={environment['PYTHONPATH']}", sys.executable, "-c"]

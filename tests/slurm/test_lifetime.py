@@ -1,4 +1,4 @@
-"""Does a job outlive its time limit, its nodes and its number of nodes?"""
+"""Tests on a real SLURM cluster that a job survives its time limit, the loss of nodes and a new number of nodes."""
 
 import re
 import time
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slurm
 
 
 def wait_for_the_end_of_launch(cluster):
-    """Waits until the launcher has ended on the job's first node: then nobody is left who could queue the job again."""
+    """Waits until the launcher has ended on the job's first node; after that nothing could queue the job again."""
     end = time.monotonic() + LIMIT_S
     while cluster.run("pgrep", "-f", "bigearth_tf.launch", node=1, check=False):
         assert time.monotonic() < end, "the launcher has not ended"
@@ -24,9 +24,9 @@ def starts(job):
 
 
 @pytest.mark.full
-def test_before_its_time_is_over_it_saves_and_is_queued_again(start_cluster, stepping, environment, end_steps):
+def test_a_job_saves_before_its_time_is_over_and_is_queued_again(start_cluster, stepping, environment, end_steps):
     cluster = start_cluster()
-    # SLURM compares clocks every 30 s, and sends the signal up to that much too early: 30 to 60 s after the start.
+    # SLURM checks times every 30 s and may send the signal up to 30 s early: 30 to 60 s after the start.
     options = ["-N2", "--ntasks-per-node=1", "--requeue", "--signal=B:USR1@60", "--time=2"]
     job = cluster.submit(*options, stepping(), environ=environment)
     job.wait_for("launch: got SIGUSR1; asking all ranks to save and end")
@@ -36,13 +36,13 @@ def test_before_its_time_is_over_it_saves_and_is_queued_again(start_cluster, ste
     assert job.wait() == "COMPLETED", job.output
     assert int(job["Restarts"]) >= 1
     saved = [int(step) for step in re.findall(r"rank 0 saved at (\d+)", job.output)]
-    # It goes on at the very step, and not once more when all is done.
+    # It resumes at exactly the saved step, and does not run again after its end.
     assert saved
     assert sorted({first for _, first in starts(job)}) == [0, *saved]
 
 
 def test_a_preempted_job_saves_and_is_queued_again(start_cluster, stepping, environment, wait_for_step, end_steps):
-    """Within the grace time of its partition it gets SIGTERM, and no more if it ends by itself."""
+    """SLURM sends SIGTERM, and nothing more if the job ends within the grace time of its partition."""
     cluster = start_cluster()
     job = cluster.submit("-N2", "--ntasks-per-node=1", "--requeue", stepping(), environ=environment)
     job.wait_for("rank 0 of 2 .* begins at 0")
@@ -57,10 +57,8 @@ def test_a_preempted_job_saves_and_is_queued_again(start_cluster, stepping, envi
 
 
 @pytest.mark.full
-def test_of_an_array_only_the_task_that_was_asked_to_stop_is_queued_again(
-    start_cluster, batch_script, environment, tmp_path
-):
-    """The last one of an array has the number of the whole array."""
+def test_only_the_stopped_task_of_an_array_is_queued_again(start_cluster, batch_script, environment, tmp_path):
+    """The last task of an array has the id of the whole array."""
     cluster = start_cluster()
     task = "echo begun; if [ $SLURM_ARRAY_TASK_ID$SLURM_RESTART_COUNT = 1 ]; then "
     task += f"trap 'exit 75' USR1; sleep 999 & wait; fi; until [ -e {tmp_path}/enough ]; do sleep 0.1; done"
@@ -79,7 +77,9 @@ def test_of_an_array_only_the_task_that_was_asked_to_stop_is_queued_again(
 
 
 @pytest.mark.full
-def test_done_before_it_could_stop_it_is_not_queued_again(start_cluster, batch_script, environment, tmp_path):
+def test_a_job_that_finishes_instead_of_stopping_is_not_queued_again(
+    start_cluster, batch_script, environment, tmp_path
+):
     cluster = start_cluster()
     script = batch_script("bash", "-c", f"trap '' USR1; echo deaf; until [ -e {tmp_path}/enough ]; do sleep 0.1; done")
     job = cluster.submit("-N2", "--ntasks-per-node=1", "--requeue", script, environ=environment)
@@ -93,7 +93,7 @@ def test_done_before_it_could_stop_it_is_not_queued_again(start_cluster, batch_s
 
 
 @pytest.mark.full
-def test_queued_again_with_another_number_of_nodes_it_goes_on(
+def test_a_job_that_is_queued_again_with_another_number_of_nodes_resumes(
     start_cluster, stepping, environment, wait_for_step, end_steps
 ):
     """From two nodes to one, and back to two."""
@@ -105,7 +105,7 @@ def test_queued_again_with_another_number_of_nodes_it_goes_on(
         cluster.run("scontrol", "requeuehold", job.number)
         job.wait_for(f"(?s)(asked to stop.*){{{number}}}")
         job.wait(states=("PENDING",))
-        # The way that the README names.
+        # The commands of slurm/README.md.
         size = (f"NumNodes={then}-{then}", f"NumTasks={then}", f"NumCPUs={then}")
         cluster.run("scontrol", "update", f"JobId={job.number}", *size)
         cluster.run("scontrol", "release", job.number)
@@ -117,8 +117,8 @@ def test_queued_again_with_another_number_of_nodes_it_goes_on(
 
 
 @pytest.mark.full
-def test_a_node_whose_daemon_has_died_is_replaced(start_cluster, stepping, environment, wait_for_step, end_steps):
-    """Its tasks live on, and nobody but the launcher can tell them that the job goes on elsewhere."""
+def test_a_node_without_its_daemon_is_replaced(start_cluster, stepping, environment, wait_for_step, end_steps):
+    """Its tasks continue to run; only the launcher can end them when the job resumes on other nodes."""
     cluster = start_cluster(nodes=3, slurmd_timeout_s=10)
     job = cluster.submit("-N2", "--ntasks-per-node=1", "--requeue", stepping(), environ=environment)
     job.wait_for("rank 0 of 2 .* begins at 0")
@@ -135,7 +135,7 @@ def test_a_node_whose_daemon_has_died_is_replaced(start_cluster, stepping, envir
 
 
 @pytest.mark.full
-def test_cancelled_it_ends_and_is_not_queued_again(start_cluster, stepping, environment):
+def test_a_cancelled_job_ends_and_is_not_queued_again(start_cluster, stepping, environment):
     cluster = start_cluster()
     job = cluster.submit("-N2", "--ntasks-per-node=1", "--requeue", stepping(), environ=environment)
     job.wait_for("rank 0 of 2 .* begins at 0")
@@ -149,7 +149,7 @@ def test_cancelled_it_ends_and_is_not_queued_again(start_cluster, stepping, envi
 
 
 @pytest.mark.full
-def test_cancelled_while_it_saves_it_is_not_queued_again(start_cluster, batch_script, environment):
+def test_a_job_that_is_cancelled_while_it_saves_is_not_queued_again(start_cluster, batch_script, environment):
     cluster = start_cluster()
     script = batch_script("bash", "-c", "trap 'sleep 20; exit 75' USR1; echo begun; sleep 999 & wait")
     job = cluster.submit("-N2", "--ntasks-per-node=1", "--requeue", script, environ=environment)

@@ -1,4 +1,4 @@
-"""Does training on a real SLURM cluster, however its ranks are laid out, give what one process gives?"""
+"""Tests that training on a real SLURM cluster, in every layout of ranks, gives the result of one process."""
 
 import json
 import re
@@ -44,7 +44,7 @@ def records(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def alone(records, tmp_path_factory, environment):
-    """The work folder of one process."""
+    """Returns the work folder of a training by one process."""
     workdir = tmp_path_factory.mktemp("alone") / "run"
     subprocess.run(train(records, workdir), env=environment, check=True, timeout=200)
     return workdir
@@ -58,7 +58,7 @@ def assert_equal_to(alone, workdir):
     assert results[0]["test"] == pytest.approx(results[1]["test"], abs=1e-6)
 
 
-# Two jobs at the same time on the same two nodes, one of which stages its records on each node's own disk.
+# Layouts of two jobs that run at the same time on the same two nodes.
 TWO_EACH = (["--ntasks-per-node=2"], "", {"n1": "rank 0.*rank 1", "n2": "rank 2.*rank 3"})
 THREE_CYCLIC = (
     ["--ntasks-per-node=2", "--ntasks=3"],
@@ -87,10 +87,10 @@ def test_ranks_of_a_cluster_train_as_one_process(start_cluster, environment, rec
     assert_equal_to(alone, tmp_path / "run")
 
 
-def test_two_jobs_side_by_side_of_several_ranks_a_node_train_as_one_process(
+def test_two_jobs_at_the_same_time_with_several_ranks_a_node_train_as_one_process(
     start_cluster, environment, records, alone, tmp_path
 ):
-    """They keep to themselves, and one stages its records on each node's own disk."""
+    """The jobs are isolated; one of them stages its records on each node's own disk."""
     cluster = start_cluster()
     scratch = cluster.folder / "scratch"
     jobs = []
@@ -112,7 +112,7 @@ def test_two_jobs_side_by_side_of_several_ranks_a_node_train_as_one_process(
         assert names <= set(cluster.run("find", scratch, "-printf", "%f\n", node=node).split())
 
 
-def test_a_job_killed_and_queued_again_ends_as_if_it_had_not_been(
+def test_a_job_that_is_killed_and_queued_again_ends_with_the_result_of_an_uninterrupted_one(
     start_cluster, batch_script, environment, records, alone, tmp_path
 ):
     cluster = start_cluster(nodes=2)
@@ -125,7 +125,7 @@ def test_a_job_killed_and_queued_again_ends_as_if_it_had_not_been(
     assert_equal_to(alone, tmp_path / "run")
 
 
-def test_a_scratch_that_is_too_small_is_told(start_cluster, batch_script, environment, tmp_path):
+def test_a_scratch_that_is_too_small_is_reported(start_cluster, batch_script, environment, tmp_path):
     write_records(tmp_path / "large", {"train": 60, "val": 9, "test": 11}, bands="S2_ALL")
     cluster = start_cluster(scratch_mb=1)
     run = train(tmp_path / "large", tmp_path / "run", f"--stage_dir={cluster.folder / 'scratch'}")
@@ -143,7 +143,7 @@ def test_a_scratch_that_is_too_small_is_told(start_cluster, batch_script, enviro
 def test_ranks_that_do_not_fit_together_are_refused(
     start_cluster, batch_script, environment, records, tmp_path, differs
 ):
-    """One node sees data or code of its own, as where a shared file system was not mounted on it."""
+    """One node sees its own data or code, as when a shared file system is not mounted on it."""
     cluster = start_cluster()
     write_records(tmp_path / "other", {"train": 40, "val": 9, "test": 11}, seed=1)
     local = cluster.folder / "scratch"
@@ -162,7 +162,7 @@ def test_ranks_that_do_not_fit_together_are_refused(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_training_that_hangs_is_ended_and_shown(start_cluster, batch_script, environment, records, tmp_path):
+def test_a_training_that_hangs_is_ended_with_its_stacks(start_cluster, batch_script, environment, records, tmp_path):
     cluster = start_cluster()
     hanging = ["python", Path(__file__).with_name("hanging_train.py")]
     run = train(records, tmp_path / "run", "--config.communication.stall_timeout_s=30", "--config.epochs=4")
@@ -176,8 +176,8 @@ def test_a_training_that_hangs_is_ended_and_shown(start_cluster, batch_script, e
         job.output
     )
     logs = [(cluster.folder / "jobs" / f"launch-{job.number}" / f"rank-{rank}.log").read_text() for rank in range(2)]
-    assert "in stand_still" in logs[1]
-    # It would have waited longer, as an epoch was over; but the end of the other would have ended it unseen.
+    assert "in hang_here" in logs[1]
+    # After an epoch rank 0 may wait longer, but the end of rank 1 would have ended it without its stacks.
     assert re.search(r"rank 0: no step for \d+ s. Python stacks:", logs[0]), logs[0]
     assert "in epochs" in logs[0]
     assert not (tmp_path / "run" / "result.json").exists()
@@ -186,7 +186,7 @@ def test_a_training_that_hangs_is_ended_and_shown(start_cluster, batch_script, e
 
 
 def test_gpus_are_bound_by_name(start_cluster, environment, tmp_path):
-    """SLURM hands out GPUs that are not there: what is looked at is which of them a rank would take."""
+    """SLURM assigns simulated GPUs; the test checks which of them each rank would use."""
     cluster = start_cluster(gpus=2)
     show = "python -c 'print(1)'"
     for options, bound in (

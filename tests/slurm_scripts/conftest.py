@@ -1,4 +1,4 @@
-"""A cluster for the tests of a file, and commands on its login node."""
+"""Fixtures of the tests of slurm/: a cluster for each file of tests, and commands on its login node."""
 
 import os
 import sys
@@ -13,7 +13,7 @@ from tests.support.slurm_cluster.folder import new_cluster_folder
 
 @pytest.fixture(scope="module")
 def cluster():
-    """Two nodes with four cores and two pretended GPUs each."""
+    """Returns a cluster of two nodes with four cores and two simulated GPUs each."""
     with new_cluster_folder() as folder, SlurmCluster(folder / "cluster", gpus=2) as running:
         yield running
 

@@ -1,4 +1,4 @@
-"""Does what is submitted run on a real cluster, from patches to an exported model, and is the impossible not queued?"""
+"""Tests on a real SLURM cluster of submitted jobs, from patches to an exported model, and of refused ones."""
 
 import csv
 import json
@@ -22,7 +22,7 @@ ON_CPUS = ("--gpus_per_node=0", "--nodes=2")
 
 
 def wait(cluster, output, timeout_s=LIMIT_S):
-    """Waits until all jobs that submit told of have ended; returns name -> state."""
+    """Waits until all jobs that submit printed have ended; returns name -> state."""
     numbers = dict(re.findall(r"^(\w+): job (\d+)", output, re.MULTILINE))
     assert numbers, output
     end = time.monotonic() + timeout_s
@@ -33,9 +33,9 @@ def wait(cluster, output, timeout_s=LIMIT_S):
 
 
 def job_field(cluster, number, field):
-    told = cluster.run("scontrol", "--oneliner", "show", "job", number)
-    values = set(re.findall(rf"\b{field}=(\S*)", told))
-    assert len(values) == 1, told
+    facts = cluster.run("scontrol", "--oneliner", "show", "job", number)
+    values = set(re.findall(rf"\b{field}=(\S*)", facts))
+    assert len(values) == 1, facts
     return values.pop()
 
 
@@ -76,7 +76,7 @@ def test_a_conversion_needs_no_gpus(cluster, login):
 
 
 @pytest.mark.full
-def test_the_site_decides_partition_and_account(cluster, login, records):
+def test_the_site_sets_partition_and_account(cluster, login, records):
     arguments = (*SUBMIT, f"--data_dir={records}", "--workdir=refused", "--dry_run")
     assert "no such partition: slow" in login(*arguments, SBATCH_PARTITION="slow")
     output = login(*arguments, "--partition=test", SBATCH_PARTITION="slow", SBATCH_ACCOUNT="me")
@@ -84,7 +84,7 @@ def test_the_site_decides_partition_and_account(cluster, login, records):
 
 
 @pytest.mark.full
-def test_what_slurm_refuses_is_told_and_what_was_queued_before_is_cancelled(cluster, login):
+def test_a_refusal_of_slurm_is_reported_and_the_jobs_before_are_cancelled(cluster, login):
     script = (
         "import pathlib\n"
         "from slurm.job_chain import Job, queue_all\n"
@@ -101,7 +101,7 @@ def test_what_slurm_refuses_is_told_and_what_was_queued_before_is_cancelled(clus
 
 
 @pytest.mark.full
-def test_pretended_gpus_are_asked_for_and_a_second_run_in_the_folder_is_refused(cluster, login, records):
+def test_gpus_are_requested_and_a_second_run_in_the_folder_is_refused(cluster, login, records):
     command = (*SUBMIT, f"--data_dir={records}", "--workdir=gpus", "--gpus_per_node=2", "--nodes=2", "--sbatch=--hold")
     output = login(*command)
     number = re.search(r"^train: job (\d+)$", output, re.MULTILINE)[1]
@@ -144,11 +144,11 @@ def test_from_patches_to_an_exported_model(cluster, login):
 
 
 @pytest.mark.full
-def test_what_waits_for_a_failed_job_is_cancelled(cluster, login, records):
+def test_jobs_after_a_failed_one_are_cancelled(cluster, login, records):
     jobs = cluster.folder / "jobs"
     shutil.copytree(jobs / records, jobs / "damaged")
     shard = jobs / "damaged" / "train-00000-of-00002.tfrecord"
-    shard.write_bytes(bytes(shard.stat().st_size))  # Of the right size, so that only reading tells.
+    shard.write_bytes(bytes(shard.stat().st_size))  # Of the right size: only reading shows the damage.
     steps = ("--steps=train,export", "--data_dir=damaged", "--workdir=failing")
     states = wait(cluster, login(*SUBMIT, *ON_CPUS, *steps))
     said = logs(jobs / "failing")
@@ -176,7 +176,7 @@ def test_an_array_trains_a_sweep(cluster, login, records):
 
 @pytest.mark.full
 def test_everything_can_run_in_a_container(cluster, login, records, tmp_path):
-    """The example for Apptainer, with a program in its place that notes where it was asked to run what."""
+    """The example for Apptainer, with a script in place of Apptainer that logs its host and arguments."""
     jobs, home = cluster.folder / "jobs", tmp_path / "checkout"
     shutil.copytree(REPOSITORY / "slurm", home / "slurm")
     for package in ("bigearth_tf", "experiments", "tfrecord_tools"):
@@ -184,13 +184,13 @@ def test_everything_can_run_in_a_container(cluster, login, records, tmp_path):
     settings = (REPOSITORY / "slurm" / "examples" / "env_apptainer.sh").read_text()
     (home / "slurm" / "env.sh").write_text(settings.replace("=ib0", "=eth0"))
     (tmp_path / "bin").mkdir()
-    pretended = tmp_path / "bin" / "apptainer"
-    pretended.write_text(
+    script = tmp_path / "bin" / "apptainer"
+    script.write_text(
         f'#!/bin/bash\necho "$(hostname) $*" >>{tmp_path}/asked\n'
         f'[ "$1 $2 $3" = "exec --nv {home}/bigearth_tf.sif" ] || exit 9\n'
         'PATH=$APPTAINERENV_PREPEND_PATH:$PATH\nexec "${@:4}"\n'
     )
-    pretended.chmod(0o755)
+    script.chmod(0o755)
     (tmp_path / "bin" / "python3").write_text(f'#!/bin/bash\nexec {sys.executable} "$@"\n')
     (tmp_path / "bin" / "python3").chmod(0o755)
     number = login(

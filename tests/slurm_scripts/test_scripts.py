@@ -1,4 +1,4 @@
-"""Do the batch scripts run their commands, wherever SLURM copies them, and do the examples set what they read?"""
+"""Tests that the batch scripts run their commands, wherever SLURM copies them, and that the examples fit them."""
 
 import os
 import re
@@ -49,12 +49,12 @@ def test_a_script_holds_resources_and_one_command(path):
     options = " ".join(line for line in lines if line.startswith("#SBATCH"))
     assert f"--job-name={path.stem}" in options
     assert "--output=" in options
-    assert "--open-mode=append" in options, "what it said before it was queued again would be lost"
-    assert not re.search(r"--(partition|account|qos|mail-user|gres|gpus)", options), "that is the site's, or the user's"
+    assert "--open-mode=append" in options, "the output from before the job was queued again would be lost"
+    assert not re.search(r"--(partition|account|qos|mail-user|gres|gpus)", options), "the site or the user sets these"
     first = next(index for index, line in enumerate(lines) if line and not line.startswith("#"))
     assert lines[first] == "set -euo pipefail"
-    assert not any(line.startswith("#SBATCH") for line in lines[first:]), "SLURM reads none below a command"
-    # Bash hands on no signal while a command of its own runs: the last one takes its place.
+    assert not any(line.startswith("#SBATCH") for line in lines[first:]), "SLURM ignores options below a command"
+    # Bash passes no signal to a running command: the last command must replace Bash.
     body = "\n".join(lines[first:]).replace("\\\n", " ")
     assert body.splitlines()[-1].startswith('exec "${PYTHON[@]}" -m ')
     assert body.endswith('"$@"')
@@ -63,7 +63,7 @@ def test_a_script_holds_resources_and_one_command(path):
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=names)
-def test_a_script_finds_the_repository_or_says_how(path, tmp_path):
+def test_a_script_finds_the_repository_or_says_what_to_do(path, tmp_path):
     result = run(path, cwd=tmp_path, SLURM_SUBMIT_DIR=str(tmp_path))
     assert result.returncode == 78
     assert result.stderr.startswith(f"error: {tmp_path}/slurm/env.sh: missing. Submit from the repository's folder")
@@ -84,7 +84,7 @@ def test_a_script_finds_the_repository_or_says_how(path, tmp_path):
     ],
 )
 def test_a_script_runs_its_command(script, arguments, message, tmp_path):
-    """On this host, in place of srun: the launcher is the same, and so is the command."""
+    """On this host, without srun; the launcher and the command are the same."""
     arguments = [argument.replace("CONFIGS", str(SLURM.parent / "experiments" / "configs")) for argument in arguments]
     result = run(
         SLURM / f"{script}.sbatch", *arguments, cwd=tmp_path, BIGEARTH_HOME=str(SLURM.parent),
@@ -99,7 +99,7 @@ def test_a_script_runs_its_command(script, arguments, message, tmp_path):
 
 @pytest.fixture(params=SITES, ids=names)
 def site(request, tmp_path):
-    """Each of the examples in the place of env.sh, with what its site would have: modules, or an environment."""
+    """Returns the name of each example, and a repository with it as env.sh and with what its site would have."""
     home = tmp_path / "repository"
     (home / "slurm").mkdir(parents=True)
     shutil.copy(request.param, home / "slurm" / "env.sh")
@@ -114,11 +114,11 @@ def test_a_site_sets_what_the_scripts_read(site, tmp_path):
     show = 'set -euo pipefail; module() { :; }; . "$1"; printf "%s\\n" "$BIGEARTH_HOME" "$PYTHONPATH" '
     show += '"-$BIGEARTH_SCRATCH" "${PYTHON[-1]}" "${#LAUNCH[@]}"'
     environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "USER": "me"}
-    told = subprocess.run(
+    result = subprocess.run(
         ["bash", "-c", show, "bash", home / "slurm" / "env.sh"], env=environ, capture_output=True, text=True, cwd="/"
     )
-    assert not told.stderr
-    shown_home, python_path, scratch, python, num_options = told.stdout.splitlines()
+    assert not result.stderr
+    shown_home, python_path, scratch, python, num_options = result.stdout.splitlines()
     assert shown_home == python_path == str(home)
     assert scratch == ("-/scr/me" if name == "env_venv.sh" else "-")
     assert python in ("python", "python3")
@@ -126,24 +126,24 @@ def test_a_site_sets_what_the_scripts_read(site, tmp_path):
 
 
 @pytest.mark.parametrize("own", [None, "", "/mine"])
-def test_the_scratch_of_a_job_is_that_of_its_node_or_the_users_own(site, own, tmp_path):
-    """Read before `sbatch` on the login node, then in the job, which gets what the login node exports."""
+def test_the_scratch_of_a_job_is_set_by_its_node_or_by_the_user(site, own, tmp_path):
+    """env.sh is read on the login node before `sbatch`, and in the job, which gets what the login node exports."""
     name, home = site
     script = 'set -euo pipefail; module() { :; }; . "$1"; printf "%s|%s\\n" "$BIGEARTH_SCRATCH" "${APPTAINER_BIND:-}"; '
     in_job = 'SLURM_TMPDIR=/node exec bash -c "$2" bash "$1"'
     environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "USER": "me"}
-    told = subprocess.run(
+    result = subprocess.run(
         ["bash", "-c", script + in_job, "bash", home / "slurm" / "env.sh", script], capture_output=True, text=True,
         env=environ if own is None else {**environ, "BIGEARTH_SCRATCH": own},
     )  # fmt: skip
-    assert not told.stderr
-    scratch, bound = told.stdout.splitlines()[1].split("|")
+    assert not result.stderr
+    scratch, bound = result.stdout.splitlines()[1].split("|")
     assert scratch == (own if own is not None else "/scr/me" if name == "env_venv.sh" else "/node")
     if name == "env_apptainer.sh":
         assert bound == ",".join(filter(None, [str(home), "/etc/slurm", "/run/munge", scratch]))
 
 
-def test_the_environment_of_setup_is_taken_before_others(tmp_path):
+def test_the_environment_of_make_setup_comes_before_others(tmp_path):
     home = tmp_path / "repository"
     (home / "slurm").mkdir(parents=True)
     shutil.copy(SLURM / "env.sh", home / "slurm")
@@ -151,8 +151,8 @@ def test_the_environment_of_setup_is_taken_before_others(tmp_path):
     show = ["bash", "-euc", '. "$1"; command -v "${PYTHON[@]}"', "bash", home / "slurm" / "env.sh"]
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     for expected in (shutil.which("python", path=path), str(own)):
-        told = subprocess.run(show, env={"PATH": path}, capture_output=True, text=True, check=True)
-        assert told.stdout.strip() == expected
+        result = subprocess.run(show, env={"PATH": path}, capture_output=True, text=True, check=True)
+        assert result.stdout.strip() == expected
         own.parent.mkdir(parents=True, exist_ok=True)
         own.write_text("#!/bin/sh\n")
         own.chmod(0o755)

@@ -1,4 +1,4 @@
-"""Does submit show what it would ask for, and refuse what cannot work before it is queued?"""
+"""Tests that submit shows what it would request, and refuses what cannot work before it queues anything."""
 
 import dataclasses
 import os
@@ -36,7 +36,7 @@ def config(records):
 
 
 def submit(*arguments, cwd=REPOSITORY, path=None):
-    """Runs it on a machine without SLURM."""
+    """Runs submit on a machine without SLURM."""
     environ = {
         **os.environ,
         "PYTHONPATH": str(REPOSITORY),
@@ -49,7 +49,7 @@ def submit(*arguments, cwd=REPOSITORY, path=None):
 
 @pytest.fixture
 def without_slurm(tmp_path):
-    """Returns a PATH on which there is bash and little else."""
+    """Returns a PATH with bash and little else."""
     for name in ("bash", "env", "dirname", "git"):
         (tmp_path / name).symlink_to(shutil.which(name))
     return str(tmp_path)
@@ -108,7 +108,7 @@ def test_a_dry_run_needs_no_slurm_and_shows_everything(records, without_slurm, t
     assert not workdir.exists()
 
 
-def test_a_dry_run_of_the_conversion_tells_its_array_and_what_is_not_known_yet(without_slurm, tmp_path):
+def test_a_dry_run_of_the_conversion_shows_its_array_and_what_is_not_known_yet(without_slurm, tmp_path):
     result = submit(
         f"--config={TINY}", f"--data_dir={tmp_path / 'new'}", f"--workdir={tmp_path / 'run'}", "--steps=convert,train",
         f"--convert_args=--s2={tmp_path} --allow_problems=3", "--convert_tasks=5", "--dry_run", path=without_slurm,
@@ -146,7 +146,7 @@ def test_an_elastic_run_asks_slurm_to_keep_the_job_when_a_node_is_lost(records, 
     ([f"--config={TINY}", "--data_dir=x", "--config.epoch=3"], "epoch"),
     ([f"--config={TINY}", "--data_dir=x"], "There is no sbatch on this machine: submit on a login node"),
 ])  # fmt: skip
-def test_wrong_flags_are_told_at_once(arguments, message, without_slurm, tmp_path):
+def test_wrong_flags_are_reported_at_once(arguments, message, without_slurm, tmp_path):
     result = submit(f"--workdir={tmp_path / 'run'}", *arguments, path=without_slurm)
     assert result.returncode == 1
     assert message in result.stderr
@@ -167,7 +167,7 @@ def test_a_folder_for_which_jobs_are_queued_is_refused_in_a_dry_run_too(more, re
     assert ("train: job 8" in result.stdout) == (not more)
 
 
-def test_the_default_time_of_a_partition_is_read_and_told_where_it_is_not_the_limit(with_slurm, monkeypatch):
+def test_the_default_time_of_a_partition_is_read_and_shown_if_it_is_not_the_limit(with_slurm, monkeypatch):
     monkeypatch.setenv("PATH", with_slurm)
     partitions = read_partitions()
     assert partitions == {
@@ -219,7 +219,7 @@ FITS = Request(nodes=2, ranks_per_node=4, gpus_per_node=4, cpus_per_rank=16, tim
     ({"time": "9"}, GPU, "--time=9: give at least 10 minutes"),
     ({"time": "soon"}, GPU, "--time=soon: expected minutes"),
 ])  # fmt: skip
-def test_what_a_partition_can_never_give_is_refused(changes, partition, message):
+def test_a_request_that_fits_into_no_partition_is_refused(changes, partition, message):
     request = dataclasses.replace(FITS, **changes)
     if not message:
         check_request(request, [partition], saves=True)
@@ -277,7 +277,7 @@ def check(config, workdir, ranks=2):
     (4, {"global_batch_size": 24, "communication.reduction": "adasum"}, None),
     (3, {"global_batch_size": 24, "communication.reduction": "adasum"}, "needs 1, 2, 4, 8, ... ranks, not 3"),
 ])  # fmt: skip
-def test_what_the_data_or_the_ranks_do_not_allow_is_refused(config, tmp_path, ranks, changes, message):
+def test_a_config_that_does_not_fit_the_data_or_the_ranks_is_refused(config, tmp_path, ranks, changes, message):
     for name, value in changes.items():
         *parents, field = name.split(".")
         setattr(getattr(config, parents[0]) if parents else config, field, value)
@@ -288,7 +288,7 @@ def test_what_the_data_or_the_ranks_do_not_allow_is_refused(config, tmp_path, ra
         check(config, tmp_path, ranks)
 
 
-def test_an_elastic_run_must_be_divisible_on_fewer_nodes_too(config, tmp_path):
+def test_the_batch_of_an_elastic_run_must_be_divisible_on_fewer_nodes_too(config, tmp_path):
     config.global_batch_size = 16
     check_training(config, tmp_path, [4, 2], converted_before=False)
     with pytest.raises(ValueError, match="among 3 ranks"):
@@ -306,7 +306,7 @@ def test_missing_data_are_refused_unless_they_are_converted_before(config, recor
     assert "not converted yet" in check_training(config, tmp_path / "run", [2], converted_before=True)[-1]
 
 
-def test_the_folder_of_another_run_is_refused_and_a_finished_one_told(config, records, tmp_path):
+def test_the_folder_of_another_run_is_refused_and_a_finished_one_accepted(config, records, tmp_path):
     from bigearth_tf.data.manifest import read_manifest
 
     write_finished_run(tmp_path / "run", read_manifest(records))

@@ -1,4 +1,4 @@
-"""Starts real Horovod processes on this machine: as warm interpreters, or as a user does by horovodrun."""
+"""Real Horovod processes on this machine, as warm interpreters or by horovodrun."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from bigearth_tf.launch.layout import horovod_variables, place_on_this_host
 from tests.support import warm_python
 from tests.support.paths import REPOSITORY
 
-# No test waits for these: they end what hangs.
+# Limits that end a test that hangs; no test waits for them.
 _LIMIT_S, _OTHERS_LIMIT_S = 500, 100
 
 
 @dataclasses.dataclass(frozen=True)
 class Ended:
-    """How the ranks ended, in their order, and what all of them wrote."""
+    """Exit codes of the ranks, in their order, and the output of all."""
 
     codes: list[int]
     output: str
 
     @property
     def returncode(self) -> int:
-        """The exit code of the first rank that failed; 0 where none did."""
+        """The exit code of the first rank that failed; 0 if none failed."""
         return next((code for code in self.codes if code), 0)
 
 
@@ -63,19 +63,19 @@ class Ranks:
             )
 
     def poll(self) -> int | None:
-        """Returns the code of a rank that has ended, a failed one first; None while all run."""
+        """Returns the exit code of a failed rank, 0 after all have succeeded, and None otherwise."""
         codes = [process.poll() for process in self._processes]
         return next((code for code in codes if code), None if None in codes else 0)
 
     def output(self, rank: int | None = None) -> str:
-        """Returns what a rank, or all ranks, have written so far."""
-        # Read at a place: the ranks write with the position that they share with this file.
+        """Returns the output of one rank, or of all ranks, so far."""
+        # Read by position: the ranks share the file's current position.
         logs = self._logs if rank is None else [self._logs[rank]]
         contents = [os.pread(log.fileno(), os.fstat(log.fileno()).st_size, 0) for log in logs]
         return b"\n".join(contents).decode(errors="replace")
 
     def wait(self) -> Ended:
-        """Waits until all ranks have ended by themselves; a frozen one is killed once another has failed."""
+        """Waits until all ranks have ended; a frozen rank is killed after another has failed."""
         end = time.monotonic() + _LIMIT_S
         while any(process.poll() is None for process in self._processes) and time.monotonic() < end:
             if self.poll():
@@ -101,12 +101,12 @@ def _is_stopped(process: int) -> bool:
 
 
 def run_on_ranks(ranks: int, script: str, *arguments: Any) -> Ended:
-    """Runs a script on so many ranks to its end."""
+    """Runs a script on N ranks to its end."""
     return Ranks(ranks, ["-c", script, *arguments]).wait()
 
 
 def run_by_horovodrun(ranks: int, script: str, *arguments: Any) -> Ended:
-    """Runs a script on so many ranks to its end, in new interpreters that horovodrun starts and watches."""
+    """Runs a script on N ranks to its end, in new interpreters that horovodrun starts and watches."""
     horovodrun = Path(sys.executable).with_name("horovodrun")
     command = [horovodrun, "-np", ranks, "--gloo", sys.executable, "-c", script, *arguments]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "CUDA_VISIBLE_DEVICES": ""}

@@ -1,7 +1,7 @@
 """Python processes that start in milliseconds, as forks of an interpreter that has loaded TensorFlow.
 
-Each is a process of its own, with its own environment, arguments and streams, that a test may kill or freeze. Loading
-TensorFlow takes a new interpreter 4 to 5 seconds.
+Each is a separate process with its own environment, arguments and streams, which a test may kill or freeze. A new
+interpreter needs 4 to 5 seconds to load TensorFlow.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ MODULES = (
     "matplotlib.pyplot",
     "osgeo.gdal",
 )  # fmt: skip
-# What every command loads before it answers --help.
+# Modules that every command loads before it prints --help.
 LIGHT_MODULES = ("absl.app", "absl.flags", "absl.logging", "ml_collections.config_flags")
 _PR_SET_CHILD_SUBREAPER = 36
 
 
 @functools.cache
 def _server(modules: tuple[str, ...]) -> tuple[socket.socket, subprocess.Popen]:
-    """Starts a server that has loaded the modules, once; returns the connection to it, and its process."""
+    """Starts a server that loads the modules, once; returns the connection to it, and its process."""
     ours, theirs = socket.socketpair()
     command = [sys.executable, str(Path(__file__).with_name("warm_server.py")), str(theirs.fileno()), *modules]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "2"}
@@ -54,10 +54,10 @@ def _server(modules: tuple[str, ...]) -> tuple[socket.socket, subprocess.Popen]:
 
 
 class WarmPopen(subprocess.Popen):
-    """A `Popen` whose process the server forks: the whole interface works, since the process becomes our child."""
+    """A `Popen` whose process the server forks; the whole interface works, since the process becomes our child."""
 
     def __init__(self, args: Sequence[str], modules: tuple[str, ...] = MODULES, **options: Any) -> None:
-        """Takes what the interpreter has loaded, beside what `Popen` takes."""
+        """Takes the modules that the interpreter has loaded, and the arguments of `Popen`."""
         self.modules = modules
         super().__init__(args, **options)
 
@@ -76,7 +76,7 @@ class WarmPopen(subprocess.Popen):
         content = json.dumps(request).encode()
         streams = [number if given == -1 else given for number, given in enumerate((stdin, stdout, stderr))]
         (connection, _), prctl = _server(self.modules), ctypes.CDLL(None, use_errno=True).prctl
-        # Only for this moment: else all processes that lose their parent would become ours.
+        # Only for this moment: otherwise all processes that lose their parent would become our children.
         prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         try:
             socket.send_fds(connection, [len(content).to_bytes(HEADER_BYTES, "big")], streams)
@@ -96,7 +96,7 @@ class WarmPopen(subprocess.Popen):
 def start(arguments: Sequence[Any], **options: Any) -> subprocess.Popen:
     """Starts `python ARGUMENTS`, where they begin with -c and a script or -m and a module; options as for `Popen`.
 
-    `modules`, where it is given, is what the interpreter has loaded before.
+    `modules` are those that the interpreter has loaded before; default: MODULES.
     """
     return WarmPopen([sys.executable, *map(str, arguments)], **options)
 

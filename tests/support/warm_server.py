@@ -1,4 +1,4 @@
-"""Server that has loaded TensorFlow and forks an interpreter for each request; `warm_python` starts it and asks it.
+"""Server that has loaded TensorFlow and forks an interpreter for each request of `warm_python`, which starts it.
 
 Usage: python warm_server.py SOCKET MODULE...
 """
@@ -20,7 +20,7 @@ HEADER_BYTES = 8
 
 
 def read_request(connection: socket.socket) -> tuple[dict, list[int]]:
-    """Returns the next request and the standard streams of its process; ends the server where there is none."""
+    """Returns the next request and the standard streams of its process; ends the server if the connection is closed."""
     header, streams, _, _ = socket.recv_fds(connection, HEADER_BYTES, 3)
     if not header:
         os._exit(0)
@@ -31,7 +31,7 @@ def read_request(connection: socket.socket) -> tuple[dict, list[int]]:
 
 
 def serve(connection: socket.socket) -> dict:
-    """Answers each request with the id of a new process; returns the request in that process."""
+    """Responds to each request with the id of a new process; returns the request in that process."""
     while True:
         request, streams = read_request(connection)
         middle = os.fork()
@@ -59,7 +59,7 @@ def serve(connection: socket.socket) -> dict:
 
 
 def become(request: dict, installed: list[str]) -> None:
-    """Takes the place of an interpreter that was started with the environment and arguments of the request."""
+    """Sets this process up like an interpreter that was started with the environment and arguments of the request."""
     if request["start_new_session"]:
         os.setsid()
     os.environ.clear()
@@ -68,7 +68,7 @@ def become(request: dict, installed: list[str]) -> None:
     own = [path for path in request["environment"].get("PYTHONPATH", "").split(os.pathsep) if path]
     sys.path[:] = [request["cwd"] if request["kind"] == "-m" else "", *own, *installed]
     importlib.invalidate_caches()
-    # A new interpreter takes its seeds from the system; forks would all have the same.
+    # A new interpreter gets its seeds from the system; forks would all have the same seeds.
     random.seed()
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed()

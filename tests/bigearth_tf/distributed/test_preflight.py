@@ -1,4 +1,4 @@
-"""Does what would spoil a run of several ranks stop all of them soon, naming the rank and the remedy?"""
+"""Tests that ranks that do not fit together all end early, with a message that names the rank and the remedy."""
 
 import dataclasses
 import importlib.util
@@ -30,7 +30,7 @@ TRAIN = "-m experiments.train --config={folder}/config.py --workdir={folder}/run
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Data as three nodes may have them: rank 0's, those of another conversion, and none."""
+    """Folder with the data of rank 0, data of another conversion for rank 1, and a missing folder."""
     folder = tmp_path_factory.mktemp("nodes")
     (folder / "config.py").write_text(CONFIG)
     write_records(folder / "records", {"train": 8, "val": 2, "test": 2})
@@ -45,7 +45,7 @@ def folder(tmp_path_factory):
 
 
 def launch(log_dir, command, **variables):
-    """Runs a shell command on two ranks by our launcher; returns its exit code, each rank's log, and what it said."""
+    """Runs a shell command on two ranks by the launcher; returns exit code, logs of the ranks, and output."""
     launcher = [sys.executable, "-m", "bigearth_tf.launch", "--ranks=2", f"--log_dir={log_dir}"]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(REPOSITORY), **variables}
     result = subprocess.run(
@@ -89,32 +89,34 @@ MISFITS = pytest.mark.parametrize(
             ["error: ", "run-{rank}/config.json: missing. Name the --workdir of a run that has ended"],
         ),
     ],
-    ids=["no data", "other data", "other version", "no scratch", "all alike"],
+    ids=["no data", "other data", "other version", "no scratch", "same on all"],
 )  # fmt: skip
 
 
 @needs_horovod
 @MISFITS
-def test_ranks_that_do_not_fit_end_alike(folder, command, variables, messages):
+def test_ranks_that_do_not_fit_together_all_end_with_the_message(folder, command, variables, messages):
     variables = {name: value.format(folder=folder) for name, value in variables.items()}
     ranks = Ranks(2, command.format(folder=folder).split(), **variables)
     codes = ranks.wait().codes
     logs = [ranks.output(rank) for rank in range(2)]
     check_ends(folder, logs, messages, ranks.output())
-    # What is wrong on all ranks alike ends as on one.
-    code = 1 if "all alike" in os.environ["PYTEST_CURRENT_TEST"] else EXIT_RANKS_DIFFER
+    # An error that all ranks have ends them like one process.
+    code = 1 if "same on all" in os.environ["PYTEST_CURRENT_TEST"] else EXIT_RANKS_DIFFER
     assert codes == [code, code], ranks.output()
 
 
 @pytest.mark.full
 @needs_horovod
 @MISFITS
-def test_the_launcher_ends_as_ranks_do_that_do_not_fit(folder, tmp_path, command, variables, messages):
+def test_the_launcher_ends_with_the_code_and_message_of_ranks_that_do_not_fit_together(
+    folder, tmp_path, command, variables, messages
+):
     exported = "".join(f"export {name}={value}; " for name, value in variables.items())
     command = f"{exported}exec {sys.executable} {command}".format(folder=folder)
     code, logs, output = launch(tmp_path / "logs", command)
     check_ends(folder, logs, messages, output)
-    assert code == (1 if "all alike" in os.environ["PYTEST_CURRENT_TEST"] else EXIT_RANKS_DIFFER), output
+    assert code == (1 if "same on all" in os.environ["PYTEST_CURRENT_TEST"] else EXIT_RANKS_DIFFER), output
 
 
 def check_ends(folder, logs, messages, output):
@@ -126,7 +128,7 @@ def check_ends(folder, logs, messages, output):
 
 
 @needs_horovod
-def test_the_launcher_ends_with_the_code_of_ranks_that_do_not_fit(tmp_path):
+def test_an_action_that_fails_on_one_rank_ends_all_with_its_message(tmp_path):
     script = (
         "import os\n"
         "from bigearth_tf.distributed.consensus import exit_if_ranks_differ, run_on_all_ranks_before_horovod\n"
@@ -139,7 +141,7 @@ def test_the_launcher_ends_with_the_code_of_ranks_that_do_not_fit(tmp_path):
         assert "rank 1 on " in log and "division by zero" in log and "Traceback" not in log
 
 
-LOOK = """
+PREFLIGHT = """
 import sys, time
 from absl import logging
 from bigearth_tf.distributed import preflight, rank_report
@@ -158,20 +160,20 @@ for failing, error in (({0, 1}, ZeroDivisionError), ({1}, RanksDiffer), ({0}, Ra
     except error as caught:
         assert error is ZeroDivisionError or f"rank {min(failing)} on " in str(caught), caught
     else:
-        raise AssertionError("nobody was told")
+        raise AssertionError("no rank raised")
 assert run_on_all_ranks(lambda: replica.rank, replica) == replica.rank
 try:
     preflight._check("kind of device", ["CPU", "GPU"][replica.rank], replica)
 except RanksDiffer as error:
     assert "rank 0 has CPU, rank 1 has GPU" in str(error) and "a GPU of its own" in str(error), error
 else:
-    raise AssertionError("a rank without a GPU was not seen")
+    raise AssertionError("a rank without a GPU was not reported")
 """
 
 
 @needs_horovod
-def test_what_is_looked_at_is_shown_on_rank_0():
-    ranks = Ranks(2, ["-c", LOOK])
+def test_rank_0_logs_the_ranks_and_the_speed_of_the_network():
+    ranks = Ranks(2, ["-c", PREFLIGHT])
     assert ranks.wait().codes == [0, 0], ranks.output()
     logs = [ranks.output(rank) for rank in range(2)]
     assert "pre-flight: ranks: 2, hosts: 1" in logs[0]
@@ -180,7 +182,7 @@ def test_what_is_looked_at_is_shown_on_rank_0():
     rows = [line.split() for line in table if " KiB " in line]
     assert [int(row[0]) for row in rows] == [4, 64, 1024, 16384, 65536][: len(rows)]
     assert len(rows) >= 3
-    # What each of two ranks sends of a sum is once its size.
+    # Each of two ranks sends as many bytes as the sum has.
     for kib, _, milliseconds, _, bandwidth, _ in rows[2:]:
         assert float(bandwidth) == pytest.approx(1024 * int(kib) / float(milliseconds) / 1e3, rel=0.02)
     assert "pre-flight" not in logs[1]
@@ -190,15 +192,15 @@ def report(**changes):
     return dataclasses.replace(rank_report.RankReport("n1", "NVIDIA H100", "GPU-a", "0", 8, 10**11), **changes)
 
 
-def test_two_ranks_on_one_gpu_are_refused_whatever_their_index_is_called():
+def test_two_ranks_on_one_gpu_are_refused_whatever_its_index_is():
     apart = [report(), report(gpu_id="GPU-b"), report(host="n2", gpu_id="GPU-c")]
     preflight._check_no_gpu_is_shared(apart)
-    preflight._check_no_gpu_is_shared([report(gpu_id=""), report(gpu_id="")])  # Not known.
+    preflight._check_no_gpu_is_shared([report(gpu_id=""), report(gpu_id="")])  # Unknown.
     with pytest.raises(RanksDiffer, match="Ranks 1 and 3 on n1 share one GPU.*CUDA_VISIBLE_DEVICES=1.*of its own"):
         preflight._check_no_gpu_is_shared([*apart, report(gpu_id="GPU-b", visible="1")])
 
 
-def test_what_does_no_harm_is_told():
+def test_harmless_differences_are_warnings():
     assert rank_report.find_warnings([report(), report()], [0.0, 0.9]) == []
     warnings = rank_report.find_warnings(
         [report(), report(device="CPU", cores=4, scratch_bytes=5 * 10**6)], [0.0, -2.0]
@@ -208,14 +210,14 @@ def test_what_does_no_harm_is_told():
     assert len(warnings) == 5
 
 
-def test_of_two_dicts_describe_difference_is_told():
+def test_of_two_dicts_only_the_fields_that_differ_are_shown():
     one = {"config": {"seed": 1, "data": {"bands": "RGB"}}, "list": [1, 2]}
     other = {"config": {"seed": 2, "data": {"bands": "RGB"}}, "list": [1, 2], "more": None}
     assert _describe_difference(one, other) == ["config.seed=1, more=none", "config.seed=2, more=null"]
     assert len(_describe_difference({"x": list(range(1000))}, {})[0]) <= 400
 
 
-def test_one_rank_needs_nobody(monkeypatch):
+def test_one_process_needs_no_server(monkeypatch):
     monkeypatch.delenv("HOROVOD_SIZE", raising=False)
     assert exchange_messages("hello") == ["hello"]
     assert run_on_all_ranks_before_horovod(lambda: 3) == 3
@@ -223,7 +225,7 @@ def test_one_rank_needs_nobody(monkeypatch):
         run_on_all_ranks_before_horovod(lambda: {}["x"])
 
 
-def test_a_server_that_is_not_there_is_told(monkeypatch):
+def test_an_unreachable_server_is_reported(monkeypatch):
     variables = {"SIZE": "2", "RANK": "1", "GLOO_RENDEZVOUS_ADDR": "127.0.0.1", "GLOO_RENDEZVOUS_PORT": "9"}
     for name, value in variables.items():
         monkeypatch.setenv(f"HOROVOD_{name}", value)

@@ -1,4 +1,4 @@
-"""Do two real Horovod processes train one model, and score it as one process does, to the last digit?"""
+"""Tests that ranks, as real Horovod processes, train one model with the results of one process, and fail together."""
 
 import importlib.util
 import json
@@ -26,7 +26,7 @@ def records(tmp_path_factory):
 
 
 def launch(script, *arguments, ranks=2, fails=False, run=run_on_ranks):
-    """Returns what the ranks wrote, all of which must have succeeded, or none."""
+    """Returns the output of the ranks, after checking that all have succeeded, or that all have failed."""
     result = run(ranks, script, *arguments)
     assert all((code != 0) == fails for code in result.codes), f"{result.codes}: {result.output[-6000:]}"
     return result.output
@@ -48,17 +48,17 @@ train.train(config, sys.argv[2], replica)
 """
 
 
-# Where any model serves.
+# For tests in which the model does not matter.
 SMALLEST = TRAIN.replace(
     'model_overrides="resolution_px=15, width=0.5"',
     'model="mlp_mixer_tiny", model_overrides="resolution_px=15, patch_size=5, dim=8, depth=1, tokens_dim=8"',
 )
 
 
-def test_two_ranks_train_and_write_one_result_that_one_process_confirms(records, tmp_path):
+def test_two_ranks_train_and_write_one_result_that_one_process_reproduces(records, tmp_path):
     launch(TRAIN, records, tmp_path / "two", 2, run=run_by_horovodrun)
     result = json.loads((tmp_path / "two" / "result.json").read_text())
-    # One process restores the same checkpoint and scores the same split: equal to the last digit.
+    # One process restores the same checkpoint and scores the same split: the scores are equal to the last digit.
     from bigearth_tf.data.sharded_dataset import ShardedDataset
     from bigearth_tf.evaluation.inference import make_predict_step, predict_dataset
     from bigearth_tf.evaluation.metrics import compute_scores
@@ -71,7 +71,7 @@ def test_two_ranks_train_and_write_one_result_that_one_process_confirms(records,
     assert compute_scores(table.labels, table.probabilities) == result["test"]
 
 
-# A model without batch statistics: what crosses ranks is its gradients alone.
+# Without batch norm the ranks exchange only gradients.
 EQUAL = """
 import sys
 import numpy as np
@@ -95,7 +95,7 @@ train.train(config, sys.argv[2], start_replica())
     [(2, 3, "plain"), pytest.param(3, 2, "plain", marks=pytest.mark.full), (2, 2, "batch_norm")],
 )
 def test_n_ranks_train_the_weights_of_one(tmp_path, ranks, shards, kind):
-    """Two ranks share three shards, three ranks have but two, and two have one each; batch norm is synchronised."""
+    """Two ranks share three shards, three ranks have only two, and two have one each; batch norm is synchronized."""
     write_records(tmp_path / "records", {"train": 41, "val": 5, "test": 5}, num_shards=shards)
     weights = []
     for world_size in (1, ranks):
@@ -130,19 +130,19 @@ np.testing.assert_array_equal(gradient, [mean, mean])
 half = CommunicationConfig(compression="fp16")
 (gradient,) = collectives.reduce_gradients([tf.fill([2], 1 / 3 + replica.rank)], replica, half)
 assert 0 < abs(float(gradient[0]) - np.float32(1 / 3 + 0.5)) < 1e-3
-check_ranks_agree({"colour": "red"}, replica)
+check_ranks_agree({"color": "red"}, replica)
 try:
-    check_ranks_agree({"colour": "red", "number": replica.rank}, replica)
+    check_ranks_agree({"color": "red", "number": replica.rank}, replica)
 except ValueError as error:
     assert "Ranks disagree on number: rank 0 has 0, rank 1 has 1" in str(error)
 else:
-    raise AssertionError("a difference was not seen")
+    raise AssertionError("a difference was not reported")
 assert collectives.gather({"rank": replica.rank}, replica) == [{"rank": r} for r in range(replica.world_size)]
 assert replica.is_chief == (replica.rank == 0)
 """
 
 
-def test_gradients_are_means_gathering_keeps_the_order_of_ranks_and_differences_are_named():
+def test_gradients_are_averaged_gathering_keeps_the_order_of_ranks_and_differences_are_named():
     launch(REDUCE)
 
 
@@ -163,7 +163,7 @@ found = reduce([equal, orthogonal], replica, config)
 np.testing.assert_allclose(found[0], equal, rtol=1e-6)
 np.testing.assert_allclose(found[1], np.ones(replica.world_size), rtol=1e-6)
 if replica.world_size == 2:
-    # (1 - ab / 2aa) a + (1 - ab / 2bb) b with ab = 1, aa = 1, bb = 5; a tensor of nothing stays nothing.
+    # (1 - ab / 2aa) a + (1 - ab / 2bb) b with ab = 1, aa = 1, bb = 5; a tensor of zeros stays zero.
     mine = tf.constant([[1.0, 0.0], [1.0, 2.0]])[replica.rank]
     found = reduce([mine, tf.zeros(3)], replica, config)
     np.testing.assert_allclose(found[0], [0.5 + 0.9, 0.9 * 2], rtol=1e-6)
@@ -171,7 +171,7 @@ if replica.world_size == 2:
     (half,) = reduce([mine / 3], replica, CommunicationConfig(reduction="adasum", compression="fp16"))
     np.testing.assert_allclose(half * 3, found[0], rtol=1e-3)
     (infinite,) = reduce([mine / float(replica.rank)], replica, config)
-    assert not np.isfinite(infinite).any(), "what is not finite on one rank must be seen by all"
+    assert not np.isfinite(infinite).any(), "a value that is not finite on one rank must reach all ranks"
 mine = tf.random.stateless_normal([1000], [0, replica.rank])
 (found,) = reduce([mine], replica, config)
 check_ranks_agree({"sum": found.numpy().tobytes().hex()}, replica)
@@ -182,7 +182,7 @@ assert np.linalg.norm(found - mean) > 0.3 * np.linalg.norm(mean)
 
 
 @pytest.mark.parametrize("ranks", [2, pytest.param(4, marks=pytest.mark.full)])
-def test_adasum_adds_what_differs_and_averages_what_agrees(ranks):
+def test_adasum_adds_orthogonal_gradients_and_averages_equal_ones(ranks):
     launch(ADASUM, ranks=ranks)
 
 
@@ -235,7 +235,7 @@ def take(step, labels):
     check_ranks_agree(facts(), replica)
     return facts()
 start = facts()
-# A label beyond what float16 can hold, once it is scaled, in the gradients of rank 1 alone; its loss is finite.
+# A label that overflows float16 after scaling, only in the gradients of rank 1; the loss is finite.
 skipped = take(0, batch["labels"] * (1e4 if replica.rank == 1 else 1.0))
 assert skipped["weights"] == start["weights"]
 assert skipped["scale"] == start["scale"] / 2
@@ -245,7 +245,7 @@ assert taken["scale"] == skipped["scale"]
 """
 
 
-def test_an_overflow_on_one_rank_makes_all_skip_the_step_alike(tmp_path):
+def test_an_overflow_on_one_rank_makes_all_ranks_skip_the_step(tmp_path):
     write_records(tmp_path / "records", {"train": 16})
     launch(FLOAT16, tmp_path / "records")
 
@@ -267,13 +267,13 @@ train.train(config""",
 
 
 def test_a_lost_rank_ends_the_others(records, tmp_path):
-    """Without a launcher that would end them: long before the watchdog, which no step of theirs may need."""
+    """Without a launcher, and long before the watchdog would end them."""
     output = launch(LOST, records, tmp_path / "workdir", 2, "die", 60, fails=True)
     assert "rank 0 lost another rank" in output
     assert "no step for" not in output
 
 
-def test_a_frozen_rank_is_told_and_ends_the_job(records, tmp_path):
+def test_a_frozen_rank_is_named_and_ends_the_job(records, tmp_path):
     output = launch(LOST, records, tmp_path / "workdir", 2, "freeze", 12, fails=True)
     assert "rank 0: no step for" in output
     assert "rank 1 on" in output
@@ -297,7 +297,7 @@ train.train(config""",
 
 
 def test_a_checkpoint_that_takes_long_to_write_is_no_hang(records, tmp_path):
-    """Neither of rank 0, which writes it, nor of the other, which waits in its next step."""
+    """Neither for rank 0, which writes it, nor for rank 1, which waits in its next step."""
     launch(SLOW_DISK, records, tmp_path / "workdir", 2)
     assert (tmp_path / "workdir" / "result.json").exists()
 
@@ -313,14 +313,14 @@ train.train(config""",
 )
 
 
-def test_ranks_of_other_configs_are_refused(records, tmp_path):
+def test_ranks_with_different_configs_are_refused(records, tmp_path):
     output = launch(OTHER, records, tmp_path / "workdir", 2, "config", fails=True)
     assert "Ranks disagree on config and data" in output
     assert not (tmp_path / "workdir").exists()
 
 
 @pytest.mark.parametrize("same", [False, True])
-def test_ranks_may_read_copies_of_the_data_but_no_other_data(tmp_path, same):
+def test_ranks_may_read_copies_of_the_data_but_not_different_data(tmp_path, same):
     for rank in range(2):
         write_records(tmp_path / f"records{rank}", {"train": 40, "val": 9, "test": 11}, seed=0 if same else rank)
     output = launch(OTHER, tmp_path / "records", tmp_path / "workdir", 2, "data", fails=not same)

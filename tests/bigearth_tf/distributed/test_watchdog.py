@@ -1,4 +1,4 @@
-"""Does the watchdog end a process that stands still, even where the folder that the ranks share hangs, too?"""
+"""Tests that the watchdog ends a process that makes no progress, even if the shared folder hangs as well."""
 
 import os
 import time
@@ -6,7 +6,7 @@ import time
 from tests.support import warm_python
 from tests.support.paths import REPOSITORY
 
-# The main thread stands still, and so does every write to the work folder from some moment on.
+# The main thread hangs, and from some moment on every write to the work folder hangs as well.
 SCRIPT = """
 import sys, threading, time
 from pathlib import Path
@@ -23,7 +23,7 @@ with dog.watch():
 """
 
 
-def end_of(folder, how, error_file="error"):
+def run_until_ended(folder, how, error_file="error"):
     environment = {
         **os.environ,
         "PYTHONPATH": str(REPOSITORY),
@@ -36,23 +36,23 @@ def end_of(folder, how, error_file="error"):
     return result.stderr, (folder / "error").read_text() if error_file == "error" else ""
 
 
-def test_it_says_where_the_process_stood(tmp_path):
-    said, noted = end_of(tmp_path, "works")
-    assert "rank 0 on" in said and "step 1" in said
-    assert "has made no progress for longest" in noted
+def test_it_reports_the_last_place_of_the_process(tmp_path):
+    output, error = run_until_ended(tmp_path, "works")
+    assert "rank 0 on" in output and "step 1" in output
+    assert "has made no progress for longest" in error
 
 
-def test_a_folder_that_hangs_does_not_keep_it(tmp_path):
-    _, noted = end_of(tmp_path, "hangs")
-    assert "no step for" in noted
+def test_a_folder_that_hangs_does_not_prevent_the_end(tmp_path):
+    _, error = run_until_ended(tmp_path, "hangs")
+    assert "no step for" in error
 
 
-def test_a_cause_that_cannot_be_noted_does_not_keep_it(tmp_path):
-    said, _ = end_of(tmp_path, "works", error_file="removed/error")
-    assert "ending the job. Last place of every rank:" in said
+def test_an_error_file_that_cannot_be_written_does_not_prevent_the_end(tmp_path):
+    output, _ = run_until_ended(tmp_path, "works", error_file="removed/error")
+    assert "ending the job. Last place of every rank:" in output
 
 
-OF_A_RANK = """
+SCRIPT_OF_A_RANK = """
 import sys, time
 from pathlib import Path
 from bigearth_tf.distributed.replica import Replica
@@ -67,12 +67,12 @@ with dog.watch():
 
 
 def test_a_patient_rank_shows_its_stacks_when_another_gives_up(tmp_path):
-    """Not for what a run before has left in the folder."""
+    """But not because of a file that an earlier run has left in the folder."""
     (tmp_path / "work" / "ranks").mkdir(parents=True)
     (tmp_path / "work" / "ranks" / "stalled").touch()
 
     def start(rank, timeout_s):
-        command = ["-c", OF_A_RANK, tmp_path / "work", rank, timeout_s]
+        command = ["-c", SCRIPT_OF_A_RANK, tmp_path / "work", rank, timeout_s]
         with (tmp_path / f"{rank}.log").open("w") as log:
             return warm_python.start(command, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, stderr=log)
 

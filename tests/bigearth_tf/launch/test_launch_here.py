@@ -1,4 +1,4 @@
-"""Are the ranks of one host started together, watched, and ended by the first that fails, which is named?"""
+"""Tests of launches on one host: ranks start together, and the first one that fails ends all and is named."""
 
 import os
 import re
@@ -19,7 +19,7 @@ from tests.support import warm_python
 from tests.support.paths import REPOSITORY
 
 pytest.importorskip("horovod", reason="Horovod is not installed")
-# What the launcher loads.
+# Modules that the launcher loads.
 MODULES = ("bigearth_tf.launch.launcher", "bigearth_tf.launch.elastic", "horovod.runner.http.http_server")
 SLEEP = "import time; print('begun', flush=True); time.sleep(100_000)"
 
@@ -59,7 +59,7 @@ def on_rank_1(failure):
     return f"import os, signal, sys, time\nif os.environ['HOROVOD_RANK'] == '1':\n    {failure}\ntime.sleep(100_000)"
 
 
-def test_all_ranks_run_with_logs_of_their_own(tmp_path):
+def test_all_ranks_run_and_each_has_a_log(tmp_path):
     script = "import os; print('rank', os.environ['HOROVOD_RANK'], 'of', os.environ['HOROVOD_SIZE'])"
     code, output = launch(tmp_path, script, ranks=3)
     assert code == 0, output
@@ -79,7 +79,7 @@ def test_all_ranks_run_with_logs_of_their_own(tmp_path):
         ("os.kill(os.getpid(), signal.SIGSTOP)", 69, "frozen: its process was stopped"),
     ],
 )
-def test_the_first_that_fails_ends_all_and_is_named(tmp_path, failure, code, cause):
+def test_the_first_rank_that_fails_ends_all_and_is_named(tmp_path, failure, code, cause):
     found, output = launch(tmp_path, on_rank_1(failure))
     assert found == code, output
     last = output.strip().splitlines()[-1]
@@ -99,7 +99,7 @@ run_command(main)
 """
 
 
-def test_a_knock_on_that_is_noticed_first_is_not_the_cause(tmp_path):
+def test_a_consequence_that_is_noticed_first_is_not_the_cause(tmp_path):
     script = COMMAND.format(failing=1, after=1.5, others="raise ConnectionError('lost another rank')")
     code, output = launch(tmp_path, script)
     assert code == 1
@@ -107,17 +107,17 @@ def test_a_knock_on_that_is_noticed_first_is_not_the_cause(tmp_path):
     assert "RuntimeError: boom" in output.splitlines()[-1]
 
 
-def test_the_others_show_where_they_stood(tmp_path):
-    script = COMMAND.format(failing=1, after=0, others="stand_still = time.sleep; stand_still(100_000)")
+def test_the_other_ranks_print_their_stacks(tmp_path):
+    script = COMMAND.format(failing=1, after=0, others="hang = time.sleep; hang(100_000)")
     launch(tmp_path, script)
     assert 'File "<string>", line 8 in main' in (tmp_path / "logs" / "rank-0.log").read_text()
 
 
 @pytest.mark.parametrize("send", [
     lambda process: process.send_signal(signal.SIGTERM),
-    lambda process: os.killpg(process.pid, signal.SIGINT),  # As Ctrl-C does, which reaches all that a shell started.
+    lambda process: os.killpg(process.pid, signal.SIGINT),  # Like Ctrl-C, which reaches all processes.
 ], ids=["SIGTERM", "Ctrl-C"])  # fmt: skip
-def test_a_signal_reaches_all_ranks_and_what_they_save_is_no_failure(tmp_path, send):
+def test_a_signal_reaches_all_ranks_and_stopping_is_no_failure(tmp_path, send):
     script = (
         "import signal, sys, time\n"
         "signal.signal(signal.SIGUSR1, lambda *_: (print('saved', flush=True), sys.exit(75)))\n"
@@ -133,7 +133,7 @@ def test_a_signal_reaches_all_ranks_and_what_they_save_is_no_failure(tmp_path, s
         wait_for("saved", tmp_path / "logs" / f"rank-{rank}.log")
 
 
-def test_a_signal_while_the_ranks_end_makes_no_stopped_run_of_a_complete_one(tmp_path):
+def test_a_signal_while_the_ranks_end_does_not_turn_a_complete_run_into_a_stopped_one(tmp_path):
     script = """
 import atexit, os, time
 from bigearth_tf.runtime.command import run_command
@@ -157,8 +157,8 @@ run_command(main)
     assert code == 0, output
 
 
-def test_a_rank_that_loses_one_that_was_asked_to_stop_has_not_failed(tmp_path):
-    """As where the signal comes while some ranks are still starting: those die of it, and the others lose them."""
+def test_a_rank_that_loses_a_stopped_rank_has_not_failed(tmp_path):
+    """As when the signal comes while some ranks still start: it kills those, and the others lose them."""
     others = "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1]); print('begun', flush=True);"
     others += "signal.sigwait([signal.SIGUSR1]); time.sleep(5); raise ConnectionError('lost another rank')"
     process = launch(tmp_path, COMMAND.format(failing=1, after=100, others=others), wait=False)
@@ -169,7 +169,7 @@ def test_a_rank_that_loses_one_that_was_asked_to_stop_has_not_failed(tmp_path):
     assert "launch: exit code 75: asked to stop (SIGUSR1); the same command resumes the run" in output
 
 
-def test_ranks_that_do_not_stop_when_asked_are_ended_and_go_on_later(tmp_path, monkeypatch):
+def test_ranks_that_do_not_stop_when_asked_are_ended_and_can_be_resumed(tmp_path, monkeypatch):
     monkeypatch.setattr(launcher, "_STOP_WITHIN_S", 2.0)
     deaf = f"import signal; signal.signal(signal.SIGUSR1, signal.SIG_IGN); {SLEEP}"
     stop_signal = StopSignal()
@@ -186,7 +186,7 @@ def test_ranks_that_do_not_stop_when_asked_are_ended_and_go_on_later(tmp_path, m
     assert outcome.cause == "asked to stop (SIGUSR1); some ranks did not stop within 2 s and were ended"
 
 
-def test_a_signal_that_came_before_a_launch_ends_it(tmp_path):
+def test_a_signal_before_a_launch_ends_it(tmp_path):
     stop_signal = StopSignal()
     stop_signal.received = "SIGUSR1"
     start = LocalStarter([sys.executable, "-c", SLEEP], 2)
@@ -194,7 +194,7 @@ def test_a_signal_that_came_before_a_launch_ends_it(tmp_path):
     assert (outcome.code, outcome.stopped_by) == (75, "SIGUSR1")
 
 
-def test_nothing_is_left_of_a_launcher_that_was_killed(tmp_path):
+def test_no_rank_outlives_a_killed_launcher(tmp_path):
     script = SLEEP.replace("'begun'", "'begun', os.getpid()").replace("import time", "import os, time")
     process = launch(tmp_path, script, fail_within=6, wait=False)
     for rank in range(2):
@@ -209,7 +209,7 @@ def test_nothing_is_left_of_a_launcher_that_was_killed(tmp_path):
     assert not left
 
 
-def test_a_command_that_is_not_there_and_a_log_folder_that_cannot_be_are_told(tmp_path):
+def test_a_missing_command_and_an_impossible_log_folder_are_reported(tmp_path):
     process = launch(tmp_path, "", wait=False, command=["no_such_program"])
     code, output = finish(process)
     assert code == 127
@@ -220,7 +220,7 @@ def test_a_command_that_is_not_there_and_a_log_folder_that_cannot_be_are_told(tm
     assert "File exists" in output
 
 
-def test_what_another_launcher_started_runs_as_it_is(tmp_path):
+def test_under_another_launcher_the_command_only_runs(tmp_path):
     code, output = launch(tmp_path, "print('here')", ranks=None, environ={"HOROVOD_RANK": "0"})
     assert (code, output) == (0, "here\n")
 
@@ -238,7 +238,7 @@ def test_what_another_launcher_started_runs_as_it_is(tmp_path):
         ([], "this is no SLURM job; give --ranks=N"),
     ],
 )
-def test_what_cannot_work_is_refused(tmp_path, options, complaint):
+def test_wrong_arguments_are_refused(tmp_path, options, complaint):
     code, output = launch(tmp_path, SLEEP, *options, ranks=None)
     assert code != 0
     assert complaint in output

@@ -1,4 +1,4 @@
-"""Do SLURM's variables, for any distribution of tasks over nodes, become Horovod's?"""
+"""Tests that SLURM's variables, for any distribution of tasks over nodes, become those of Horovod."""
 
 import os
 
@@ -22,7 +22,7 @@ def test_counts_are_expanded(text, counts):
 
 
 @pytest.mark.parametrize("text", ["", "2x3", "2(3)", "a"])
-def test_what_is_no_list_of_counts_is_refused(text):
+def test_a_malformed_list_of_counts_is_refused(text):
     with pytest.raises(ValueError, match="expected a list as SLURM writes it, such as"):
         expand_counts(text)
 
@@ -33,7 +33,7 @@ def step(rank, local_rank, node, tasks):
         "SLURM_LOCALID": str(local_rank),
         "SLURM_NODEID": str(node),
         "SLURM_STEP_TASKS_PER_NODE": tasks,
-        "SLURM_TASKS_PER_NODE": "9",  # As sbatch planned it; the step is laid out otherwise.
+        "SLURM_TASKS_PER_NODE": "9",  # As sbatch planned it; the step has another layout.
     }
 
 
@@ -56,7 +56,7 @@ def test_a_cyclic_distribution():
     assert (variables["HOROVOD_CROSS_RANK"], variables["HOROVOD_CROSS_SIZE"]) == ("0", "2")
 
 
-def test_a_node_of_the_middle_counts_those_before_it():
+def test_a_middle_node_counts_the_nodes_before_it():
     place = Place(rank=5, local_rank=1, node=2, tasks_per_node=(3, 1, 2))
     variables = horovod_variables(place, "n3", "eth0")
     assert (variables["HOROVOD_CROSS_RANK"], variables["HOROVOD_CROSS_SIZE"]) == ("1", "2")
@@ -71,7 +71,7 @@ def test_a_node_of_the_middle_counts_those_before_it():
         ({}, str(max(1, len(os.sched_getaffinity(0)) // 2))),
     ],
 )
-def test_threads_are_the_share_of_the_allocation(environ, threads):
+def test_threads_are_the_share_of_the_allocated_cores(environ, threads):
     variables = thread_variables(Place(0, 0, 0, (2,)), environ)
     assert variables == {"OMP_NUM_THREADS": threads, "TF_NUM_INTRAOP_THREADS": threads}
 
@@ -80,6 +80,6 @@ def test_threads_are_the_share_of_the_allocation(environ, threads):
     ("visible", "device"),
     [("0,1", "GPU 1"), ("GPU-a,GPU-b", "GPU GPU-b"), ("3", "GPU 3"), ("", "cpu"), ("-1", "cpu"), (None, "cpu")],
 )
-def test_the_device_is_the_bound_one_or_that_of_the_local_rank(visible, device):
+def test_the_device_is_the_bound_gpu_or_that_of_the_local_rank(visible, device):
     environ = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
     assert device_name(Place(1, 1, 0, (2,)), environ) == device

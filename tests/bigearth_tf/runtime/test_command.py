@@ -1,4 +1,4 @@
-"""Can people follow what a command says of itself, on a screen and in a log file?"""
+"""Tests of progress bars in log files."""
 
 import io
 import sys
@@ -6,8 +6,8 @@ import sys
 from bigearth_tf.runtime.progress import progress_bar
 
 
-def test_progress_in_a_log_file_is_whole_lines(monkeypatch):
-    """A line that is not ended stays in srun, and in the launcher, for as long as an epoch takes."""
+def test_progress_in_a_log_file_consists_of_complete_lines(monkeypatch):
+    """srun and the launcher hold back a line without an end, here for the time of an epoch."""
     log = io.StringIO()
     monkeypatch.setattr(sys, "stderr", log)
     with progress_bar(40, "epoch 1/2", "img", leave=False) as bar:

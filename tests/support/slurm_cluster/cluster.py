@@ -1,7 +1,7 @@
-"""How does one machine become a SLURM cluster? A namespace is a node, with its own network, name and processes.
+"""A SLURM cluster on one machine, on which each node is a namespace with its own network, name and processes.
 
-munged, slurmctld and a slurmd for each node run as on a real cluster; all of them live below one process, with which
-they end. Nothing outside the cluster's folder is written. It takes root, or unprivileged user namespaces.
+munged, slurmctld and a slurmd for each node run as on a real cluster; they are children of one process and end with it.
+Nothing is written outside the cluster's folder. It needs root, or unprivileged user namespaces.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).parent
-NETWORK = "10.199.0"  # Inside the namespaces alone: clusters side by side may share it.
+NETWORK = "10.199.0"  # Exists only inside the namespaces: several clusters may use it.
 PROGRAMS = ("slurmctld", "slurmd", "srun", "munged", "ip", "unshare", "nsenter")
-LIMIT_S = 240  # Of every wait: for a test that hangs. No test is about how long something takes.
-ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")  # States of a job that runs no more.
+LIMIT_S = 240  # Limit of every wait, to end a test that hangs. No test measures how long something takes.
+ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")  # States of a job that has ended.
 _PR_SET_PDEATHSIG = 1
 
-# Of an ordinary user the kernel asks for a user namespace, too, whose root may make the others. The daemons refuse to
-# run as such a root: one more namespace makes it the user again.
+# An ordinary user also needs a user namespace, whose root may create the others. The daemons refuse to run as that
+# root: one more namespace turns it into the user again.
 _IS_ROOT = os.getuid() == 0
 _AS_USER = [] if _IS_ROOT else ["unshare", "--user", f"--map-user={os.getuid()}", f"--map-group={os.getgid()}"]
 _UNSHARE = ["unshare", *([] if _IS_ROOT else ["--user", "--map-root-user"]), "--net", "--uts", "--mount", "--pid"]
 _UNSHARE += ["--fork", "--kill-child", "--mount-proc"]
 _ENTER = ["nsenter", "--net", "--uts", "--mount", "--pid"]
 
-# Reactions are quick, and what needs systemd, cgroups or a database is left out.
+# Short intervals, and nothing that needs systemd, cgroups or a database.
 CONF = """
 ClusterName=test
 SlurmctldHost=controller({network}.1)
@@ -73,24 +73,24 @@ SlurmdParameters=config_overrides
 
 
 def missing_programs() -> list[str]:
-    """Returns the programs that a cluster needs and this machine lacks."""
+    """Returns the programs that a cluster needs and that are missing on this machine."""
     path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
     return [program for program in PROGRAMS if not shutil.which(program, path=path)]
 
 
-def why_not() -> str:
-    """Returns why no cluster can be started here, and how to fix that; "" where one can."""
+def find_obstacle() -> str:
+    """Returns why no cluster can be started here, and how to fix that; "" if one can."""
     if missing := missing_programs():
         return f"no {', '.join(missing)} here; `make slurm` installs what is missing on Debian and Ubuntu"
     try:
         name = _user_name()
     except KeyError as error:
-        return f"SLURM takes no user without a name: {error.args[0]}"
+        return f"SLURM accepts no user without a name: {error.args[0]}"
     probe = subprocess.run([*_UNSHARE, "mount", "--make-rprivate", "/"], capture_output=True, text=True, check=False)
     if probe.returncode:
-        mend = "sysctl kernel.unprivileged_userns_clone=1, or kernel.apparmor_restrict_unprivileged_userns=0, or root"
-        mend = "a container needs --privileged" if _IS_ROOT else mend
-        return f"{name} may not make namespaces here ({probe.stderr.strip()}); what would help: {mend}"
+        remedy = "sysctl kernel.unprivileged_userns_clone=1, or kernel.apparmor_restrict_unprivileged_userns=0, or root"
+        remedy = "a container needs --privileged" if _IS_ROOT else remedy
+        return f"{name} may not create namespaces here ({probe.stderr.strip()}); what would help: {remedy}"
     return ""
 
 
@@ -99,7 +99,7 @@ def _user_name() -> str:
 
 
 class SlurmCluster:
-    """A cluster that is up for as long as its context lasts."""
+    """A cluster that runs while its context lasts."""
 
     def __init__(
         self,
@@ -112,16 +112,16 @@ class SlurmCluster:
         scratch_mb: int = 100,
         own_name_at_loopback: bool = False,
     ) -> None:
-        """Nothing is started yet.
+        """Writes the configuration; entering the context starts the cluster.
 
         Args:
-            folder: Where all of its files are; new, and its path short, as a socket is below it.
-            nodes: n1, n2, ...
-            cpus: That each node claims.
-            gpus: That each node pretends to have: SLURM counts and binds them, nothing is behind them.
-            slurmd_timeout_s: After which SLURM takes a silent node for down.
-            scratch_mb: Size of a node's own `scratch` in the folder.
-            own_name_at_loopback: Whether each node takes its own name for 127.0.1.1.
+            folder: New folder for all files of the cluster, with a short path, because it will contain a socket.
+            nodes: Number of nodes, which are called n1, n2, ...
+            cpus: Number of cores that each node reports.
+            gpus: Number of simulated GPUs of each node, which SLURM counts and binds.
+            slurmd_timeout_s: After which SLURM marks a silent node as down.
+            scratch_mb: Size of each node's own `scratch` in the folder.
+            own_name_at_loopback: Whether each node resolves its own name to 127.0.1.1.
         """
         self.folder, self.num_nodes = folder, nodes
         settings = {
@@ -164,7 +164,7 @@ class SlurmCluster:
         if tuple(map(int, version.split(".")[:2])) >= (
             23,
             11,
-        ):  # From here on slurmd wants one, though nothing uses it.
+        ):  # slurmd requires it, though nothing uses it.
             plugin = "cgroup/v1" if version.startswith("23.11.") else "disabled"
             (self.folder / "cgroup.conf").write_text(f"CgroupPlugin={plugin}\n")
 
@@ -174,7 +174,7 @@ class SlurmCluster:
         return {**kept, "SLURM_CONF": str(self.folder / "slurm.conf"), "PATH": f"{kept['PATH']}:/usr/sbin:/sbin"}
 
     def __enter__(self) -> SlurmCluster:
-        """Starts it, and waits until every node is idle."""
+        """Starts the cluster and waits until every node is idle."""
         with (self.folder / "log" / "controller.log").open("w") as log:
             self._outer = subprocess.Popen(
                 [*_UNSHARE, "bash", str(HERE / "controller.sh"), str(self.folder)],
@@ -186,7 +186,7 @@ class SlurmCluster:
             while not (self.folder / "ready").exists() or self.node_states() != ["idle"] * self.num_nodes:
                 if time.monotonic() > end or self._outer.poll() is not None:
                     logs = "".join(path.read_text()[-2000:] for path in (self.folder / "log").iterdir())
-                    raise TimeoutError(f"the cluster did not come up:\n{logs}")
+                    raise TimeoutError(f"the cluster did not start:\n{logs}")
                 time.sleep(0.1)
         except BaseException:
             self.__exit__()
@@ -194,10 +194,10 @@ class SlurmCluster:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Ends every process of it at once; returns when all are gone."""
+        """Ends all processes of the cluster at once; returns when they have ended."""
         if self._outer.poll() is None:
             first = self._children_of_outer()
-            # With the first process of a process namespace the kernel ends all others, and waits for them.
+            # When the first process of a process namespace ends, the kernel ends all others and waits for them.
             os.kill(int(first[0]) if first else self._outer.pid, signal.SIGKILL)
         self._outer.wait()
 
@@ -220,7 +220,7 @@ class SlurmCluster:
         timeout_s: float = LIMIT_S,
         as_root: bool = False,
     ) -> str:
-        """Returns the output of a command that is run as a user would on the login node, or on a node."""
+        """Runs a command as a user on the login node, or on a node; returns its output."""
         result = subprocess.run(
             [*self._inside(node, as_root), *map(str, command)],
             env=self._environ(), capture_output=True, text=True, timeout=timeout_s, check=False,
@@ -240,60 +240,60 @@ class SlurmCluster:
         return Job(self, self.run("env", *variables, *sbatch, *arguments).strip())
 
     def crash(self, node: int) -> None:
-        """Cuts a node's power: nothing is said to anybody, and all of its processes are gone."""
+        """Cuts the power of a node: its processes end at once, without a message to anyone."""
         self.cut(node)
         self.run("kill", "-9", (self.folder / f"n{node}.pid").read_text().strip(), as_root=True)
         time.sleep(0.5)
         self.run("ip", "link", "del", f"to-n{node}", check=False, as_root=True)
 
     def boot(self, node: int) -> None:
-        """Switches a node on again."""
+        """Starts a node again."""
         self.run("sh", "-c", f"echo {node} > {self.folder}/boot")
 
     def cut(self, node: int) -> None:
-        """Pulls a node's network cable."""
+        """Cuts the network of a node."""
         self.run("ip", "link", "set", f"to-n{node}", "down", as_root=True)
 
     def heal(self, node: int) -> None:
-        """Plugs it in again."""
+        """Restores the network of a node."""
         self.run("ip", "link", "set", f"to-n{node}", "up", as_root=True)
 
     def kill_slurmd(self, node: int) -> None:
-        """Ends a node's daemon; the tasks that it has started stay."""
+        """Kills the slurmd of a node; its tasks continue to run."""
         self.run("kill", "-9", (self.folder / f"slurmd.n{node}.pid").read_text().strip(), node=node)
 
 
 class Job:
-    """A job that was queued."""
+    """A queued job."""
 
     def __init__(self, cluster: SlurmCluster, number: str) -> None:
-        """Takes its number."""
+        """Takes the cluster and the id of the job."""
         self.cluster, self.number = cluster, number
 
     def __getitem__(self, field: str) -> str:
-        """Returns a field that SLURM tells of it, such as "JobState"; "" where there is none."""
+        """Returns a field of the job as SLURM reports it, such as "JobState"; "" if there is none."""
         match = re.search(rf"\b{field}=(\S*)", self.cluster.run("scontrol", "--oneliner", "show", "job", self.number))
         return match[1] if match else ""
 
     @property
     def output(self) -> str:
-        """What it has written so far."""
+        """The output of the job so far."""
         path = self.cluster.folder / "jobs" / f"{self.number}.out"
         return path.read_text(errors="replace") if path.exists() else ""
 
     def wait(self, timeout_s: float = LIMIT_S, states: tuple[str, ...] = ENDED) -> str:
-        """Returns its state when that is one of those: by default, when it has ended."""
+        """Waits until the job is in one of the states, by default until it has ended; returns the state."""
         return self._wait_until(lambda: self["JobState"] in states, timeout_s, f"become {' or '.join(states)}")
 
     def wait_for(self, text: str, timeout_s: float = LIMIT_S) -> str:
-        """Returns its state when a text is in its output."""
+        """Waits until the output matches a pattern; returns the state."""
         return self._wait_until(lambda: re.search(text, self.output), timeout_s, f"say {text!r}")
 
     def _wait_until(self, done, timeout_s: float, what: str) -> str:  # type: ignore[no-untyped-def]
         end = time.monotonic() + timeout_s
         while not done():
             if time.monotonic() > end:
-                told = self.cluster.run("scontrol", "show", "job", self.number)
-                raise TimeoutError(f"job {self.number} did not {what} within {timeout_s} s:\n{told}\n{self.output}")
+                facts = self.cluster.run("scontrol", "show", "job", self.number)
+                raise TimeoutError(f"job {self.number} did not {what} within {timeout_s} s:\n{facts}\n{self.output}")
             time.sleep(0.3)
         return self["JobState"]

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # PID 1 of the controller's namespaces: a bridge, munged, slurmctld, and a namespace for each node.
-# usage: controller.sh FOLDER      (what is in FOLDER: cluster.py)
+# usage: controller.sh FOLDER      (cluster.py writes FOLDER)
 set -u
 folder=$1
 here=$(dirname "$0")
@@ -9,7 +9,7 @@ export SLURM_CONF=$folder/slurm.conf PATH=$PATH:/usr/sbin:/sbin
 
 mount --make-rprivate /
 mount --bind "$folder/hosts" /etc/hosts
-mount --bind "$folder/resolv.conf" /etc/resolv.conf # Empty: there is no DNS in here, and each question would wait 10 s.
+mount --bind "$folder/resolv.conf" /etc/resolv.conf # Empty: there is no DNS here, and each query would wait 10 s.
 hostname controller
 ip link set lo up
 ip link add bridge type bridge && ip link set bridge up && ip addr add "$network.1/24" dev bridge
@@ -28,11 +28,11 @@ boot() { # NUMBER
     sleep 0.02
   done
   ip link add "to-n$1" type veth peer name eth0 netns "$inner" && ip link set "to-n$1" master bridge up
-  echo "$inner" >"$folder/n$1.pid" # As this namespace counts.
+  echo "$inner" >"$folder/n$1.pid" # The process id in this namespace.
 }
 
 for number in $(seq "$nodes"); do boot "$number"; done
-# Stays as the parent of all, and boots a node whose number is written to the pipe.
+# Stays as the parent of all processes, and boots each node whose number is written to the pipe.
 mkfifo "$folder/boot"
 exec 9<>"$folder/boot"
 touch "$folder/ready"

@@ -1,4 +1,4 @@
-"""A new folder for a cluster; the test is skipped where no cluster can be started."""
+"""New folder for a cluster; the test is skipped if no cluster can be started."""
 
 import contextlib
 import os
@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.slurm_cluster.cluster import missing_programs, why_not
+from tests.support.slurm_cluster.cluster import find_obstacle, missing_programs
 
 
 @contextlib.contextmanager
 def new_cluster_folder() -> Iterator[Path]:
     """Yields a folder whose path is short, as sockets are created in it; removes it at the end.
 
-    Where SLURM is not installed, the test is skipped, but fails under CI=true: `.ci/run` installs it.
+    The test is skipped if no cluster can be started. Without SLURM it fails under CI=true: `.ci/run` installs SLURM.
     """
-    if reason := why_not():
+    if reason := find_obstacle():
         if missing_programs() and os.environ.get("CI") == "true":
             pytest.fail(f"CI=true, but {reason}")
         pytest.skip(reason)
