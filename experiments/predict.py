@@ -71,10 +71,10 @@ def main() -> None:
     for patch, row, chosen, truth in zip(shown, probabilities, predictor.decide(probabilities), truths):
         print(patch.patch_id)
         named = [(name, p) for name, p, is_chosen in zip(predictor.class_names, row, chosen) if is_chosen]
-        said = sorted(named, key=lambda pair: -pair[1])
+        ranked = sorted(named, key=lambda pair: -pair[1])
         print(
             "  predicted  "
-            + ("; ".join(f"{name} {p:.2f}" for name, p in said) or "no class has a probability of 0.5 or more")
+            + ("; ".join(f"{name} {p:.2f}" for name, p in ranked) or "no class has a probability of 0.5 or more")
         )
         print("  true       " + "; ".join(truth))
     write_text_atomically(table, _csv(patch_ids, probabilities, truths, predictor.class_names))

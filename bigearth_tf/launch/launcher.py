@@ -173,8 +173,8 @@ class Launch:
     def _find_lost_ranks(self) -> tuple[int, ...]:
         """Returns the ranks that have not ended and have been silent for too long."""
         oldest = time.monotonic() - self._notice_s
-        heard, endings = self._server.heard, self._server.endings
-        return tuple(rank for rank, when in sorted(heard.items()) if rank not in endings and when < oldest)
+        last_seen, endings = self._server.last_seen, self._server.endings
+        return tuple(rank for rank, when in sorted(last_seen.items()) if rank not in endings and when < oldest)
 
     def _is_cause_known(self, failed: Mapping[int, Ending], waited_s: float) -> bool:
         """Returns whether a rank has failed by itself, or another cause would have been noticed by now."""

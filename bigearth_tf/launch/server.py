@@ -26,7 +26,7 @@ class LaunchServer:
     Attributes:
         greetings: rank -> its greeting, in order of arrival.
         endings: rank -> its ending, in order of arrival.
-        heard: rank -> when it last sent a request, by the monotonic clock.
+        last_seen: rank -> when it last sent a request, by the monotonic clock.
         changed: Held while these are read together; notified when a message arrives.
     """
 
@@ -45,7 +45,7 @@ class LaunchServer:
         self.changed = threading.Condition()
         self.greetings: dict[int, Greeting] = {}
         self.endings: dict[int, Ending] = {}
-        self.heard: dict[int, float] = {}
+        self.last_seen: dict[int, float] = {}
         self.orders = Orders()
         ours = self
 
@@ -70,12 +70,12 @@ class LaunchServer:
                 self.greetings.setdefault(rank, Greeting.from_json(value))
             else:
                 self.endings.setdefault(rank, Ending.from_json(value))
-            self.heard[rank] = time.monotonic()
+            self.last_seen[rank] = time.monotonic()
             self.changed.notify_all()
 
     def _get_orders(self, rank: int) -> bytes:
         with self.changed:
-            self.heard[rank] = time.monotonic()
+            self.last_seen[rank] = time.monotonic()
             return self.orders.to_json().encode()
 
     def order(self, **orders: Any) -> None:
@@ -111,7 +111,7 @@ class LaunchClient:
     """A task's side. Each method raises OSError if the launcher cannot be reached."""
 
     def __init__(self, settings: TaskSettings, rank: int) -> None:
-        """Takes where the server is, and the rank that speaks."""
+        """Takes the address of the server and the rank of this task."""
         self._url = f"http://{settings.address}:{settings.port}/{settings.scope}/"
         self._rank = rank
 

@@ -74,8 +74,8 @@ def submit_training(cluster, environment, layout, options, *arguments):
 
 
 def assert_laid_out(job, ranks):
-    for node, said in ranks.items():
-        assert re.search(rf"launch:   {node} \(10.199.0.1\d\): {said}", job.output), job.output
+    for node, expected in ranks.items():
+        assert re.search(rf"launch:   {node} \(10.199.0.1\d\): {expected}", job.output), job.output
 
 
 def test_ranks_of_a_cluster_train_as_one_process(start_cluster, environment, records, alone, tmp_path):
@@ -157,8 +157,8 @@ def test_ranks_that_do_not_fit_together_are_refused(
     job = cluster.submit("-N2", "--ntasks-per-node=1", script, environ=environment)
     assert job.wait() == "FAILED", job.output
     assert job["ExitCode"] == "78:0", job.output
-    said = {"data": "config and data: .*shards_sha256", "code": "software: .*code_sha256"}[differs]
-    assert re.search(f"Ranks disagree on {said}.*rank 1 .*", job.output.strip().splitlines()[-1]), job.output
+    expected = {"data": "config and data: .*shards_sha256", "code": "software: .*code_sha256"}[differs]
+    assert re.search(f"Ranks disagree on {expected}.*rank 1 .*", job.output.strip().splitlines()[-1]), job.output
     assert not (tmp_path / "run").exists()
 
 
@@ -198,8 +198,8 @@ def test_gpus_are_bound_by_name(start_cluster, environment, tmp_path):
         script.write_text(f"#!/bin/bash\nexec python -m bigearth_tf.launch -- {show}\n")
         job = cluster.submit("-N2", "--ntasks-per-node=2", *options, script, environ=environment)
         assert job.wait() == "COMPLETED", job.output
-        for node, said in bound.items():
-            assert re.search(rf"{node} \(\S+\): {said}", job.output), job.output
+        for node, expected in bound.items():
+            assert re.search(rf"{node} \(\S+\): {expected}", job.output), job.output
 
 
 def test_an_array_of_conversion_tasks_writes_what_one_process_writes(start_cluster, environment, tmp_path):

@@ -151,9 +151,9 @@ def test_jobs_after_a_failed_one_are_cancelled(cluster, login, records):
     shard.write_bytes(bytes(shard.stat().st_size))  # Of the right size: only reading shows the damage.
     steps = ("--steps=train,export", "--data_dir=damaged", "--workdir=failing")
     states = wait(cluster, login(*SUBMIT, *ON_CPUS, *steps))
-    said = logs(jobs / "failing")
-    assert states == {"train": "FAILED", "export": "CANCELLED"}, said
-    assert re.search(r"launch: .*damaged/train-00000-of-00002.tfrecord", said), said
+    output = logs(jobs / "failing")
+    assert states == {"train": "FAILED", "export": "CANCELLED"}, output
+    assert re.search(r"launch: .*damaged/train-00000-of-00002.tfrecord", output), output
     assert not (jobs / "failing" / "model").exists()
 
 
@@ -166,8 +166,8 @@ def test_an_array_trains_a_sweep(cluster, login, records):
         f"--data_dir={records}", "--workdir=zoo", BIGEARTH_HOME=str(REPOSITORY),
     ).strip()  # fmt: skip
     states = wait(cluster, f"zoo: job {number}")
-    said = "".join(path.read_text() for path in jobs.glob("zoo-*.out"))
-    assert states == {"zoo": "COMPLETED"}, said
+    output = "".join(path.read_text() for path in jobs.glob("zoo-*.out"))
+    assert states == {"zoo": "COMPLETED"}, output
     output = login("python", "-m", "experiments.sweep", "--workdir=zoo", "--table")
     assert "2 runs; wrote zoo/sweep.csv and .md" in output, output
     with (jobs / "zoo" / "sweep.csv").open(newline="") as file:
@@ -199,8 +199,8 @@ def test_everything_can_run_in_a_container(cluster, login, records, tmp_path):
         f"--config={TINY}", f"--data_dir={records}", "--workdir=contained", BIGEARTH_HOME=str(home),
     ).strip()  # fmt: skip
     states = wait(cluster, f"train: job {number}")
-    said = (jobs / f"train-{number}.out").read_text()
-    assert states == {"train": "COMPLETED"}, said
+    output = (jobs / f"train-{number}.out").read_text()
+    assert states == {"train": "COMPLETED"}, output
     asked = (tmp_path / "asked").read_text().splitlines()
     assert len(asked) == 3, asked
     assert sum("-m bigearth_tf.launch --log_dir=" in line for line in asked) == 1

@@ -90,8 +90,8 @@ def test_a_script_runs_its_command(script, arguments, message, tmp_path):
         SLURM / f"{script}.sbatch", *arguments, cwd=tmp_path, BIGEARTH_HOME=str(SLURM.parent),
         BIGEARTH_LAUNCH="--ranks=1",
     )  # fmt: skip
-    said = result.stdout + result.stderr
-    assert message in said, said
+    output = result.stdout + result.stderr
+    assert message in output, output
     assert (result.returncode == 0) == ("error" not in message)
     launched = script in ("train", "zoo", "evaluate")
     assert (tmp_path / f"{script}-7" / "rank-0.log").exists() == launched

@@ -76,7 +76,7 @@ def become(request: dict, installed: list[str]) -> None:
 
 
 def main() -> None:
-    """Loads the modules, serves, and in each forked process runs what was asked for."""
+    """Loads the modules, serves, and in each forked process runs the requested code."""
     connection = socket.socket(fileno=int(sys.argv[1]))
     for name in sys.argv[2:]:
         # A package that is not installed is left out; a module of ours that is missing is an error.
