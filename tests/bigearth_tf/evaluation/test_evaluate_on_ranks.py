@@ -17,12 +17,13 @@ pytestmark = pytest.mark.skipif(importlib.util.find_spec("horovod") is None, rea
 EVALUATE = """
 import sys
 from pathlib import Path
-from bigearth_tf import distributed, evaluate
-from bigearth_tf.evaluation import evaluate_table, write_evaluation
+from bigearth_tf.distributed.replica import start_replica
+from bigearth_tf.evaluation import evaluate_run
 from bigearth_tf.evaluation.prediction_table import write_predictions
-replica = distributed.start()
-evaluate._BATCH_SIZE = 4
-found = evaluate.predict_run(sys.argv[1], sys.argv[2], "test", replica)
+from bigearth_tf.evaluation.report import evaluate_table, write_evaluation
+replica = start_replica()
+evaluate_run._BATCH_SIZE = 4
+found = evaluate_run.predict_run(sys.argv[1], sys.argv[2], "test", replica)
 assert len(found.table.patch_ids) == 11 and len(found.validation.patch_ids) == 2, "every rank has every row"
 if replica.is_chief:
     output = Path(sys.argv[3]) / str(replica.world_size)
@@ -52,8 +53,8 @@ def test_one_two_and_three_ranks_write_the_same_bytes(tmp_path, monkeypatch, ran
 
 HANG = """
 import runpy, time
-from bigearth_tf import evaluate
-predict_dataset = evaluate.predict_dataset
+from bigearth_tf.evaluation import evaluate_run
+predict_dataset = evaluate_run.predict_dataset
 def stand_still(batches):
     next(batches)
     time.sleep(100_000)
@@ -61,7 +62,7 @@ def predict_or_hang(step, batches, replica, num_records):
     if replica.rank == 1:
         stand_still(batches)
     return predict_dataset(step, batches, replica, num_records)
-evaluate.predict_dataset = predict_or_hang
+evaluate_run.predict_dataset = predict_or_hang
 runpy.run_module("experiments.evaluate", run_name="__main__", alter_sys=True)
 """
 
