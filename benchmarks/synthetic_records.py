@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bigearth_tf.data.label_kind import LabelKind
+
 if TYPE_CHECKING:
     from bigearth_tf.data.manifest import Manifest
 
@@ -52,7 +54,7 @@ def _manifest(record_format: str, shards: list) -> Manifest:
         dataset="benchmark",
         source="benchmarks/synthetic_records.py",
         licence="none",
-        label_kind="multi",
+        label_kind=LabelKind.MULTI,
         class_names=CLASSES_19,
         bands=get_bands(S2_ALL),
         attributes=(),

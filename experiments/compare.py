@@ -34,8 +34,8 @@ _OUTPUT = flags.DEFINE_string("output", None, "JSON file to write the comparison
 def main() -> None:
     """Compares the models; prints the result, and writes it if --output is given."""
     # scikit-learn is loaded here: --help must not wait for it.
+    from bigearth_tf.data.label_kind import THRESHOLD
     from bigearth_tf.evaluation.comparison import check_comparable, compare
-    from bigearth_tf.evaluation.metrics import THRESHOLD
     from bigearth_tf.evaluation.prediction_table import read_predictions
     from bigearth_tf.runtime.files import write_json_atomically
 

@@ -44,7 +44,6 @@ def main() -> None:
     # TensorFlow, GDAL and matplotlib are loaded here: --help must not wait for them.
     import numpy as np
 
-    from bigearth_tf.evaluation.metrics import THRESHOLD
     from bigearth_tf.runtime.files import write_text_atomically
     from bigearth_tf.serving.predictor import Predictor
     from experiments.shared.plot_predictions import plot_predictions
@@ -78,8 +77,7 @@ def main() -> None:
         )
         print("  true       " + "; ".join(truth))
     write_text_atomically(table, _csv(patch_ids, probabilities, truths, predictor.class_names))
-    threshold = THRESHOLD if predictor.label_kind == "multi" else None
-    plot_predictions(picture, shown, probabilities, truths, predictor.class_names, threshold)
+    plot_predictions(picture, shown, probabilities, truths, predictor.class_names, predictor.label_kind.threshold)
     print(f"wrote {table}: {len(patch_ids)} patches; {picture}: {len(shown)} of them")
 
 

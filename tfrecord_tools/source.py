@@ -10,6 +10,7 @@ import numpy as np
 
 from bigearth_tf.data.bands import Band
 from bigearth_tf.data.datasets import DatasetSpec
+from bigearth_tf.data.label_kind import LabelKind
 from tfrecord_tools.listing.archive import File, Folder
 
 RESTORE = "Extract this patch from the archive again, or take it off the split lists."
@@ -81,7 +82,7 @@ class Source:
     spec: DatasetSpec
     bands: tuple[Band, ...]
     class_names: tuple[str, ...]
-    label_kind: str
+    label_kind: LabelKind
     refs: list[PatchRef]
     read: Callable[[PatchRef], Patch]
     roots: tuple[str, ...]

@@ -10,6 +10,7 @@ from typing import Any
 
 from absl import flags
 
+from bigearth_tf.data.label_kind import LabelKind
 from tfrecord_tools.source import SourceInputs
 from tfrecord_tools.sources import FORMER_NAMES, list_sources
 
@@ -38,7 +39,12 @@ def define_source_flags(default: str | None, purpose: str) -> None:
     flags.DEFINE_string(
         "nomenclature", None, "Classes of the labels, where a source has several; for BigEarthNet 19 or 43."
     )
-    flags.DEFINE_enum("label_kind", None, ["single", "multi"], "Labels a patch, where a source has both.")
+    flags.DEFINE_enum(
+        "label_kind",
+        None,
+        [kind.value for kind in (LabelKind.SINGLE, LabelKind.MULTI)],
+        "Labels a patch, where a source has both.",
+    )
     flags.DEFINE_list(
         "exclude", None, "Leave out patches for these reasons of BigEarthNet: snow, cloud, no_label (all)."
     )

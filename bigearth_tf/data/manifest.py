@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bigearth_tf.data.bands import Band, get_bands
+from bigearth_tf.data.label_kind import LabelKind
 from bigearth_tf.runtime.files import write_text_atomically
 
 MANIFEST_NAME = "manifest.json"
@@ -39,7 +40,7 @@ class Manifest:
     """Everything a reader must know of a data set.
 
     `bands` are rows as stored, in the order of the records; their mean and std may be None. `class_names` give label
-    indices their meaning. `label_kind` is "multi" or "single". `attributes` name further texts that a record may hold,
+    indices their meaning. `attributes` name further texts that a record may hold,
     such as "country". `compression` is "" or "GZIP". `record_format` says what the bytes of a record are, one of
     `RECORD_FORMATS`. `exclusions` counts, by reason, the patches of the source that were left out on purpose;
     `problems` are the broken ones that were tolerated. `options` are those that decide the bytes. `statistics` says
@@ -51,7 +52,7 @@ class Manifest:
     dataset: str
     source: str
     licence: str
-    label_kind: str
+    label_kind: LabelKind
     class_names: tuple[str, ...]
     bands: tuple[Band, ...]
     attributes: tuple[str, ...]
@@ -180,7 +181,8 @@ def manifest_from_json(content: dict[str, Any]) -> Manifest:
     shards = tuple(shard_from_json(row) for row in rows)
     bands = tuple(Band(**row) for row in content.pop("bands"))
     sequences = {key: tuple(content.pop(key)) for key in ("class_names", "attributes", "problems")}
-    manifest = Manifest(shards=shards, bands=bands, **sequences, **content)  # type: ignore[arg-type]
+    label_kind = LabelKind(content.pop("label_kind"))
+    manifest = Manifest(shards=shards, bands=bands, label_kind=label_kind, **sequences, **content)  # type: ignore[arg-type]
     if manifest.schema_version != SCHEMA_VERSION:
         raise ValueError(f"schema version {manifest.schema_version}, this code reads {SCHEMA_VERSION}")
     if manifest.record_format not in RECORD_FORMATS:

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from bigearth_tf.data.bands import Band
+from bigearth_tf.data.label_kind import LabelKind
 from bigearth_tf.data.manifest import Manifest, Shard, manifest_digest, read_manifest
 
 
@@ -28,8 +29,8 @@ class ShardedDataset:
         return cls(Path(folder), read_manifest(folder))
 
     @property
-    def label_kind(self) -> str:
-        """The manifest's `label_kind`, "multi" or "single"."""
+    def label_kind(self) -> LabelKind:
+        """The kind of the labels."""
         return self.manifest.label_kind
 
     @property

@@ -13,7 +13,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from bigearth_tf.evaluation.metrics import AVERAGES, RATIOS
+from bigearth_tf.data.label_kind import LabelKind
+from bigearth_tf.evaluation.metrics import RATIOS
 
 _BLOCK_BYTES = 64e6
 
@@ -72,14 +73,14 @@ def countable(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
 
 
 def scores_of_sums(
-    sums: np.ndarray, num_records: int, label_kind: str = "multi"
+    sums: np.ndarray, num_records: int, label_kind: LabelKind = LabelKind.MULTI
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Returns the scores of draws by name [D], and those of each class [D, K].
 
     Args:
         sums: Weights times `countable`, [D, 3 K + 7].
         num_records: N.
-        label_kind: "multi" or "single".
+        label_kind: Decides which scores.
     """
     num_classes = (sums.shape[1] - len(RATIOS) - 2) // 3
     hits, predicted, present, means = np.split(sums, [num_classes * step for step in (1, 2, 3)], axis=1)
@@ -92,10 +93,10 @@ def scores_of_sums(
         "weighted": {name: (values * share).sum(axis=1) for name, values in classes.items()},
         "samples": {name: means[:, index] / num_records for index, name in enumerate(RATIOS)},
     }
-    scores = {f"{average}_{name}": by_average[average][name] for average in AVERAGES[label_kind] for name in RATIOS}
-    if label_kind == "multi":
+    scores = {f"{average}_{name}": by_average[average][name] for average in label_kind.averages for name in RATIOS}
+    if label_kind is LabelKind.MULTI:
         scores["hamming_loss"] = means[:, -2] / (num_records * num_classes)
-    scores["subset_accuracy" if label_kind == "multi" else "accuracy"] = means[:, -1] / num_records
+    scores[label_kind.exact_score] = means[:, -1] / num_records
     return scores, classes
 
 

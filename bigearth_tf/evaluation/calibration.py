@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from bigearth_tf.data.label_kind import LabelKind
+
 _NUM_BINS = 15  # As in https://arxiv.org/abs/1706.04599, table 1.
 
 
@@ -39,7 +41,7 @@ def reliability(true: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
 
 
 def calibration(
-    labels: np.ndarray, probabilities: np.ndarray, class_names: Sequence[str], label_kind: str
+    labels: np.ndarray, probabilities: np.ndarray, class_names: Sequence[str], label_kind: LabelKind
 ) -> dict[str, Any]:
     """Returns `reliability` of all answers together, and by class the calibration error alone.
 
@@ -50,10 +52,10 @@ def calibration(
         labels: Multi-hot or one-hot [N, K].
         probabilities: [N, K].
         class_names: K names.
-        label_kind: "multi" or "single".
+        label_kind: Decides what an answer is.
     """
     truth = labels.astype(bool)
-    if label_kind == "multi":
+    if label_kind is LabelKind.MULTI:
         together = reliability(truth.ravel(), probabilities.ravel())
     else:
         likeliest = np.argmax(probabilities, axis=1)[:, np.newaxis]

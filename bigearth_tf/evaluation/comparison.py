@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from bigearth_tf.data.label_kind import THRESHOLD, LabelKind
 from bigearth_tf.evaluation import bootstrap
-from bigearth_tf.evaluation.metrics import THRESHOLD, compute_ranking_scores, compute_scores, decide, selection_scores
+from bigearth_tf.evaluation.metrics import compute_ranking_scores, compute_scores, selection_scores
 from bigearth_tf.evaluation.prediction_table import StoredPredictions, check_finite
 
 # Name -> (of which ranking, column of `Ranking.score`).
@@ -21,7 +22,7 @@ _RANKING_METRICS = {
 }
 
 
-def comparable_metrics(label_kind: str) -> tuple[str, ...]:
+def comparable_metrics(label_kind: LabelKind) -> tuple[str, ...]:
     """Returns the scores that two models can be compared by; more is better of each."""
     return tuple(dict.fromkeys((*selection_scores(label_kind), *_RANKING_METRICS)))
 
@@ -44,7 +45,7 @@ def compare(
         first: A model's table.
         second: Another's, of the same patches, labels and classes.
         metric: One of `comparable_metrics`.
-        thresholds: Of the first and the second, as of `decide`.
+        thresholds: Of the first and the second, as of `LabelKind.decide`.
         draws: Of the bootstrap.
         seed: Of the bootstrap.
 
@@ -109,7 +110,7 @@ def _draw(
             scores.append(bootstrap.mean_of_defined(drawn[:, :, column]))
         return scores
     tables = [
-        bootstrap.countable(stored.table.labels > 0, decide(stored.table.probabilities, threshold, label_kind))
+        bootstrap.countable(stored.table.labels > 0, label_kind.decide(stored.table.probabilities, threshold))
         for stored, threshold in zip(pair, thresholds)
     ]
     sums = bootstrap.draw_sums(tables, draws, seed)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from bigearth_tf.data.bands import Band, get_bands
+from bigearth_tf.data.label_kind import LabelKind
 from bigearth_tf.data.manifest import Manifest, read_manifest
 from bigearth_tf.data.sharded_dataset import ShardedDataset
 from bigearth_tf.distributed.consensus import run_on_all_ranks
@@ -39,7 +40,7 @@ class RunPredictions:
 
     about: dict[str, Any]
     class_names: tuple[str, ...]
-    label_kind: str
+    label_kind: LabelKind
     table: Predictions
     validation: Optional[Predictions]
 
@@ -108,7 +109,7 @@ def predict_run(
 
 
 def _why_not_tuned(manifest: Manifest, split: str) -> str:
-    if manifest.label_kind == "single":
+    if manifest.label_kind is LabelKind.SINGLE:
         return "The likeliest class is predicted: there are no thresholds."
     if split == "val":
         return "Thresholds are not tuned: the records to tune on would be those that are scored."
@@ -143,7 +144,7 @@ def output_folder(
 
 
 def check_fit(
-    class_names: Sequence[str], bands: Sequence[Band], label_kind: str, manifest: Manifest, data_dir: str
+    class_names: Sequence[str], bands: Sequence[Band], label_kind: LabelKind, manifest: Manifest, data_dir: str
 ) -> None:
     """Checks that the records of a data set are what a model of these classes and bands takes.
 

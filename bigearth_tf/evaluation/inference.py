@@ -8,24 +8,22 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from bigearth_tf.data.label_kind import LabelKind
 from bigearth_tf.distributed.collectives import gather
 from bigearth_tf.distributed.replica import Replica
 from bigearth_tf.evaluation.prediction_table import Predictions
 
-PROBABILITIES = {"multi": tf.sigmoid, "single": tf.nn.softmax}
-
-
 PredictStep = Callable[[dict[str, tf.Tensor]], tf.Tensor]
 
 
-def make_predict_step(model: Any, label_kind: str = "multi") -> PredictStep:
+def make_predict_step(model: Any, label_kind: LabelKind = LabelKind.MULTI) -> PredictStep:
     """Returns a compiled function: raw bands {name: [B, h, w]} -> probabilities float32 [B, K].
 
     Args:
         model: Bands -> logits [B, K].
-        label_kind: "multi": a probability a class; "single": they add up to 1.
+        label_kind: Of the labels that the model was trained on.
     """
-    to_probabilities = PROBABILITIES[label_kind]
+    to_probabilities = getattr(tf.nn, label_kind.activation)
 
     @tf.function
     def predict_step(bands: dict[str, tf.Tensor]) -> tf.Tensor:

@@ -15,27 +15,21 @@ from typing import Optional, Union
 import numpy as np
 from sklearn import metrics
 
-THRESHOLD = 0.5
+from bigearth_tf.data.label_kind import THRESHOLD, LabelKind
+
 # What a person is told first: score -> its title. Not every kind of labels has each.
 HEADLINES = {"accuracy": "accuracy", "micro_f1": "micro F1", "macro_f1": "macro F1"}
 RATIOS = ("precision", "recall", "f1", "f2", "jaccard")
-# In single-label data, where each record gets one class, every micro ratio is the accuracy.
-AVERAGES = {"multi": ("micro", "macro", "weighted", "samples"), "single": ("macro", "weighted")}
 Score = Optional[float]
 
 
-def selection_scores(label_kind: str) -> tuple[str, ...]:
-    """Returns the scores of which more is better: those that may choose the best checkpoint.
-
-    Args:
-        label_kind: "multi" or "single".
-    """
-    ratios = (f"{average}_{ratio}" for average in AVERAGES[label_kind] for ratio in RATIOS)
-    exact = "subset_accuracy" if label_kind == "multi" else "accuracy"
-    return (*ratios, "micro_average_precision", "macro_average_precision", exact)
+def selection_scores(label_kind: LabelKind) -> tuple[str, ...]:
+    """Returns the scores of which more is better: those that may choose the best checkpoint."""
+    ratios = (f"{average}_{ratio}" for average in label_kind.averages for ratio in RATIOS)
+    return (*ratios, "micro_average_precision", "macro_average_precision", label_kind.exact_score)
 
 
-SELECTION_SCORES = selection_scores("multi")
+SELECTION_SCORES = selection_scores(LabelKind.MULTI)
 
 
 def headline(scores: Mapping[str, float]) -> str:
@@ -43,26 +37,11 @@ def headline(scores: Mapping[str, float]) -> str:
     return ", ".join(f"{title} {scores[name]:.3f}" for name, title in HEADLINES.items() if name in scores)
 
 
-def decide(
-    probabilities: np.ndarray, threshold: Union[float, np.ndarray] = THRESHOLD, label_kind: str = "multi"
-) -> np.ndarray:
-    """Returns the classes that a table predicts, bool [N, K].
-
-    Args:
-        probabilities: [N, K] in 0 ... 1.
-        threshold: One for all classes or [K]; a class is predicted from it on. It does not matter to single-label data.
-        label_kind: "multi"; or "single", where the likeliest class is predicted, the first of several as likely.
-    """
-    if label_kind == "multi":
-        return probabilities >= threshold
-    return np.arange(probabilities.shape[1]) == np.argmax(probabilities, axis=1)[:, np.newaxis]
-
-
 def compute_scores(
     labels: np.ndarray,
     probabilities: np.ndarray,
     threshold: Union[float, np.ndarray] = THRESHOLD,
-    label_kind: str = "multi",
+    label_kind: LabelKind = LabelKind.MULTI,
 ) -> dict[str, float]:
     """Returns the scores that are cheap enough for every epoch: those of `selection_scores`, and the Hamming loss.
 
@@ -72,12 +51,12 @@ def compute_scores(
     Args:
         labels: Multi-hot or one-hot [N, K].
         probabilities: [N, K] in 0 ... 1.
-        threshold: As of `decide`.
-        label_kind: "multi" or "single"; the Hamming loss is for "multi" alone.
+        threshold: As of `LabelKind.decide`.
+        label_kind: MULTI alone has the Hamming loss.
     """
-    truth, predicted = labels.astype(bool), decide(probabilities, threshold, label_kind)
+    truth, predicted = labels.astype(bool), label_kind.decide(probabilities, threshold)
     scores: dict[str, float] = {}
-    for average in AVERAGES[label_kind]:
+    for average in label_kind.averages:
         options = {"average": average, "zero_division": 0}
         precision, recall, f1, _ = metrics.precision_recall_fscore_support(truth, predicted, **options)
         f2 = metrics.fbeta_score(truth, predicted, beta=2, **options)
@@ -88,9 +67,9 @@ def compute_scores(
         float(metrics.average_precision_score(truth.ravel(), probabilities.ravel())) if truth.any() else 0.0
     )
     scores["macro_average_precision"] = mean_of_defined(class_average_precision(truth, probabilities)) or 0.0
-    if label_kind == "multi":
+    if label_kind is LabelKind.MULTI:
         scores["hamming_loss"] = float(metrics.hamming_loss(truth, predicted))
-    scores["subset_accuracy" if label_kind == "multi" else "accuracy"] = float(metrics.accuracy_score(truth, predicted))
+    scores[label_kind.exact_score] = float(metrics.accuracy_score(truth, predicted))
     return scores
 
 
@@ -146,13 +125,13 @@ def compute_class_scores(
     probabilities: np.ndarray,
     class_names: Sequence[str],
     threshold: Union[float, np.ndarray] = THRESHOLD,
-    label_kind: str = "multi",
+    label_kind: LabelKind = LabelKind.MULTI,
 ) -> dict[str, dict[str, Score]]:
     """Returns each class's precision, recall, F1, F2, Jaccard, support, average precision and AUROC, in class order.
 
     Multi-label data have the threshold beside them.
     """
-    truth, predicted = labels.astype(bool), decide(probabilities, threshold, label_kind)
+    truth, predicted = labels.astype(bool), label_kind.decide(probabilities, threshold)
     options = {"average": None, "zero_division": 0}
     precision, recall, f1, support = metrics.precision_recall_fscore_support(truth, predicted, **options)
     columns = {
@@ -163,7 +142,7 @@ def compute_class_scores(
         "jaccard": metrics.jaccard_score(truth, predicted, **options),
         "support": support,
     }
-    if label_kind == "multi":
+    if label_kind is LabelKind.MULTI:
         columns["threshold"] = np.broadcast_to(threshold, len(class_names))
     ranking = {"average_precision": class_average_precision(truth, probabilities)}
     ranking["auroc"] = class_auroc(truth, probabilities)

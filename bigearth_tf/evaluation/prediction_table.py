@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow
 from pyarrow import parquet
 
+from bigearth_tf.data.label_kind import LabelKind
 from bigearth_tf.runtime.files import atomic_file
 
 PREDICTIONS_NAME = "predictions.parquet"
@@ -34,15 +35,18 @@ class Predictions:
 
 @dataclasses.dataclass(frozen=True)
 class StoredPredictions:
-    """What a file holds: the table, the names of its K classes, and "multi" or "single"."""
+    """What a file holds: the table, the names of its K classes, and the kind of their labels."""
 
     table: Predictions
     class_names: tuple[str, ...]
-    label_kind: str
+    label_kind: LabelKind
 
 
 def write_predictions(
-    predictions: Predictions, class_names: Sequence[str], path: str | os.PathLike, label_kind: str = "multi"
+    predictions: Predictions,
+    class_names: Sequence[str],
+    path: str | os.PathLike,
+    label_kind: LabelKind = LabelKind.MULTI,
 ) -> None:
     """Writes a table, whole or not at all; the same table gives the same bytes.
 
@@ -101,8 +105,9 @@ def read_predictions(path: str | os.PathLike) -> StoredPredictions:
             for kind in ("label", "probability")
         )
         patch_ids = np.array(stored.column("patch_id").to_pylist(), dtype=str)
+        label_kind = LabelKind(note["label_kind"])
     except (pyarrow.ArrowException, KeyError, ValueError) as error:
         raise ValueError(
             f"{path}: not a table of predictions that `python -m experiments.evaluate` writes ({error!r})."
         ) from error
-    return StoredPredictions(Predictions(patch_ids, labels, probabilities), names, note["label_kind"])
+    return StoredPredictions(Predictions(patch_ids, labels, probabilities), names, label_kind)

@@ -15,12 +15,12 @@ from typing import Any, Optional
 
 import numpy as np
 
+from bigearth_tf.data.label_kind import THRESHOLD, LabelKind
 from bigearth_tf.evaluation import bootstrap
 from bigearth_tf.evaluation.calibration import calibration
 from bigearth_tf.evaluation.confusion import errors_together
 from bigearth_tf.evaluation.metrics import (
     RATIOS,
-    THRESHOLD,
     Score,
     class_auroc,
     class_average_precision,
@@ -28,7 +28,6 @@ from bigearth_tf.evaluation.metrics import (
     compute_ranking_scores,
     compute_scores,
     confusion_matrix,
-    decide,
 )
 from bigearth_tf.evaluation.prediction_table import Predictions, check_finite
 from bigearth_tf.evaluation.thresholds import tune_thresholds
@@ -49,7 +48,7 @@ _REASONS = {
 def evaluate_table(
     table: Predictions,
     class_names: Sequence[str],
-    label_kind: str = "multi",
+    label_kind: LabelKind = LabelKind.MULTI,
     *,
     validation: Optional[Predictions] = None,
     draws: int = 1000,
@@ -64,7 +63,7 @@ def evaluate_table(
     Args:
         table: N records.
         class_names: K names.
-        label_kind: "multi"; or "single", where the likeliest class is predicted and nothing is tuned.
+        label_kind: Of the labels; thresholds are tuned for MULTI alone.
         validation: Other records, to tune thresholds on.
         draws: Of the bootstrap, for scores of decisions.
         ranking_draws: Of the bootstrap, for average precision and AUROC, which take longer: the first ones of `draws`.
@@ -74,7 +73,7 @@ def evaluate_table(
         ValueError: A probability is no number from 0 to 1, or records are scored that thresholds are tuned on.
     """
     check_finite(table)
-    thresholds = _choose_thresholds(table, validation if label_kind == "multi" else None)
+    thresholds = _choose_thresholds(table, validation if label_kind is LabelKind.MULTI else None)
     decisions, classes = _score_decisions(table, class_names, label_kind, thresholds, draws, seed)
     ranking, class_ranking = _score_rankings(table, class_names, ranking_draws, seed)
     calibrated = calibration(table.labels, table.probabilities, class_names, label_kind)
@@ -118,14 +117,14 @@ def _choose_thresholds(table: Predictions, validation: Optional[Predictions]) ->
 def _score_decisions(
     table: Predictions,
     class_names: Sequence[str],
-    label_kind: str,
+    label_kind: LabelKind,
     thresholds: dict[str, Any],
     draws: int,
     seed: int,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Returns by kind of thresholds the scores of all and what goes wrong together, and the scores by class."""
     truth = table.labels.astype(bool)
-    predicted = {kind: decide(table.probabilities, value, label_kind) for kind, value in thresholds.items()}
+    predicted = {kind: label_kind.decide(table.probabilities, value) for kind, value in thresholds.items()}
     sums = bootstrap.draw_sums([bootstrap.countable(truth, rows) for rows in predicted.values()], draws, seed)
     decisions, classes = {}, {}
     for (kind, threshold), kind_sums in zip(thresholds.items(), sums):
@@ -133,14 +132,14 @@ def _score_decisions(
         drawn, class_drawn = bootstrap.scores_of_sums(kind_sums, len(truth), label_kind)
         scores = compute_scores(table.labels, table.probabilities, **options)
         decisions[kind] = {"scores": {name: _score(scores[name], values) for name, values in drawn.items()}}
-        if label_kind == "single":
+        if label_kind is LabelKind.SINGLE:
             decisions[kind]["confusion_matrix"] = confusion_matrix(table.labels, table.probabilities).tolist()
         else:
             decisions[kind]["errors"] = errors_together(table.labels, predicted[kind])
         rows = compute_class_scores(table.labels, table.probabilities, class_names, **options)
         classes[kind] = {
             name: {
-                **({"threshold": rows[name]["threshold"]} if label_kind == "multi" else {}),
+                **({"threshold": rows[name]["threshold"]} if label_kind is LabelKind.MULTI else {}),
                 **{ratio: _score(rows[name][ratio], class_drawn[ratio][:, index]) for ratio in RATIOS},
             }
             for index, name in enumerate(class_names)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from bigearth_tf.data.label_kind import LabelKind
+
 _COLUMNS = {"fixed": "threshold 0.5", "tuned": "thresholds tuned on validation"}
 
 
@@ -14,7 +16,7 @@ def evaluation_text(evaluation: dict[str, Any], pictures: tuple[str, ...]) -> st
         evaluation: As of `evaluate_table`, with `about`: `model`, `dataset`, `source` and `split`.
         pictures: Names of files beside the text.
     """
-    about, multi = evaluation["about"], evaluation["label_kind"] == "multi"
+    about, multi = evaluation["about"], evaluation["label_kind"] == LabelKind.MULTI
     draws = evaluation["bootstrap"]
     images = "\n\n".join(f"![{name}]({name})" for name in pictures)
     return f"""# {about["model"]} on {about["dataset"]}, {about["split"]}
@@ -61,7 +63,7 @@ SINGLE_NOTES = """\
 
 
 def _decision_table(evaluation: dict[str, Any]) -> str:
-    multi, decisions = evaluation["label_kind"] == "multi", evaluation["decisions"]
+    multi, decisions = evaluation["label_kind"] == LabelKind.MULTI, evaluation["decisions"]
     heads = [_COLUMNS[kind] if multi else "likeliest class" for kind in decisions]
     lines = ["| | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
     for name in decisions["fixed"]["scores"]:

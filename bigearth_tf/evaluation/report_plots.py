@@ -10,6 +10,7 @@ from typing import Any, Literal
 import matplotlib
 import numpy as np
 
+from bigearth_tf.data.label_kind import LabelKind
 from bigearth_tf.evaluation.metrics import precision_recall_curve
 from bigearth_tf.evaluation.prediction_table import Predictions
 
@@ -32,7 +33,7 @@ def plot_class_f1(path: str | os.PathLike, evaluation: dict[str, Any]) -> None:
     for number, kind in enumerate(kinds):
         f1 = [row[kind]["f1"] for _, row in rows]
         values, low, high = (np.array([score[key] for score in f1]) for key in ("value", "low", "high"))
-        label = _LABELS[kind] if evaluation["label_kind"] == "multi" else "likeliest class"
+        label = _LABELS[kind] if evaluation["label_kind"] == LabelKind.MULTI else "likeliest class"
         mean = evaluation["decisions"][kind]["scores"]["macro_f1"]["value"]
         axes.errorbar(
             values,
@@ -108,7 +109,7 @@ def _plot_curve(
         # Where each record gets one class, all classes together have precision and recall equal to the accuracy.
         keys = ("recall", "precision") if name else ("micro_recall", "micro_precision")
         point = [scores[key if key in scores else "accuracy"]["value"] for key in keys]
-        label = _LABELS[kind] if evaluation["label_kind"] == "multi" else "likeliest class"
+        label = _LABELS[kind] if evaluation["label_kind"] == LabelKind.MULTI else "likeliest class"
         axes.plot(*point, marker, color=_COLOURS[kind], markersize=5, label=label, clip_on=False, linestyle="none")
     ranked = evaluation["classes"][name] if name else evaluation["ranking"]
     value = ranked["average_precision" if name else "micro_average_precision"]["value"]
@@ -131,7 +132,9 @@ def plot_calibration(path: str | os.PathLike, evaluation: dict[str, Any]) -> Non
     diagram.plot(means, shares, "o-", color=_COLOURS["fixed"], markersize=4.5, linewidth=1.2)
     diagram.set(xlim=(0, 1), ylim=(0, 1))
     diagram.set_ylabel("share that is true", fontsize=8)
-    answers = "a class in a record" if evaluation["label_kind"] == "multi" else "the likeliest class of a record"
+    answers = (
+        "a class in a record" if evaluation["label_kind"] == LabelKind.MULTI else "the likeliest class of a record"
+    )
     error = evaluation["calibration"]["expected_calibration_error"]
     title = f"All answers together ({answers})\nexpected calibration error {error:.4f}"
     diagram.set_title(title, fontsize=9, loc="left")
@@ -164,7 +167,7 @@ def plot_errors(path: str | os.PathLike, evaluation: dict[str, Any]) -> None:
     Of single-label data it is the confusion matrix, as shares of each true class.
     """
     names = list(evaluation["classes"])
-    decision, multi = evaluation["decisions"]["fixed"], evaluation["label_kind"] == "multi"
+    decision, multi = evaluation["decisions"]["fixed"], evaluation["label_kind"] == LabelKind.MULTI
     if multi:
         errors = decision["errors"]
         counts = np.column_stack([errors["predicted_instead"], errors["nothing_instead"]])

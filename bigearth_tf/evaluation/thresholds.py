@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bigearth_tf.evaluation.metrics import THRESHOLD
+from bigearth_tf.data.label_kind import THRESHOLD
 
 
 def tune_thresholds(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ from typing import Any, Optional, Union
 
 from bigearth_tf.config import TrainConfig
 from bigearth_tf.data.bands import Band
+from bigearth_tf.data.label_kind import LabelKind
 from bigearth_tf.data.manifest import Manifest
 from bigearth_tf.runtime.files import write_text_atomically
 from bigearth_tf.runtime.provenance import git_commit, package_versions
@@ -32,7 +33,7 @@ class DatasetRecord:
     name: str
     source: str
     licence: str
-    label_kind: str
+    label_kind: LabelKind
     class_names: tuple[str, ...]
     bands: tuple[Band, ...]
     num_records: dict[str, int]
@@ -50,7 +51,14 @@ class DatasetRecord:
     def from_json(cls, content: dict[str, Any]) -> DatasetRecord:
         """Returns the record that `to_json` describes."""
         bands = tuple(Band(**row) for row in content["bands"])
-        return cls(**{**content, "class_names": tuple(content["class_names"]), "bands": bands})
+        return cls(
+            **{
+                **content,
+                "label_kind": LabelKind(content["label_kind"]),
+                "class_names": tuple(content["class_names"]),
+                "bands": bands,
+            }
+        )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,7 +17,7 @@ import tensorflow as tf
 from absl import logging
 
 from bigearth_tf.data.bands import Band
-from bigearth_tf.evaluation.inference import PROBABILITIES
+from bigearth_tf.data.label_kind import LabelKind
 from bigearth_tf.runs.work_folder import load_finished_run
 from bigearth_tf.runtime.files import atomic_folder
 from bigearth_tf.serving.model_card import CARD_NAME, _card_for_people, model_card
@@ -49,16 +49,17 @@ def save_model(
     bands: Sequence[Band],
     class_names: Sequence[str],
     folder: str | os.PathLike,
-    label_kind: str = "multi",
+    label_kind: LabelKind = LabelKind.MULTI,
 ) -> None:
     """Writes the SavedModel of a model `bands -> logits [B, K]` into a new folder.
 
-    The probabilities of "single"-label models add up to 1.
+    The probabilities of single-label models add up to 1.
     """
+    to_probabilities = getattr(tf.nn, label_kind.activation)
 
     def serve(**pixels: tf.Tensor) -> dict[str, tf.Tensor]:
         return {
-            "probabilities": PROBABILITIES[label_kind](model(pixels, training=False)),
+            "probabilities": to_probabilities(model(pixels, training=False)),
             "class_names": tf.constant(list(class_names)),
         }
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from bigearth_tf.evaluation.metrics import HEADLINES, THRESHOLD
+from bigearth_tf.data.label_kind import LabelKind
+from bigearth_tf.evaluation.metrics import HEADLINES
 from bigearth_tf.runs.work_folder import FinishedRun
 
 CARD_NAME = "model_card.json"
@@ -14,7 +15,10 @@ CARD_NAME = "model_card.json"
 _SCORES = ("val", "test", "test_classes", "always_most_frequent_labels")
 
 
-_MEANING = {"multi": "one independent probability a class", "single": "of one class each, adding up to 1"}
+_MEANING = {
+    LabelKind.MULTI: "one independent probability a class",
+    LabelKind.SINGLE: "of one class each, adding up to 1",
+}
 
 
 _ORIGIN = ("best_epoch", "train_seconds", "imported_from")
@@ -23,17 +27,17 @@ _ORIGIN = ("best_epoch", "train_seconds", "imported_from")
 def model_card(run: FinishedRun) -> dict[str, Any]:
     """Returns what a user must know of an exported model: inputs, classes, scores or origin, data, config, versions."""
     settings, result = run.settings.to_json(), run.result.to_json()
-    dataset = settings["dataset"]
+    dataset, label_kind = settings["dataset"], run.settings.dataset.label_kind
     return {
         "model": run.result.model,
         "num_parameters": run.result.num_parameters,
         "inputs": {row["name"]: row for row in dataset.pop("bands")},
         "outputs": {
-            "probabilities": f"float32 [N, K], {_MEANING[dataset['label_kind']]}",
+            "probabilities": f"float32 [N, K], {_MEANING[label_kind]}",
             "class_names": "string [K], in the order of the probabilities",
         },
         "class_names": dataset.pop("class_names"),
-        "threshold": THRESHOLD if dataset["label_kind"] == "multi" else None,
+        "threshold": label_kind.threshold,
         "dataset": dataset,
         "scores": {key: result[key] for key in _SCORES if key in result},
         **{key: result[key] for key in _ORIGIN if key in result},

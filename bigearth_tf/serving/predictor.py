@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from bigearth_tf.evaluation.metrics import decide
+from bigearth_tf.data.label_kind import LabelKind
 from bigearth_tf.serving.model_card import CARD_NAME
 
 
 class Predictor:
     """An exported SavedModel: `inputs` maps the bands that it takes to (size_px, dtype); it answers `class_names`.
 
-    `label_kind` is "multi", where any number of classes may be said, or "single", where it is always one.
+    `label_kind` is that of the labels it was trained on.
     """
 
     def __init__(self, folder: str | os.PathLike) -> None:
@@ -33,7 +33,7 @@ class Predictor:
             raise FileNotFoundError(
                 f"{card}: missing; it belongs to the model. `python -m experiments.export` writes it."
             )
-        self.label_kind: str = json.loads(card.read_text(encoding="utf-8"))["dataset"]["label_kind"]
+        self.label_kind = LabelKind(json.loads(card.read_text(encoding="utf-8"))["dataset"]["label_kind"])
         self._model = tf.saved_model.load(folder)  # It owns the variables that the signature uses.
         self._signature = self._model.signatures["serving_default"]
         specs = self._signature.structured_input_signature[1]
@@ -62,7 +62,7 @@ class Predictor:
 
     def decide(self, probabilities: np.ndarray) -> np.ndarray:
         """Returns the classes that probabilities [N, K] say, bool [N, K]: those from 0.5 on, or the likeliest one."""
-        return decide(probabilities, label_kind=self.label_kind)
+        return self.label_kind.decide(probabilities)
 
 
 def _tensors(batch: Mapping[str, np.ndarray]) -> dict[str, tf.Tensor]:

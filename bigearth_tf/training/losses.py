@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from bigearth_tf.config import LossConfig
+from bigearth_tf.data.label_kind import LabelKind
 from bigearth_tf.training.weight_decay import is_kernel
 
 
@@ -35,20 +36,20 @@ def _softmax(labels: tf.Tensor, logits: tf.Tensor, _: float) -> tf.Tensor:
 class _Loss:
     """A row of the table. `terms`: labels, logits [B, K], focal_gamma -> [B, K]; `reduce` makes them [B]."""
 
-    label_kind: str
+    label_kind: LabelKind
     terms: Callable[[tf.Tensor, tf.Tensor, float], tf.Tensor]
     reduce: Callable[..., tf.Tensor]
 
 
 _LOSSES = {
-    "binary_cross_entropy": _Loss("multi", _binary_cross_entropy, tf.reduce_mean),
-    "focal": _Loss("multi", _focal, tf.reduce_mean),
-    "softmax": _Loss("single", _softmax, tf.reduce_sum),
+    "binary_cross_entropy": _Loss(LabelKind.MULTI, _binary_cross_entropy, tf.reduce_mean),
+    "focal": _Loss(LabelKind.MULTI, _focal, tf.reduce_mean),
+    "softmax": _Loss(LabelKind.SINGLE, _softmax, tf.reduce_sum),
 }
 
 
 def make_loss(
-    config: LossConfig, label_kind: str, class_counts: Sequence[int], num_records: int
+    config: LossConfig, label_kind: LabelKind, class_counts: Sequence[int], num_records: int
 ) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
     """Returns a function: labels [B, K], logits [B, K] -> the loss of each record, float32 [B].
 
@@ -56,7 +57,7 @@ def make_loss(
 
     Args:
         config: What to minimise.
-        label_kind: "multi" or "single", as of the manifest.
+        label_kind: As of the manifest.
         class_counts: For each class, the number of training records that carry it.
         num_records: Number of training records.
 
@@ -65,8 +66,8 @@ def make_loss(
     """
     name = config.name
     if name == "auto":
-        name = "binary_cross_entropy" if label_kind == "multi" else "softmax"
-    fitting = [key for key, row in _LOSSES.items() if row.label_kind == label_kind]
+        name = "binary_cross_entropy" if label_kind is LabelKind.MULTI else "softmax"
+    fitting = [key for key, row in _LOSSES.items() if row.label_kind is label_kind]
     if name not in fitting:
         raise ValueError(
             f"loss.name={name!r} does not fit {label_kind}-label data; allowed: auto, {', '.join(fitting)}."
@@ -74,7 +75,7 @@ def make_loss(
     row, smoothing = _LOSSES[name], config.label_smoothing
     weights = balanced_weights(label_kind, class_counts, num_records) if config.class_weights == "balanced" else None
     # What a smoothed label goes to: half present, half absent; or a K-th of each class.
-    even = 0.5 if label_kind == "multi" else 1.0 / len(class_counts)
+    even = 0.5 if label_kind is LabelKind.MULTI else 1.0 / len(class_counts)
 
     def loss(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
         labels, logits = tf.cast(labels, tf.float32), tf.cast(logits, tf.float32)
@@ -86,7 +87,7 @@ def make_loss(
     return loss
 
 
-def balanced_weights(label_kind: str, class_counts: Sequence[int], num_records: int) -> np.ndarray:
+def balanced_weights(label_kind: LabelKind, class_counts: Sequence[int], num_records: int) -> np.ndarray:
     """Returns the weight of each class, float32 [K], inverse to its count; with them the mean loss keeps its scale.
 
     Single-label: num_records / (K count), the "balanced" of scikit-learn after King and Zeng, "Logistic regression in
@@ -104,7 +105,7 @@ def balanced_weights(label_kind: str, class_counts: Sequence[int], num_records: 
             "from 0). Choose 'none', or data where every class occurs."
         )
     weights = num_records / (len(class_counts) * np.asarray(class_counts, np.float64))
-    return (weights / weights.mean() if label_kind == "multi" else weights).astype(np.float32)
+    return (weights / weights.mean() if label_kind is LabelKind.MULTI else weights).astype(np.float32)
 
 
 def l2_penalty(variables: Sequence[Any], factor: float) -> tf.Tensor:

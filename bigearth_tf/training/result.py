@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bigearth_tf.config import TrainConfig
+from bigearth_tf.data.label_kind import LabelKind
 from bigearth_tf.data.labels import multi_hot
 from bigearth_tf.data.manifest import Manifest
 from bigearth_tf.evaluation.metrics import compute_class_scores, compute_scores, most_frequent_labels
@@ -13,7 +14,7 @@ from bigearth_tf.runs.checkpoints import Progress
 from bigearth_tf.runs.record import ConstantPrediction, RunResult
 
 
-def score(table: Predictions, label_kind: str) -> dict[str, float]:
+def score(table: Predictions, label_kind: LabelKind) -> dict[str, float]:
     """Returns the scores of a table by which epochs are compared."""
     return compute_scores(table.labels, table.probabilities, label_kind=label_kind)
 
@@ -28,7 +29,7 @@ def make_result(
 ) -> RunResult:
     """Returns the result of a run: the scores of the best model and of the constant predictor, and the times."""
     kind, counts = manifest.label_kind, manifest.class_counts("train")
-    if kind == "multi":
+    if kind is LabelKind.MULTI:
         constant = most_frequent_labels(counts, manifest.num_records("train"))
     else:
         constant = (int(np.argmax(counts)),)

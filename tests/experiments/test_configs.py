@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from bigearth_tf.config import validate
+from bigearth_tf.data.label_kind import LabelKind
 from bigearth_tf.training.losses import make_loss
 from bigearth_tf.training.optimizers import make_optimizer
 from bigearth_tf.training.schedules import make_schedule
@@ -24,7 +25,7 @@ def test_a_config_is_valid_and_its_parts_can_be_created(name):
     config = get_config(name)
     validate(config)
     make_optimizer(config.optimizer, make_schedule(config.schedule, 10_000, config.global_batch_size))
-    make_loss(config.loss, "multi", [5] * 19, 100)
+    make_loss(config.loss, LabelKind.MULTI, [5] * 19, 100)
 
 
 def test_the_published_rate_is_proportional_to_the_global_batch_without_warm_up():

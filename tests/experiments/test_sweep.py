@@ -7,6 +7,7 @@ import os
 import pytest
 
 from bigearth_tf.config import TrainConfig
+from bigearth_tf.data.label_kind import LabelKind
 from bigearth_tf.runs.record import (
     ConstantPrediction,
     DatasetRecord,
@@ -89,7 +90,7 @@ def test_a_task_of_an_array_trains_its_model_with_the_config_and_its_overrides(c
 
 def write_run(folder, val, test, best_metric="macro_f1"):
     folder.mkdir(parents=True)
-    dataset = DatasetRecord("bigearthnet_v1", "somewhere", "free", "multi", (), (), {}, shards_sha256="0")
+    dataset = DatasetRecord("bigearthnet_v1", "somewhere", "free", LabelKind.MULTI, (), (), {}, shards_sha256="0")
     write_settings(folder, RunSettings(TrainConfig(best_metric=best_metric), dataset, versions={}, git_commit=None))
     result = RunResult(
         model=folder.name,

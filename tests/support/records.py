@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from bigearth_tf.data.bands import get_bands
+from bigearth_tf.data.label_kind import LabelKind
 from bigearth_tf.data.manifest import Manifest, Shard, write_manifest
 from bigearth_tf.data.record_schema import encode_example
 from bigearth_tf.runtime.files import file_sha256
@@ -29,7 +30,7 @@ def write_records(
     num_shards: int = 2,
     bands="RGB",
     seed: int = 0,
-    label_kind: str = "multi",
+    label_kind: LabelKind = LabelKind.MULTI,
     class_names=CLASS_NAMES,
 ) -> Manifest:
     """Writes `counts[split]` records a split, each with one or two of the first three classes; returns the manifest."""
@@ -45,7 +46,7 @@ def write_records(
             with tf.io.TFRecordWriter(str(folder / name)) as writer:
                 for number in numbers:
                     labels = {number % 2} | ({2} if number % 3 == 0 else set())
-                    if label_kind == "single":
+                    if label_kind is LabelKind.SINGLE:
                         labels = {number % 3}
                     pixels = {band.name: learnable_pixels(band, labels, rng) for band in rows}
                     writer.write(encode_example(f"{split}_{number:03d}", sorted(labels), pixels, rows))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Sequence
 
+from bigearth_tf.data.label_kind import LabelKind
 from bigearth_tf.data.manifest import Manifest
 
 _MIN_BAR, _MAX_NAME = 10, 44
@@ -13,7 +14,9 @@ _EIGHTHS = " ▏▎▍▌▋▊▉"
 
 def describe(manifest: Manifest) -> str:
     """Returns what a manifest says: origin, bands, counts, what was left out, and what is broken."""
-    labels = {"multi": "any number of labels a record", "single": "one label a record"}[manifest.label_kind]
+    labels = {LabelKind.MULTI: "any number of labels a record", LabelKind.SINGLE: "one label a record"}[
+        manifest.label_kind
+    ]
     facts = [
         ("data set", manifest.dataset),
         ("source", manifest.source),
@@ -135,7 +138,7 @@ def class_shares(manifest: Manifest, split: str) -> tuple[float, ...]:
 
 def share_title(manifest: Manifest) -> str:
     """Returns what the shares of all classes are shares of."""
-    several = "; a record may carry several" if manifest.label_kind == "multi" else ""
+    several = "; a record may carry several" if manifest.label_kind is LabelKind.MULTI else ""
     return f"share that carries each class{several}"
 
 

@@ -10,6 +10,7 @@ import tqdm
 from bigearth_tf.data.bands import Band
 from bigearth_tf.data.datasets.bigearthnet_v1 import SPEC
 from bigearth_tf.data.int64_schema import INT64_FORMATS, check_int64_record
+from bigearth_tf.data.label_kind import LabelKind
 from bigearth_tf.data.labels import CLASSES_19
 from bigearth_tf.data.manifest import MANIFEST_NAME, SCHEMA_VERSION, Manifest, Shard, read_manifest, write_manifest
 from bigearth_tf.runtime.files import file_sha256
@@ -55,7 +56,7 @@ def adopt_int64_records(folder: Path) -> Manifest:
         dataset=SPEC.name,
         source=int64_origin(record_format),
         licence=SPEC.licence,
-        label_kind="multi",
+        label_kind=LabelKind.MULTI,
         class_names=CLASSES_19,
         bands=bands,
         attributes=(),

@@ -18,6 +18,7 @@ from absl import logging
 
 from bigearth_tf.data.bands import S1, S2_ALL, get_bands
 from bigearth_tf.data.datasets.bigearthnet_v1 import SPEC
+from bigearth_tf.data.label_kind import LabelKind
 from bigearth_tf.data.labels import CLASSES_43, NOMENCLATURES, translate
 from tfrecord_tools.listing.archive import Folder, FolderFiles
 from tfrecord_tools.listing.patch_lists import EXCLUSION_LISTS, PatchLists, official_lists_folder, read_patch_lists
@@ -45,7 +46,7 @@ def open_source(inputs: SourceInputs) -> Source:
         spec=SPEC,
         bands=get_bands((S2_ALL if inputs.s2 else ()) + (S1 if inputs.s1 else ())),
         class_names=NOMENCLATURES[nomenclature],
-        label_kind="multi",
+        label_kind=LabelKind.MULTI,
         refs=refs,
         read=functools.partial(_read_listed, nomenclature=nomenclature),
         roots=roots,

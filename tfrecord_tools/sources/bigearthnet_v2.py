@@ -25,6 +25,7 @@ import numpy as np
 
 from bigearth_tf.data.bands import S1, S2_ALL, get_bands
 from bigearth_tf.data.datasets.bigearthnet_v2 import REFERENCE_MAP, SPEC
+from bigearth_tf.data.label_kind import LabelKind
 from bigearth_tf.data.labels import CLASSES_19, label_indices
 from tfrecord_tools.listing.archive import File, Folder, FolderFiles
 from tfrecord_tools.listing.patch_matching import ListedPatch, find_folders, match_patches, read_exclusions
@@ -74,7 +75,7 @@ def open_source(inputs: SourceInputs) -> Source:
         spec=SPEC,
         bands=tuple(band for sensor in roots for band in _SENSOR_BANDS[sensor]),
         class_names=CLASSES_19,
-        label_kind="multi",
+        label_kind=LabelKind.MULTI,
         refs=refs,
         read=functools.partial(read_patch, sensors=tuple(roots)),
         roots=tuple(roots.values()),

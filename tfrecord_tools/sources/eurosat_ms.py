@@ -10,6 +10,7 @@ import os
 import re
 
 from bigearth_tf.data.datasets.eurosat_ms import CLASS_NAMES, SPEC
+from bigearth_tf.data.label_kind import LabelKind
 from tfrecord_tools.listing.archive import File, list_files
 from tfrecord_tools.listing.seeded_splits import SPLIT_SHARES, assign_splits
 from tfrecord_tools.raster.geotiff import read_bands
@@ -24,7 +25,7 @@ def open_source(inputs: SourceInputs) -> Source:
     """Returns the images of `input`, split by `seed`."""
     require_inputs(inputs, SPEC.name, ("input",), ("seed", "label_kind"))
     root = str(inputs.input)
-    if inputs.label_kind not in (None, "single"):
+    if inputs.label_kind not in (None, LabelKind.SINGLE):
         raise ValueError(f"--label_kind={inputs.label_kind}: an image of {SPEC.name} has one label; allowed is single.")
     files = _list_images(root)
     strata: dict[str, list[str]] = {}
@@ -35,7 +36,7 @@ def open_source(inputs: SourceInputs) -> Source:
         spec=SPEC,
         bands=SPEC.bands,
         class_names=CLASS_NAMES,
-        label_kind="single",
+        label_kind=LabelKind.SINGLE,
         refs=[PatchRef(name, split_of[name], (file,), (_class_of(name),)) for name, file in files.items()],
         read=_read_listed,
         roots=(root,),

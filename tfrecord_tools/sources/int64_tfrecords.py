@@ -12,6 +12,7 @@ from pathlib import Path
 from bigearth_tf.data.bands import Band
 from bigearth_tf.data.datasets.bigearthnet_v1 import SPEC
 from bigearth_tf.data.int64_schema import decode_int64_record, read_patch_id
+from bigearth_tf.data.label_kind import LabelKind
 from bigearth_tf.data.labels import CLASSES_19
 from bigearth_tf.runtime.progress import progress_bar
 from tfrecord_tools.listing.archive import File
@@ -37,7 +38,7 @@ def open_source(inputs: SourceInputs) -> Source:
         spec=SPEC,
         bands=bands,
         class_names=CLASSES_19,
-        label_kind="multi",
+        label_kind=LabelKind.MULTI,
         refs=_list_records(shards, record_format),
         read=functools.partial(_read, bands=bands, record_format=record_format),
         roots=(folder,),

@@ -18,6 +18,7 @@ import numpy as np
 
 from bigearth_tf.data.bands import Band
 from bigearth_tf.data.datasets.sen12ms import CLASS_NAMES, IGBP_VALUES, MULTI_LABEL_PERCENT, S1_BAND_NAMES, SPEC
+from bigearth_tf.data.label_kind import LabelKind
 from tfrecord_tools.listing.archive import File, list_files
 from tfrecord_tools.listing.seeded_splits import SPLIT_SHARES, assign_splits
 from tfrecord_tools.raster.geotiff import read_bands
@@ -49,9 +50,9 @@ _DAMAGED = {"ROIs1868_summer_146_p202": "damaged as published"}
 def open_source(inputs: SourceInputs) -> Source:
     """Returns the patches of `input`, split by `seed`, with the labels of `label_kind`, single by default."""
     require_inputs(inputs, SPEC.name, ("input",), ("seed", "label_kind"))
-    root, label_kind = str(inputs.input), inputs.label_kind or "single"
-    if label_kind not in SPEC.label_kinds:
-        raise ValueError(f"--label_kind={label_kind}: unknown; allowed are {', '.join(SPEC.label_kinds)}.")
+    if inputs.label_kind not in (None, *SPEC.label_kinds):
+        raise ValueError(f"--label_kind={inputs.label_kind}: unknown; allowed are {', '.join(SPEC.label_kinds)}.")
+    root, label_kind = str(inputs.input), LabelKind(inputs.label_kind or LabelKind.SINGLE)
     triples = _list_triples(root)
     exclusions = collections.Counter(_DAMAGED[name] for name in triples if name in _DAMAGED)
     strata: dict[str, set[str]] = {}
@@ -112,7 +113,7 @@ def _path_of(patch_id: str, part: str) -> str:
     return f"{roi}_{season}/{part}_{scene}/{roi}_{season}_{part}_{scene}_{number}.tif"
 
 
-def _read_listed(ref: PatchRef, label_kind: str) -> Patch:
+def _read_listed(ref: PatchRef, label_kind: LabelKind) -> Patch:
     s2, s1, maps = ref.parts
     assert isinstance(s2, File) and isinstance(s1, File) and isinstance(maps, File), ref
     pixels = dict(zip((band.name for band in _S2_BANDS), read_bands(s2, _S2_BANDS)))
@@ -135,13 +136,13 @@ def _count_classes(file: File, igbp: np.ndarray) -> np.ndarray:
     return np.bincount(classes, weights=counts, minlength=len(CLASS_NAMES)).astype(np.int64)
 
 
-def choose_labels(counts: np.ndarray, label_kind: str) -> tuple[str, ...]:
-    """Returns the class of most pixels, the first of equals, or for "multi" all of `MULTI_LABEL_PERCENT` or more.
+def choose_labels(counts: np.ndarray, label_kind: LabelKind) -> tuple[str, ...]:
+    """Returns the class of most pixels, the first of equals, or for MULTI all of `MULTI_LABEL_PERCENT` or more.
 
     Args:
         counts: Pixels of each class [K].
-        label_kind: "single" or "multi".
+        label_kind: Of the labels to return.
     """
-    if label_kind == "single":
+    if label_kind is LabelKind.SINGLE:
         return (CLASS_NAMES[int(np.argmax(counts))],)
     return tuple(name for name, count in zip(CLASS_NAMES, counts) if 100 * count >= MULTI_LABEL_PERCENT * counts.sum())

@@ -7,6 +7,7 @@ import importlib
 import pkgutil
 
 from bigearth_tf.data.bands import Band
+from bigearth_tf.data.label_kind import LabelKind
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,13 +15,13 @@ class DatasetSpec:
     """What is fixed about a data set.
 
     `bands` are all rows that it may hold, `nomenclatures` its class names in order by the name of the nomenclature,
-    `label_kinds` "multi" or "single", `source` and `licence` what a user must cite and keep to.
+    `label_kinds` those that its labels may have, `source` and `licence` what a user must cite and keep to.
     """
 
     name: str
     bands: tuple[Band, ...]
     nomenclatures: dict[str, tuple[str, ...]]
-    label_kinds: tuple[str, ...]
+    label_kinds: tuple[LabelKind, ...]
     splits: tuple[str, ...]
     source: str
     licence: str

@@ -8,6 +8,7 @@ import dataclasses
 
 from bigearth_tf.data.bands import BANDS, PATCH_EXTENT_M, Band
 from bigearth_tf.data.datasets import DatasetSpec
+from bigearth_tf.data.label_kind import LabelKind
 from bigearth_tf.data.labels import CLASSES_19
 
 # Mean and standard deviation at native size: those that the authors publish ("no_interpolation"), over the train split:
@@ -43,7 +44,7 @@ SPEC = DatasetSpec(
         REFERENCE_MAP,
     ),
     nomenclatures={"19": CLASSES_19},
-    label_kinds=("multi",),
+    label_kinds=(LabelKind.MULTI,),
     splits=("train", "val", "test"),
     source="BigEarthNet v2.0 (reBEN), https://doi.org/10.5281/zenodo.10891137, https://arxiv.org/abs/2407.03653",
     licence="CDLA-Permissive-1.0",

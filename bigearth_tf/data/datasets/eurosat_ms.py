@@ -6,6 +6,7 @@ that BigEarthNet's statistics do not apply. All 13 bands were resampled to 10 m 
 
 from bigearth_tf.data.bands import Band
 from bigearth_tf.data.datasets import DatasetSpec
+from bigearth_tf.data.label_kind import LabelKind
 
 # The order within a file, B8A last: https://github.com/phelber/EuroSAT/issues/7, and
 # https://github.com/torchgeo/torchgeo/issues/2458, where the ninth band of a file was seen to be one of 60 m.
@@ -28,7 +29,7 @@ SPEC = DatasetSpec(
     name="eurosat_ms",
     bands=tuple(Band(name, "S2", 10, 64, "uint16", "reflectance x 10000", None, None) for name in BAND_NAMES),
     nomenclatures={"10": CLASS_NAMES},
-    label_kinds=("single",),
+    label_kinds=(LabelKind.SINGLE,),
     splits=("train", "val", "test"),
     source="EuroSAT, https://doi.org/10.1109/JSTARS.2019.2918242, https://github.com/phelber/EuroSAT",
     licence="MIT",

@@ -10,6 +10,7 @@ https://github.com/schmitt-muc/SEN12MS/blob/36060c380d45a9998d4db1f0c6b4e9c765ca
 
 from bigearth_tf.data.bands import Band
 from bigearth_tf.data.datasets import DatasetSpec
+from bigearth_tf.data.label_kind import LabelKind
 
 # The order within a file, one file a sensor: the loader published with the archive, https://mediatum.ub.tum.de/1474000
 S2_BAND_NAMES = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12")
@@ -38,7 +39,7 @@ SPEC = DatasetSpec(
     bands=tuple(Band(name, "S2", 10, 256, "uint16", "reflectance x 10000", None, None) for name in S2_BAND_NAMES)
     + tuple(Band(name, "S1", 10, 256, "float32", "dB", None, None) for name in S1_BAND_NAMES),
     nomenclatures={"10": CLASS_NAMES},
-    label_kinds=("single", "multi"),
+    label_kinds=(LabelKind.SINGLE, LabelKind.MULTI),
     splits=("train", "val", "test"),
     source="SEN12MS, https://doi.org/10.5194/isprs-annals-IV-2-W7-153-2019, https://mediatum.ub.tum.de/1474000",
     licence="CC-BY-4.0",

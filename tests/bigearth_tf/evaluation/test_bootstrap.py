@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from bigearth_tf.data.label_kind import LabelKind
 from bigearth_tf.evaluation import bootstrap
 from bigearth_tf.evaluation.metrics import (
     class_auroc,
@@ -10,7 +11,6 @@ from bigearth_tf.evaluation.metrics import (
     compute_class_scores,
     compute_ranking_scores,
     compute_scores,
-    decide,
 )
 
 NAMES = ("a", "b", "c", "d")
@@ -41,12 +41,12 @@ def test_draws_have_as_many_records_as_the_table_and_more_of_them_begin_alike(mo
     assert (np.vstack(list(bootstrap.draw_weights(30, 5, seed=4))) != few).any()
 
 
-@pytest.mark.parametrize("label_kind", ["multi", "single"])
+@pytest.mark.parametrize("label_kind", list(LabelKind))
 def test_scores_of_sums_are_those_of_the_drawn_tables(label_kind):
     labels, probabilities = make_table()
-    if label_kind == "single":
+    if label_kind is LabelKind.SINGLE:
         labels = np.eye(4, dtype=np.float32)[np.random.default_rng(1).integers(4, size=len(labels))]
-    predicted = decide(probabilities, label_kind=label_kind)
+    predicted = label_kind.decide(probabilities)
     (sums,) = bootstrap.draw_sums([bootstrap.countable(labels > 0, predicted)], 12, seed=0)
     scores, classes = bootstrap.scores_of_sums(sums, len(labels), label_kind)
     for index, rows in enumerate(drawn_rows(len(labels), 12, 0)):

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from bigearth_tf.data.label_kind import LabelKind
 from bigearth_tf.evaluation.bootstrap import countable, draw_sums, draw_weights, interval, scores_of_sums
 from bigearth_tf.evaluation.comparison import comparable_metrics, compare
 from bigearth_tf.evaluation.metrics import compute_ranking_scores, compute_scores
@@ -13,10 +14,10 @@ from bigearth_tf.evaluation.prediction_table import Predictions, StoredPredictio
 NAMES = ("a", "b", "c")
 
 
-def make_stored(noise, num_records=60, seed=0, label_kind="multi"):
+def make_stored(noise, num_records=60, seed=0, label_kind=LabelKind.MULTI):
     rng = np.random.default_rng(seed)
     labels = (rng.random((num_records, 3)) < 0.4).astype(np.float32)
-    if label_kind == "single":
+    if label_kind is LabelKind.SINGLE:
         labels = np.eye(3, dtype=np.float32)[rng.integers(3, size=num_records)]
     shift = np.random.default_rng(seed + 1).random((num_records, 3))
     probabilities = np.clip((1 - noise) * labels + noise * shift, 0, 1).astype(np.float32)
@@ -89,7 +90,7 @@ def test_p_values_of_models_that_differ_by_chance_alone_are_spread_evenly():
 
 
 def test_single_label_and_thresholds():
-    first, second = make_stored(0.9, label_kind="single"), make_stored(0.6, label_kind="single")
+    first, second = make_stored(0.9, label_kind=LabelKind.SINGLE), make_stored(0.6, label_kind=LabelKind.SINGLE)
     found = compare(first, second, "accuracy", draws=50)
     hits = [np.argmax(s.table.probabilities, 1) == np.argmax(s.table.labels, 1) for s in (first, second)]
     assert found["difference"] == pytest.approx(hits[1].mean() - hits[0].mean())
@@ -98,7 +99,7 @@ def test_single_label_and_thresholds():
     multi = make_stored(0.6)
     strict = compare(multi, multi, "micro_recall", thresholds=(0.5, np.float32([0.9, 0.9, 0.9])), draws=20)
     assert strict["difference"] < 0
-    assert "micro_auroc" in comparable_metrics("multi")
+    assert "micro_auroc" in comparable_metrics(LabelKind.MULTI)
 
 
 def test_other_questions_are_refused():
@@ -114,7 +115,10 @@ def test_other_questions_are_refused():
             r"only the first has \['c'\], .* second has \['x'\]",
         ),
         (dataclasses.replace(stored, class_names=("a", "c", "b")), "the same but in another order"),
-        (dataclasses.replace(stored, label_kind="single"), "first table is multi-label, the second single-label"),
+        (
+            dataclasses.replace(stored, label_kind=LabelKind.SINGLE),
+            "first table is multi-label, the second single-label",
+        ),
         (
             dataclasses.replace(stored, table=dataclasses.replace(table, labels=labels)),
             "1 patches are labelled otherwise, the first of them patch_007 in 'b'",
@@ -124,7 +128,7 @@ def test_other_questions_are_refused():
             r"only the first has 1 \(patch_003\); only the second has 1 \(stranger\)",
         ),
         (
-            StoredPredictions(Predictions(*(rows[:58] for rows in dataclasses.astuple(table))), NAMES, "multi"),
+            StoredPredictions(Predictions(*(rows[:58] for rows in dataclasses.astuple(table))), NAMES, LabelKind.MULTI),
             r"only the first has 2 \(patch_058, ...\); only the second has none",
         ),
     ):

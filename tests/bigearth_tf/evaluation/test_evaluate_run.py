@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from bigearth_tf.data.bands import get_bands
+from bigearth_tf.data.label_kind import LabelKind
 from bigearth_tf.data.manifest import read_manifest, write_manifest
 from bigearth_tf.data.sharded_dataset import ShardedDataset
 from bigearth_tf.distributed.replica import Replica
@@ -49,7 +50,7 @@ def test_a_record_missing_or_twice_is_an_error(val):
 def test_the_kind_of_labels_decides_what_becomes_of_logits():
     logits = np.float32([[0, 0, np.log(2)]])
     bands = {"B04": tf.zeros([1])}
-    multi, single = (make_predict_step(lambda b, training: tf.constant(logits), kind) for kind in ("multi", "single"))
+    multi, single = (make_predict_step(lambda b, training: tf.constant(logits), kind) for kind in LabelKind)
     np.testing.assert_allclose(multi(bands), [[1 / 2, 1 / 2, 2 / 3]], rtol=1e-6)
     np.testing.assert_allclose(single(bands), [[1 / 4, 1 / 4, 1 / 2]], rtol=1e-6)
 
@@ -97,18 +98,24 @@ def test_a_data_set_that_was_not_trained_on_needs_no_statistics(finished, tmp_pa
 def test_the_wrong_data_are_refused(finished):
     manifest = read_manifest(finished[0] / "records")
     rgb = get_bands("RGB")
-    check_fit(CLASS_NAMES, rgb, "multi", manifest, "here")
-    check_fit(CLASS_NAMES, rgb[::-1], "multi", manifest, "here")  # Bands go by name.
+    check_fit(CLASS_NAMES, rgb, LabelKind.MULTI, manifest, "here")
+    check_fit(CLASS_NAMES, rgb[::-1], LabelKind.MULTI, manifest, "here")  # Bands go by name.
     coarse = (dataclasses.replace(rgb[0], size_px=60, resolution_m=20), *rgb[1:])
     scaled = (*rgb[:2], dataclasses.replace(rgb[2], unit="reflectance"))
     for arguments, message in (
-        ((("dark", "bright", "dotted"), rgb, "multi"), r"Only the model has \['dotted'\], only the data have \['stri"),
-        ((("bright", "dark", "striped"), rgb, "multi"), "class 0 is 'bright' to the model, 'dark' in the data"),
-        ((CLASS_NAMES[:2], rgb, "multi"), r"Only the model has none, only the data have \['striped'\]"),
-        ((CLASS_NAMES, rgb, "single"), "has multi-label data, the model was trained on single"),
-        ((CLASS_NAMES, get_bands("S1"), "multi"), "Unknown band 'VV'"),
-        ((CLASS_NAMES, coarse, "multi"), "band B04 has resolution_m 10, the model takes 20"),
-        ((CLASS_NAMES, scaled, "multi"), "band B02 has unit 'reflectance x 10000', the model takes 'reflectance'"),
+        (
+            (("dark", "bright", "dotted"), rgb, LabelKind.MULTI),
+            r"Only the model has \['dotted'\], only the data have \['stri",
+        ),
+        ((("bright", "dark", "striped"), rgb, LabelKind.MULTI), "class 0 is 'bright' to the model, 'dark' in the data"),
+        ((CLASS_NAMES[:2], rgb, LabelKind.MULTI), r"Only the model has none, only the data have \['striped'\]"),
+        ((CLASS_NAMES, rgb, LabelKind.SINGLE), "has multi-label data, the model was trained on single"),
+        ((CLASS_NAMES, get_bands("S1"), LabelKind.MULTI), "Unknown band 'VV'"),
+        ((CLASS_NAMES, coarse, LabelKind.MULTI), "band B04 has resolution_m 10, the model takes 20"),
+        (
+            (CLASS_NAMES, scaled, LabelKind.MULTI),
+            "band B02 has unit 'reflectance x 10000', the model takes 'reflectance'",
+        ),
     ):
         with pytest.raises(ValueError, match=message):
             check_fit(*arguments, manifest, "here")

@@ -5,13 +5,13 @@ import itertools
 import numpy as np
 import pytest
 
+from bigearth_tf.data.label_kind import LabelKind
 from bigearth_tf.evaluation.metrics import (
     SELECTION_SCORES,
     compute_class_scores,
     compute_ranking_scores,
     compute_scores,
     confusion_matrix,
-    decide,
     most_frequent_labels,
     selection_scores,
 )
@@ -71,11 +71,11 @@ def test_scores_of_every_epoch_are_those_of_the_final_evaluation():
         assert often[name] == finally_[name]
 
 
-@pytest.mark.parametrize("label_kind", ["multi", "single"])
+@pytest.mark.parametrize("label_kind", list(LabelKind))
 def test_scores_that_may_choose_are_scores(label_kind):
     scores = compute_scores(ONE_HOT, SHARES, label_kind=label_kind)
     assert set(selection_scores(label_kind)) == set(scores) - {"hamming_loss"}
-    assert selection_scores("multi") == SELECTION_SCORES
+    assert selection_scores(LabelKind.MULTI) == SELECTION_SCORES
 
 
 def test_class_scores():
@@ -93,7 +93,7 @@ def test_class_scores():
 
 
 def test_thresholds_by_class_decide():
-    decided = decide(PROBABILITIES, np.float32([0.4, 0.65, 0.3]))
+    decided = LabelKind.MULTI.decide(PROBABILITIES, np.float32([0.4, 0.65, 0.3]))
     assert decided.astype(int).tolist() == [[1, 0, 0], [1, 0, 0], [0, 1, 0], [1, 0, 1]]
     scores = compute_scores(LABELS, PROBABILITIES, np.float32([0.4, 0.65, 0.3]))
     assert scores["micro_f1"] == pytest.approx(2 * 3 / (5 + 4))
@@ -118,21 +118,21 @@ def test_what_has_no_value():
 
 
 def test_single_label():
-    scores = compute_scores(ONE_HOT, SHARES, label_kind="single")
+    scores = compute_scores(ONE_HOT, SHARES, label_kind=LabelKind.SINGLE)
     assert scores["accuracy"] == pytest.approx(3 / 5)
     assert scores["macro_f1"] == pytest.approx((2 / 4 + 2 / 3 + 2 / 3) / 3)
     assert scores["weighted_f1"] == pytest.approx((2 * 2 / 4 + 1 * 2 / 3 + 2 * 2 / 3) / 5)
     assert scores["macro_recall"] == pytest.approx((1 / 2 + 1 + 1 / 2) / 3)
     assert not {"micro_f1", "hamming_loss", "subset_accuracy"} & set(scores)
     assert confusion_matrix(ONE_HOT, SHARES).tolist() == [[1, 1, 0], [0, 1, 0], [1, 0, 1]]
-    classes = compute_class_scores(ONE_HOT, SHARES, ("a", "b", "c"), label_kind="single")
+    classes = compute_class_scores(ONE_HOT, SHARES, ("a", "b", "c"), label_kind=LabelKind.SINGLE)
     assert classes["c"]["recall"] == 1 / 2
     assert "threshold" not in classes["c"]
 
 
 def test_a_class_that_is_never_there_keeps_its_place_in_the_confusion_matrix():
     assert confusion_matrix(ONE_HOT[:2], SHARES[:2]).tolist() == [[1, 1, 0], [0, 0, 0], [0, 0, 0]]
-    scores = compute_scores(ONE_HOT[:2], SHARES[:2], label_kind="single")
+    scores = compute_scores(ONE_HOT[:2], SHARES[:2], label_kind=LabelKind.SINGLE)
     assert scores["macro_f1"] == pytest.approx((2 / 3 + 0 + 0) / 3)
 
 

@@ -5,6 +5,7 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
+from bigearth_tf.data.label_kind import LabelKind
 from bigearth_tf.evaluation.prediction_table import Predictions, read_predictions, write_predictions
 
 NAMES = ("Arable land", "Transitional woodland, shrub", "Ödland/Wüste")
@@ -21,10 +22,10 @@ def make_table(num_records=5, seed=0):
 
 def test_round_trip_is_exact(tmp_path):
     table = make_table()
-    write_predictions(table, NAMES, tmp_path / "predictions.parquet", "single")
+    write_predictions(table, NAMES, tmp_path / "predictions.parquet", LabelKind.SINGLE)
     stored = read_predictions(tmp_path)
     assert stored.class_names == NAMES
-    assert stored.label_kind == "single"
+    assert stored.label_kind is LabelKind.SINGLE
     for name in ("patch_ids", "labels", "probabilities"):
         found, expected = getattr(stored.table, name), getattr(table, name)
         assert found.dtype == expected.dtype

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from bigearth_tf.data.label_kind import LabelKind
 from bigearth_tf.evaluation.calibration import calibration, reliability
 from bigearth_tf.evaluation.confusion import errors_together
 from bigearth_tf.evaluation.metrics import compute_class_scores, compute_ranking_scores, compute_scores
@@ -118,7 +119,7 @@ def test_single_label():
     labels = np.eye(3, dtype=np.float32)[[0, 0, 1, 2, 2]]
     shares = np.float32([[0.5, 0.3, 0.2], [0.2, 0.7, 0.1], [0.1, 0.8, 0.1], [0.4, 0.2, 0.4], [0.1, 0.1, 0.8]])
     table = Predictions(np.array(list("abcde")), labels, shares)
-    found = evaluate_table(table, NAMES[:3], "single", validation=table, draws=50, ranking_draws=5)
+    found = evaluate_table(table, NAMES[:3], LabelKind.SINGLE, validation=table, draws=50, ranking_draws=5)
     assert list(found["decisions"]) == ["fixed"], "there is no threshold to tune"
     assert found["decisions"]["fixed"]["scores"]["accuracy"]["value"] == pytest.approx(3 / 5)
     assert found["decisions"]["fixed"]["confusion_matrix"] == [[1, 1, 0], [0, 1, 0], [1, 0, 1]]
@@ -139,9 +140,9 @@ def test_calibration_tells_probabilities_that_are_right_from_those_that_are_not(
     rng = np.random.default_rng(0)
     probabilities = rng.random((20000, 2))
     labels = rng.random((20000, 2)) < probabilities
-    right = calibration(labels, probabilities, ("a", "b"), "multi")
+    right = calibration(labels, probabilities, ("a", "b"), LabelKind.MULTI)
     assert right["expected_calibration_error"] < 0.02
-    assert calibration(labels, probabilities**3, ("a", "b"), "multi")["expected_calibration_error"] > 0.15
+    assert calibration(labels, probabilities**3, ("a", "b"), LabelKind.MULTI)["expected_calibration_error"] > 0.15
     assert set(right["classes"]) == {"a", "b"}
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bigearth_tf.data.label_kind import LabelKind
 from bigearth_tf.data.labels import CLASSES_19
 from bigearth_tf.evaluation.prediction_table import Predictions
 from bigearth_tf.evaluation.report import evaluate_table
@@ -14,14 +15,15 @@ def make_table(num_classes, label_kind, prefix):
     rng = np.random.default_rng(len(prefix))
     labels = (rng.random((60, num_classes)) < 0.3).astype(np.float32)
     labels[:, 1] = 0
-    if label_kind == "single":
+    if label_kind is LabelKind.SINGLE:
         labels = np.eye(num_classes, dtype=np.float32)[rng.integers(num_classes, size=60)]
     probabilities = np.clip(0.4 * labels + 0.7 * rng.random(labels.shape), 0, 1).astype(np.float32)
     return Predictions(np.array([f"{prefix}{index}" for index in range(60)]), labels, probabilities)
 
 
 @pytest.mark.parametrize(
-    ("num_classes", "label_kind", "tunes"), [(19, "multi", True), (3, "multi", False), (10, "single", False)]
+    ("num_classes", "label_kind", "tunes"),
+    [(19, LabelKind.MULTI, True), (3, LabelKind.MULTI, False), (10, LabelKind.SINGLE, False)],
 )
 def test_pictures_are_drawn(tmp_path, num_classes, label_kind, tunes):
     names, table = CLASSES_19[:num_classes], make_table(num_classes, label_kind, "t")

@@ -8,6 +8,7 @@ import pytest
 
 from bigearth_tf.config import TrainConfig
 from bigearth_tf.data.bands import get_bands
+from bigearth_tf.data.label_kind import LabelKind
 from bigearth_tf.runs.record import (
     CONFIG_NAME,
     RESULT_NAME,
@@ -109,7 +110,7 @@ def test_what_is_neither_is_an_error_that_names_the_file(tmp_path, text):
 
 def test_an_infinite_field_of_a_config_is_recorded(tmp_path):
     config = TrainConfig(checkpoint_minutes=float("inf"))
-    dataset = DatasetRecord("name", "source", "licence", "multi", (), (), {}, shards_sha256="0")
+    dataset = DatasetRecord("name", "source", "licence", LabelKind.MULTI, (), (), {}, shards_sha256="0")
     settings = RunSettings(config, dataset, versions={}, git_commit="f645885")
     write_settings(tmp_path, settings)
     assert read_settings(tmp_path) == settings

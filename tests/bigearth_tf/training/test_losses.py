@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from bigearth_tf.config import LossConfig
+from bigearth_tf.data.label_kind import LabelKind
 from bigearth_tf.models.registry import create_model
 from bigearth_tf.training.losses import balanced_weights, l2_penalty, make_loss
 from bigearth_tf.training.weight_decay import is_kernel
@@ -15,7 +16,7 @@ from bigearth_tf.training.weight_decay import is_kernel
 COUNTS = (10, 40, 20)
 
 
-def value(labels, logits, kind="multi", num_records=100, **fields):
+def value(labels, logits, kind=LabelKind.MULTI, num_records=100, **fields):
     loss = make_loss(LossConfig(**fields), kind, COUNTS, num_records)(tf.constant(labels), tf.constant(logits))
     assert loss.dtype == tf.float32 and loss.shape == [len(labels)]
     return loss.numpy()
@@ -32,7 +33,7 @@ def test_binary_cross_entropy_by_hand():
 
 
 def test_softmax_by_hand():
-    found = value([[0.0, 1.0, 0.0], [0.5, 0.5, 0.0]], [[0.0, math.log(2), 0.0], [0.0, 0.0, 0.0]], kind="single")
+    found = value([[0.0, 1.0, 0.0], [0.5, 0.5, 0.0]], [[0.0, math.log(2), 0.0], [0.0, 0.0, 0.0]], kind=LabelKind.SINGLE)
     assert found == pytest.approx([math.log(2), math.log(3)])
 
 
@@ -51,7 +52,9 @@ def test_focal_by_hand_and_without_gamma_cross_entropy(gamma):
 @pytest.mark.parametrize("name", ["binary_cross_entropy", "focal", "softmax"])
 @pytest.mark.parametrize("label", [0.0, 1.0, 0.4])
 def test_extreme_logits_have_finite_losses_and_gradients(name, label):
-    loss = make_loss(LossConfig(name=name, focal_gamma=0.5), "single" if name == "softmax" else "multi", COUNTS, 100)
+    loss = make_loss(
+        LossConfig(name=name, focal_gamma=0.5), LabelKind.SINGLE if name == "softmax" else LabelKind.MULTI, COUNTS, 100
+    )
     logits = tf.constant([[-1e4, 1e4, 0.0]])
     with tf.GradientTape() as tape:
         tape.watch(logits)
@@ -61,7 +64,7 @@ def test_extreme_logits_have_finite_losses_and_gradients(name, label):
 
 
 def test_half_precision_logits_are_computed_in_full():
-    loss = make_loss(LossConfig(), "multi", COUNTS, 100)
+    loss = make_loss(LossConfig(), LabelKind.MULTI, COUNTS, 100)
     found = loss(tf.constant([[1.0, 0.0, 1.0]]), tf.constant([[12.0, -12.0, 12.0]], tf.float16))
     assert found.dtype == tf.float32
     assert found.numpy() == pytest.approx([math.log1p(math.exp(-12))], rel=1e-3)
@@ -70,15 +73,15 @@ def test_half_precision_logits_are_computed_in_full():
 def test_smoothing_spreads_over_present_and_absent_or_over_classes():
     labels, logits = [[1.0, 0.0, 0.0]], [[0.3, -2.0, 1.0]]
     assert value(labels, logits, label_smoothing=0.2) == pytest.approx(value([[0.9, 0.1, 0.1]], logits))
-    by_class = value([[0.8 + 0.2 / 3, 0.2 / 3, 0.2 / 3]], logits, kind="single")
-    assert value(labels, logits, kind="single", label_smoothing=0.2) == pytest.approx(by_class)
+    by_class = value([[0.8 + 0.2 / 3, 0.2 / 3, 0.2 / 3]], logits, kind=LabelKind.SINGLE)
+    assert value(labels, logits, kind=LabelKind.SINGLE, label_smoothing=0.2) == pytest.approx(by_class)
 
 
 def test_balanced_weights_by_hand():
     # 1/10 : 1/40 : 1/20 = 4 : 1 : 2, with mean 1 over the classes.
-    assert balanced_weights("multi", COUNTS, 100) == pytest.approx([12 / 7, 3 / 7, 6 / 7])
+    assert balanced_weights(LabelKind.MULTI, COUNTS, 100) == pytest.approx([12 / 7, 3 / 7, 6 / 7])
     # 70 / (3 count), with mean 1 over the records.
-    single = balanced_weights("single", COUNTS, 70)
+    single = balanced_weights(LabelKind.SINGLE, COUNTS, 70)
     assert single == pytest.approx([70 / 30, 70 / 120, 70 / 60])
     assert np.dot(single, COUNTS) / 70 == pytest.approx(1.0)
 
@@ -89,22 +92,22 @@ def test_weights_reach_each_loss():
     log_loss = [math.log1p(math.exp(x)) for x in (-3.0, 0.0, 0.0)]
     by_hand = (log_loss[0] * 12 / 7 + log_loss[1] * 3 / 7 + log_loss[2] * 6 / 7) / 3
     assert value([[1.0, 0.0, 0.0]], [[3.0, 0.0, 0.0]], class_weights="balanced") == pytest.approx([by_hand])
-    single = value(np.eye(3, dtype=np.float32), [[0.0] * 3] * 3, "single", 70, class_weights="balanced")
+    single = value(np.eye(3, dtype=np.float32), [[0.0] * 3] * 3, LabelKind.SINGLE, 70, class_weights="balanced")
     assert single == pytest.approx([math.log(3) * w for w in (70 / 30, 70 / 120, 70 / 60)])
 
 
 def test_a_class_that_never_occurs_cannot_be_balanced():
     with pytest.raises(ValueError, match="no training record carries class 1, 3"):
-        make_loss(LossConfig(class_weights="balanced"), "multi", (3, 0, 1, 0), 4)
-    make_loss(LossConfig(), "multi", (3, 0, 1, 0), 4)
+        make_loss(LossConfig(class_weights="balanced"), LabelKind.MULTI, (3, 0, 1, 0), 4)
+    make_loss(LossConfig(), LabelKind.MULTI, (3, 0, 1, 0), 4)
 
 
 @pytest.mark.parametrize(
     ("name", "kind", "allowed"),
     [
-        ("softmax", "multi", "auto, binary_cross_entropy, focal"),
-        ("focal", "single", "auto, softmax"),
-        ("hinge", "multi", "auto, binary_cross_entropy, focal"),
+        ("softmax", LabelKind.MULTI, "auto, binary_cross_entropy, focal"),
+        ("focal", LabelKind.SINGLE, "auto, softmax"),
+        ("hinge", LabelKind.MULTI, "auto, binary_cross_entropy, focal"),
     ],
 )
 def test_a_loss_that_does_not_fit_the_data_is_refused(name, kind, allowed):

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from bigearth_tf.config import DataConfig, LossConfig, ScheduleConfig, TrainConfig
+from bigearth_tf.data.label_kind import LabelKind
 from bigearth_tf.data.labels import CLASSES_19
 from bigearth_tf.distributed.replica import Replica
 from bigearth_tf.evaluation.evaluate_run import predict_run
@@ -35,7 +36,7 @@ def make_config(folder, **changes):
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("single")
     counts = {"train": 48, "val": 12, "test": 15}
-    write_records(folder / "records", counts, label_kind="single", class_names=CLASSES_19)
+    write_records(folder / "records", counts, label_kind=LabelKind.SINGLE, class_names=CLASSES_19)
     return folder, train(make_config(folder / "records"), folder / "run", Replica())
 
 
@@ -60,7 +61,7 @@ def test_it_learns_and_is_told_by_accuracy(run):
 def test_evaluation_has_one_class_a_record(run):
     folder, result = run
     found = predict_run(folder / "run", folder / "records", "test", Replica())
-    assert found.label_kind == "single"
+    assert found.label_kind is LabelKind.SINGLE
     np.testing.assert_allclose(found.table.probabilities.sum(axis=1), 1.0, rtol=1e-5)
     scores = evaluate_table(found.table, found.class_names, found.label_kind, draws=5, ranking_draws=5)
     (decision,) = scores["decisions"].values()
@@ -78,7 +79,7 @@ def test_what_belongs_to_several_labels_is_refused(run, tmp_path):
 
 def test_an_exported_model_says_the_likeliest_class_however_unlikely(exported):
     predictor = Predictor(exported)
-    assert predictor.label_kind == "single"
+    assert predictor.label_kind is LabelKind.SINGLE
     unsure = np.float32([[0.3, 0.4, 0.3], [0.5, 0.5, 0.0]])
     assert predictor.decide(unsure).tolist() == [[False, True, False], [True, False, False]]
 

@@ -12,6 +12,7 @@ from osgeo import gdal
 
 from bigearth_tf.data.datasets import get_dataset
 from bigearth_tf.data.datasets.eurosat_ms import CLASS_NAMES
+from bigearth_tf.data.label_kind import LabelKind
 from bigearth_tf.data.manifest import read_manifest
 from bigearth_tf.data.record_schema import parse_examples
 from bigearth_tf.data.sharded_dataset import ShardedDataset
@@ -91,7 +92,7 @@ def read_all(folder, manifest):
 
 def test_what_the_manifest_says(records):
     manifest = read_manifest(records)
-    assert (manifest.dataset, manifest.label_kind, manifest.licence) == ("eurosat_ms", "single", "MIT")
+    assert (manifest.dataset, manifest.label_kind, manifest.licence) == ("eurosat_ms", LabelKind.SINGLE, "MIT")
     assert manifest.class_names == CLASS_NAMES == tuple(sorted(CLASS_NAMES))
     assert tuple(band.name for band in manifest.bands) == ORDER
     assert {(band.size_px, band.resolution_m, band.dtype, band.mean) for band in manifest.bands} == {
@@ -167,7 +168,7 @@ def test_inputs_that_it_does_not_take_are_refused(tree, tmp_path):
         open_source("eurosat_ms", SourceInputs(input=str(tree), s2=str(tree)))
     with pytest.raises(ValueError, match="--label_kind=multi"):
         open_source("eurosat_ms", SourceInputs(input=str(tree), label_kind="multi"))
-    assert open_source("eurosat_ms", SourceInputs(input=str(tree), label_kind="single")).label_kind == "single"
+    assert open_source("eurosat_ms", SourceInputs(input=str(tree), label_kind="single")).label_kind is LabelKind.SINGLE
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from osgeo import gdal
 
 from bigearth_tf.data.datasets import get_dataset
 from bigearth_tf.data.datasets.sen12ms import CLASS_NAMES, IGBP_VALUES
+from bigearth_tf.data.label_kind import LabelKind
 from bigearth_tf.data.manifest import read_manifest
 from bigearth_tf.data.record_schema import parse_examples
 from bigearth_tf.data.sharded_dataset import ShardedDataset
@@ -111,7 +112,7 @@ def run(root, output_dir, label_kind=None, **options):
 def records(tree, tmp_path_factory):
     folder = tmp_path_factory.mktemp("records")
     run(tree, folder / "single")
-    run(tree, folder / "multi", "multi")
+    run(tree, folder / "multi", LabelKind.MULTI)
     return folder
 
 
@@ -136,7 +137,7 @@ def test_the_classes_are_those_of_the_benchmark():
     assert [index_of[value] for value in range(1, 18)] == [0, 0, 0, 0, 0, 1, 1, 2, 2, 3, 4, 5, 6, 5, 7, 8, 9]
 
 
-@pytest.mark.parametrize("label_kind", ["single", "multi"])
+@pytest.mark.parametrize("label_kind", [LabelKind.SINGLE, LabelKind.MULTI])
 def test_every_pixel_and_label_arrives(records, label_kind):
     manifest = read_manifest(records / label_kind)
     assert (manifest.dataset, manifest.label_kind, manifest.licence) == ("sen12ms", label_kind, "CC-BY-4.0")
@@ -147,13 +148,13 @@ def test_every_pixel_and_label_arrives(records, label_kind):
     found = read_all(records / label_kind, manifest)
     assert set(found) == set(PATCHES)
     for patch_id, (_, pixels, labels) in found.items():
-        assert labels == MAPS[PATCHES[patch_id]][1 if label_kind == "single" else 2]
+        assert labels == MAPS[PATCHES[patch_id]][1 if label_kind is LabelKind.SINGLE else 2]
         for part, order in (("s2", S2_ORDER), ("s1", S1_ORDER)):
             for name, expected in zip(order, pixels_of(patch_id, part)):
                 np.testing.assert_array_equal(pixels[name], expected)
                 assert pixels[name].dtype == expected.dtype
     total = np.sum([manifest.class_counts(split) for split in manifest.splits], axis=0)
-    labels = [label for name in PATCHES.values() for label in MAPS[name][1 if label_kind == "single" else 2]]
+    labels = [label for name in PATCHES.values() for label in MAPS[name][1 if label_kind is LabelKind.SINGLE else 2]]
     assert list(total) == [labels.count(name) for name in CLASS_NAMES]
 
 
@@ -162,13 +163,13 @@ def test_labels_follow_from_shares(name):
     counts, single, multi = MAPS[name]
     assert sum(counts.values()) == PIXELS
     of_class = np.array([sum(counts.get(value, 0) for value in values) for values in IGBP_VALUES.values()])
-    assert list(choose_labels(of_class, "single")) == single
-    assert list(choose_labels(of_class, "multi")) == multi
+    assert list(choose_labels(of_class, LabelKind.SINGLE)) == single
+    assert list(choose_labels(of_class, LabelKind.MULTI)) == multi
 
 
 def test_exactly_a_tenth_is_a_label():
-    assert choose_labels(np.array([10] * 10), "multi") == CLASS_NAMES
-    assert choose_labels(np.array([91, 9] + [0] * 8), "multi") == ("Forest",)
+    assert choose_labels(np.array([10] * 10), LabelKind.MULTI) == CLASS_NAMES
+    assert choose_labels(np.array([91, 9] + [0] * 8), LabelKind.MULTI) == ("Forest",)
 
 
 def test_a_scene_is_in_one_split_and_a_season_in_all_that_it_can_fill(records):
