@@ -53,12 +53,12 @@ def choose_models(patterns: list[str]) -> list[str]:
     Raises:
         ValueError: No model has a name of a pattern.
     """
-    from bigearth_tf.models.registry import list_models, nearest
+    from bigearth_tf.models.registry import list_models, suggest
 
     found = {pattern: list_models(pattern) for pattern in patterns}
     for pattern, names in found.items():
         if not names:
-            raise ValueError(f"--models={pattern}: no model has such a name; {nearest(pattern, list_models())}")
+            raise ValueError(f"--models={pattern}: no model has such a name; {suggest(pattern, list_models())}")
     return sorted({name for names in found.values() for name in names}, key=natural_order)
 
 

@@ -57,7 +57,7 @@ def read_wide_resnet(layers: Sequence[Layer]) -> tuple[wide_resnet.Config, int]:
         attention=_attention(body, sum(layer.kernel[:2] == (1, 1) and "bias" in layer.shapes for layer in body)),
         ghost="depthwise" if is_ghost else "none",
     )
-    return wide_resnet.published_form(config), num_channels
+    return wide_resnet.reference_form(config), num_channels
 
 
 def same_wide_resnet(one: wide_resnet.Config, other: wide_resnet.Config) -> bool:
@@ -97,7 +97,7 @@ def read_efficientnet(layers: Sequence[Layer]) -> tuple[efficientnet.Config, int
         attention=_attention(body, per_block - 2),
         ghost="none" if "bias" in pointwise[0].shapes else "depthwise",
     )
-    return efficientnet.published_form(config), num_channels
+    return efficientnet.reference_form(config), num_channels
 
 
 def same_efficientnet(one: efficientnet.Config, other: efficientnet.Config) -> bool:

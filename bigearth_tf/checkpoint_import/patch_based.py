@@ -33,7 +33,7 @@ def read_vision_transformer(layers: Sequence[Layer]) -> tuple[vision_transformer
     need(len(dense) > 2 * depth + 1, f"{len(dense)} dense layers after {depth} attentions, with no head among them")
     side = _root(dense[2 * depth][0] / dim)
     need(side, f"the head takes {dense[2 * depth][0]} values, no square of patches of {dim}")
-    config = vision_transformer.published_form(vision_transformer.Config())
+    config = vision_transformer.reference_form(vision_transformer.Config())
     return dataclasses.replace(
         config,
         patch_size=patch_size,

@@ -1,1 +1,1 @@
-"""Layers of the zoo: one mechanism a module, each a function over Keras tensors, built from plain Keras layers."""
+"""Layers of the zoo: one mechanism a file, each a function of Keras tensors that is built from plain Keras layers."""

@@ -1,4 +1,4 @@
-"""What is the Convolutional Block Attention Module? A gate per channel, then a gate per pixel.
+"""Convolutional Block Attention Module (CBAM): a gate per channel, then a gate per pixel.
 
 Source: Woo et al., ECCV 2018, https://arxiv.org/abs/1807.06521, section 3, equations 2 and 3; reduction ratio 16 and
 kernel 7 as in section 4.1.
@@ -38,7 +38,7 @@ def _channel_attention(features: Any, name: str) -> Any:
 def _spatial_attention(features: Any, name: str) -> Any:
     """Returns features scaled by sigmoid(7 x 7 convolution of [mean over channels, maximum over channels])."""
     height, width, num_channels = features.shape[1:]
-    # Pooling layers reduce pixels, not channels: let the channels stand where pixels do.
+    # Pooling layers reduce pixels, not channels, so move the channels to the axis of the pixels.
     sequence = keras.layers.Reshape((height * width, num_channels), name=f"{name}_pixels")(features)
     sequence = keras.layers.Permute((2, 1), name=f"{name}_channels_first")(sequence)
     maps = [

@@ -1,4 +1,4 @@
-"""What is Coordinate Attention? A gate per channel and row, and one per channel and column.
+"""Coordinate Attention: a gate per channel and row, and a gate per channel and column.
 
 Source: Hou et al., CVPR 2021, https://arxiv.org/abs/2103.02907, section 3.2, equations 4 to 9; reduction 32 with at
 least 8 channels as in section 4.1 and the authors' code.
@@ -13,7 +13,7 @@ import keras
 from bigearth_tf.layers.norm import norm
 
 REDUCTION = 32
-FEWEST_CHANNELS = 8
+MIN_CHANNELS = 8
 
 
 def coordinate_attention(features: Any, name: str, *, squeeze_bias: bool = False, norm_kind: str = "standard") -> Any:
@@ -22,15 +22,15 @@ def coordinate_attention(features: Any, name: str, *, squeeze_bias: bool = False
     Args:
         features: [B, H, W, C].
         name: Prefix of the layers' names.
-        squeeze_bias: A bias before the batch norm, which takes it out again: dead, but in the published code.
-        norm_kind: Batch norm between the two convolutions, a key of `NORMS`.
+        squeeze_bias: Adds a bias before the batch norm, which cancels it; the reference form has it.
+        norm_kind: Batch norm between the two convolutions: a key of `NORMS`.
     """
     height, width, num_channels = features.shape[1:]
     rows = keras.layers.AveragePooling2D((1, width), name=f"{name}_row_means")(features)
     columns = keras.layers.AveragePooling2D((height, 1), name=f"{name}_column_means")(features)
     columns = keras.layers.Permute((2, 1, 3), name=f"{name}_columns_down")(columns)
     both = keras.layers.Concatenate(axis=1, name=f"{name}_both")([rows, columns])
-    squeezed = max(FEWEST_CHANNELS, num_channels // REDUCTION)
+    squeezed = max(MIN_CHANNELS, num_channels // REDUCTION)
     both = keras.layers.Conv2D(squeezed, 1, use_bias=squeeze_bias, name=f"{name}_squeeze")(both)
     both = _hard_swish(norm(both, norm_kind, f"{name}_norm"), name)
     rows = keras.layers.Cropping2D(((0, width), (0, 0)), name=f"{name}_rows")(both)
@@ -42,7 +42,7 @@ def coordinate_attention(features: Any, name: str, *, squeeze_bias: bool = False
 
 
 def _hard_swish(x: Any, name: str) -> Any:
-    """Returns x relu6(x + 3) / 6, from layers that mean the same in Keras 2 and 3."""
+    """Returns x relu6(x + 3) / 6, by layers that behave the same in Keras 2 and 3."""
     gate = keras.layers.Rescaling(1.0, 3.0, name=f"{name}_shift")(x)
     gate = keras.layers.ReLU(max_value=6.0, name=f"{name}_relu6")(gate)
     gate = keras.layers.Rescaling(1.0 / 6.0, name=f"{name}_sixth")(gate)

@@ -1,4 +1,4 @@
-"""What is Efficient Channel Attention? A gate per channel from a short convolution across channel means.
+"""Efficient Channel Attention (ECA): a gate per channel, by a short convolution across the channel means.
 
 Source: Wang et al., ECA-Net, CVPR 2020, https://arxiv.org/abs/1910.03151, section 3.2 and equation 12.
 """
@@ -12,7 +12,7 @@ import keras
 
 
 def kernel_size(num_channels: int, gamma: float = 2.0, offset: float = 1.0) -> int:
-    """Returns k = |log2(C) / gamma + offset / gamma|, made odd: truncated, then raised by one where even."""
+    """Returns k = |log2(C) / gamma + offset / gamma|, made odd: truncated, then increased by one if even."""
     size = int(abs((math.log2(num_channels) + offset) / gamma))
     return size if size % 2 else size + 1
 
@@ -23,7 +23,7 @@ def eca(features: Any, name: str, *, use_bias: bool = False) -> Any:
     Args:
         features: [B, H, W, C].
         name: Prefix of the layers' names.
-        use_bias: One bias for all channels, which the paper does not have and the published code does.
+        use_bias: Adds one bias for all channels; the paper has none, the reference form has it.
     """
     num_channels = features.shape[-1]
     gate = keras.layers.GlobalAveragePooling2D(name=f"{name}_mean")(features)

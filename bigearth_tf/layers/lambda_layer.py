@@ -1,7 +1,7 @@
-"""What is a lambda layer? Attention's stand-in: each pixel applies a linear function that its context has been made to.
+"""Lambda layer, an alternative to attention: each pixel's query is multiplied by a matrix computed from its context.
 
 Source: Bello, LambdaNetworks, ICLR 2021, https://arxiv.org/abs/2102.08602: equations 1 and 2, the multi-query lambda of
-section 3.2, and the lambda convolution of the same section, whose positions reach as far as a local window.
+section 3.2, and the lambda convolution of the same section, whose position lambdas see a local window only.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from bigearth_tf.layers.norm import norm
 
 
 def lambda_layer(features: Any, name: str, *, dim_k: int = 16, heads: int = 4, context_px: int = 7) -> Any:
-    """Returns features [B, H, W, C] of the input's shape.
+    """Returns features [B, H, W, C], the shape of the input.
 
     With queries q [H W, heads, k], keys softmax(K) over all pixels [H W, k] and values V [H W, v], v = C / heads:
 
@@ -22,14 +22,14 @@ def lambda_layer(features: Any, name: str, *, dim_k: int = 16, heads: int = 4, c
         position lambda_n[k, v] = sum over pixels m of the window around n of R[m - n] V[m]
         output of a head at n   = q_n (content lambda + position lambda_n)
 
-    The broadcast products of queries and position lambdas, H W C dim_k numbers, are its largest tensor.
+    The largest tensor is the products of queries and position lambdas: H W C dim_k numbers.
 
     Args:
         features: [B, H, W, C].
         name: Prefix of the layers' names.
         dim_k: Depth of queries and keys; 16 in section 4.
-        heads: Queries of a pixel, which share keys and values; divides C.
-        context_px: Side of the window that R, one vector of `dim_k` per offset, covers. Odd.
+        heads: Number of queries of a pixel, which share keys and values; divides C.
+        context_px: Side of the window of R, which has one vector of `dim_k` for each offset. Odd.
 
     Raises:
         ValueError: `heads` does not divide C.
@@ -43,7 +43,7 @@ def lambda_layer(features: Any, name: str, *, dim_k: int = 16, heads: int = 4, c
     keys = keras.layers.Reshape((height * width, dim_k), name=f"{name}_keys_flat")(
         _project(features, dim_k, f"{name}_keys")
     )
-    # A share of some thousand pixels is summed up: that wants more digits than half precision has.
+    # Sums over thousands of pixels need more digits than half precision has.
     keys = keras.layers.Softmax(axis=1, dtype="float32", name=f"{name}_keys_softmax")(keys)
     by_content = _apply_content_lambda(queries, keys, values, heads, name)
     by_position = _apply_position_lambdas(queries, values, heads, context_px, name)
@@ -55,7 +55,7 @@ def _project(features: Any, channels: int, name: str) -> Any:
 
 
 def _apply_content_lambda(queries: Any, keys: Any, values: Any, heads: int, name: str) -> Any:
-    """Returns [B, H, W, C]: every query times the one lambda [k, v] of the whole map."""
+    """Returns [B, H, W, C]: every query times the content lambda [k, v] of the whole map."""
     height, width, dim_v = values.shape[1:]
     values = keras.layers.Reshape((height * width, dim_v), name=f"{name}_values_flat")(values)
     content_lambda = keras.layers.Dot((1, 1), name=f"{name}_content_lambda")([keys, values])
@@ -65,13 +65,13 @@ def _apply_content_lambda(queries: Any, keys: Any, values: Any, heads: int, name
 
 
 def _apply_position_lambdas(queries: Any, values: Any, heads: int, context_px: int, name: str) -> Any:
-    """Returns [B, H, W, C]: every query times the lambda [k, v] of its own pixel."""
+    """Returns [B, H, W, C]: every query times the position lambda [k, v] of its pixel."""
     height, width, dim_v = values.shape[1:]
     dim_k = queries.shape[-1] // heads
     values = keras.layers.Reshape((height, width, dim_v, 1), name=f"{name}_values_3d")(values)
-    # One kernel for all values: the depth of this convolution is v, over which it does not reach.
-    # NOTE: a variance of 1 / (k r^2), so that normalised queries and values give outputs of unit variance; the
-    # paper's networks normalise those outputs, pre-activation blocks do not.
+    # One kernel for all values: v is the depth axis of this 3-D convolution, along which the kernel has size 1.
+    # NOTE: a variance of 1 / (k r^2), so that normalized queries and values give outputs of unit variance. The
+    # paper's networks normalize these outputs, pre-activation blocks do not.
     position_lambdas = keras.layers.Conv3D(
         dim_k,
         (context_px, context_px, 1),
@@ -84,7 +84,7 @@ def _apply_position_lambdas(queries: Any, values: Any, heads: int, context_px: i
     position_lambdas = keras.layers.Reshape(shape, name=f"{name}_position_lambdas_flat")(position_lambdas)
     queries = keras.layers.Reshape((height * width, heads, 1, dim_k), name=f"{name}_queries_per_head")(queries)
     products = keras.layers.Multiply(name=f"{name}_products")([queries, position_lambdas])
-    # The sum over k: pooling layers give means, of the last axis where it is called the steps.
+    # The sum over k, by a pooling layer: its mean over the last axis, times k.
     products = keras.layers.Reshape((height * width * heads * dim_v, dim_k), name=f"{name}_products_flat")(products)
     means = keras.layers.GlobalAveragePooling1D("channels_first", name=f"{name}_mean_over_k")(products)
     sums = keras.layers.Rescaling(float(dim_k), name=f"{name}_sum_over_k")(means)

@@ -1,4 +1,4 @@
-"""How are the convolutions of the own families normalised? By batch norm, with statistics that a run can rely on.
+"""Batch normalization of the zoo's own families.
 
 Source: Ioffe and Szegedy, https://arxiv.org/abs/1502.03167; momentum and epsilon as in PyTorch (momentum 0.1 there is
 0.9 here: the share of the old statistics that each step keeps).
@@ -10,8 +10,9 @@ from typing import Any
 
 import keras
 
-# NOTE: the published code passes PyTorch's 0.1 to Keras, so that its statistics are those of the last one or two
-# batches, and draws the scales from -0.05 ... 0.05.
+# Kinds of batch norm. "published" is the reference form; the value is in configs and runs of users, and stays so.
+# NOTE: the benchmark's code passes PyTorch's 0.1 to Keras, so that its statistics are those of the last one or two
+# batches, and draws the initial scales from -0.05 ... 0.05.
 NORMS: dict[str, dict[str, Any]] = {
     "standard": {"momentum": 0.9, "epsilon": 1e-5},
     "published": {"momentum": 0.1, "epsilon": 1e-5, "gamma_initializer": "uniform"},
@@ -19,5 +20,5 @@ NORMS: dict[str, dict[str, Any]] = {
 
 
 def norm(features: Any, kind: str, name: str) -> Any:
-    """Returns features [B, H, W, C] with each channel normalised; `kind` is a key of `NORMS`."""
+    """Returns features [B, H, W, C] with each channel normalized; `kind` is a key of `NORMS`."""
     return keras.layers.BatchNormalization(name=name, **NORMS[kind])(features)

@@ -1,4 +1,4 @@
-"""What is Squeeze-and-Excitation? A gate per channel from two dense layers over the channel means.
+"""Squeeze-and-Excitation: a gate per channel, by two dense layers on the channel means.
 
 Source: Hu et al., CVPR 2018, https://arxiv.org/abs/1709.01507, section 3; reduction ratio 16 as in section 6.1.
 """
@@ -18,8 +18,8 @@ def squeeze_excite(features: Any, name: str, *, activation: str = "relu", reduct
     Args:
         features: [B, H, W, C].
         name: Prefix of the layers' names.
-        activation: Between the two layers; the paper's is relu, the published code's swish.
-        reduction: How many times fewer channels there are between them.
+        activation: Activation between the two layers; relu in the paper, swish in the reference form.
+        reduction: The factor by which the first layer reduces the channels.
     """
     num_channels = features.shape[-1]
     gate = keras.layers.GlobalAveragePooling2D(name=f"{name}_mean")(features)

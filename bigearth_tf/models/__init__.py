@@ -1,4 +1,4 @@
-"""The model zoo: every published model, and those that came since, by name."""
+"""The model zoo: the models of the benchmark and later ones, created by name."""
 
 from bigearth_tf.models.registry import (
     create_encoder,

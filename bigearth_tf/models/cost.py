@@ -1,10 +1,10 @@
-"""What does a model cost? Its parameters, and for one patch the FLOPs and the activations of its products.
+"""Cost of a built model: its parameters, and for one patch the FLOPs and activations.
 
 FLOPs are 2 x the multiply-adds of convolutions, dense layers, attention and dot products, padding included. Not
 counted, as is usual: biases, activation functions, norms, pooling, resampling, sums and element-wise products.
-NOTE: so a product that a model makes of element-wise layers is not seen, as that of queries and position lambdas is.
-Activations are the numbers that the counted products put out (Radosavovic et al., https://arxiv.org/abs/2003.13678,
-section 2, say so of convolutions).
+NOTE: so a matrix product that a model computes by element-wise layers is not counted, for example that of queries and
+position lambdas. Activations are the outputs of the counted layers (as Radosavovic et al.,
+https://arxiv.org/abs/2003.13678, section 2, define them for convolutions).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import keras
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """Numbers of a whole model; `flops` and `activations` are for one patch. Costs of parts add up."""
+    """Cost of a model or of a part of one; `flops` and `activations` are for one patch. Costs can be added."""
 
     parameters: int = 0
     trainable_parameters: int = 0
@@ -27,15 +27,15 @@ class Cost:
     activations: int = 0
 
     def __add__(self, other: Cost) -> Cost:
-        """Returns the cost of both."""
+        """Returns the sum of two costs."""
         return Cost(*(mine + theirs for mine, theirs in zip(dataclasses.astuple(self), dataclasses.astuple(other))))
 
 
 def cost_of(model: keras.Model) -> Cost:
-    """Returns the cost of a functional or sequential model, nested ones included; a layer called twice costs twice.
+    """Returns the cost of a functional or sequential model with its nested models; a layer called twice counts twice.
 
     Raises:
-        ValueError: A layer's cost is unknown, or depends on a size that the model leaves open.
+        ValueError: The cost of a layer is unknown, or depends on a size that is undefined in the model.
     """
     products = [product for layer, inputs, output in _calls(model) for product in _products(layer, inputs, output)]
     return Cost(
@@ -47,15 +47,15 @@ def cost_of(model: keras.Model) -> Cost:
 
 
 Shape = tuple[int, ...]
-# How many numbers are put out, and of how many products each is the sum.
+# The number of outputs, and the number of products that each output is the sum of.
 Product = tuple[int, int]
 
 
 def _calls(model: keras.Model) -> Iterator[tuple[Any, list[Shape], Shape]]:
-    """Yields every call of a layer within a model: the layer, the shapes of its inputs and of its output per patch."""
-    model = getattr(model, "_functional", None) or model  # What a sequential model of Keras 3 holds.
+    """Yields every call of a layer in a model: the layer, the shapes of its inputs and of its output for one patch."""
+    model = getattr(model, "_functional", None) or model  # A sequential model of Keras 3 wraps one.
     if not hasattr(model, "_nodes_by_depth"):
-        raise ValueError(f"{model.name}: only functional and built sequential models tell which layers they call.")
+        raise ValueError(f"{model.name}: the cost of only functional and built sequential models is known.")
     for depth in sorted(model._nodes_by_depth, reverse=True):
         for node in model._nodes_by_depth[depth]:
             layer = node.layer if hasattr(node, "layer") else node.operation
@@ -70,26 +70,26 @@ def _calls(model: keras.Model) -> Iterator[tuple[Any, list[Shape], Shape]]:
 
 
 def _products(layer: Any, inputs: list[Shape], output: Shape) -> list[Product]:
-    """Returns what one call of a layer multiplies and adds up.
+    """Returns the sums of products of one call of a layer.
 
     Raises:
-        ValueError: It is not known.
+        ValueError: They are unknown.
     """
     rule = _RULES.get(type(layer))
     if rule is None:
         if _is_free(layer):
             return []
         raise ValueError(
-            f"Layer {layer.name} ({type(layer).__name__}): its cost is unknown. Add it to _RULES of model_cost.py, or "
-            "to _FREE there if it has no products to sum."
+            f"Layer {layer.name} ({type(layer).__name__}): its cost is unknown. Add it to _RULES of "
+            "bigearth_tf/models/cost.py, or to _FREE there if it computes no sums of products."
         )
     if None in output or any(None in shape for shape in inputs):
-        raise ValueError(f"Layer {layer.name}: its shapes {inputs} -> {output} are open; build it for one size.")
+        raise ValueError(f"Layer {layer.name}: its shapes {inputs} -> {output} are undefined; build it for one size.")
     return rule(layer, inputs, output)
 
 
 def _convolution(layer: Any, inputs: list[Shape], output: Shape) -> list[Product]:
-    # A kernel [*window, channels / groups, filters].
+    # The kernel's shape is [*window, channels / groups, filters].
     return [(math.prod(output), math.prod(layer.kernel.shape[:-1]))]
 
 
@@ -102,7 +102,7 @@ def _dense(layer: Any, inputs: list[Shape], output: Shape) -> list[Product]:
 
 
 def _einsum_dense(layer: Any, inputs: list[Shape], output: Shape) -> list[Product]:
-    """Every axis of the kernel that is not in the output is summed over."""
+    """Sums over every axis of the kernel that is not in the output."""
     operands, result = layer.equation.replace(" ", "").split("->")
     image, kernel = operands.split(",")
     if set(image) - set(kernel) - set(result):
@@ -147,7 +147,7 @@ _RULES: dict[type, Callable[[Any, list[Shape], Shape], list[Product]]] = {
     keras.layers.Dot: _dot,
 }
 
-# Layers with weights that multiply each number once, or none.
+# Layers with weights that multiply each input once, or not at all.
 _FREE = (
     keras.layers.BatchNormalization,
     keras.layers.LayerNormalization,
@@ -156,14 +156,14 @@ _FREE = (
     keras.layers.PReLU,
     keras.layers.Embedding,
 )
-# Layers without weights that may hide products.
+# Layers without weights that may compute products.
 _UNKNOWN = (keras.layers.Attention, keras.layers.AdditiveAttention, keras.layers.Lambda)
-# Element-wise, and not public: one of ConvNeXt's own, and operators between tensors of some of keras.applications.
+# Element-wise and not public: a layer of ConvNeXt, and operators between tensors in some of keras.applications.
 _FREE_NAMES = ("layerscale", "add", "multiply")
 
 
 def _is_free(layer: Any) -> bool:
-    """Returns whether a layer without a rule has nothing to count: a known one, or one of Keras without weights."""
+    """Returns whether a layer without a rule costs nothing: it is in `_FREE`, or is a Keras layer without weights."""
     if isinstance(layer, _FREE):
         return True
     if type(layer).__module__.split(".")[0] != "keras":

@@ -1,6 +1,6 @@
-"""What would a WideResNet or an EfficientNet cost? Worked out from its config alone; nothing is built.
+"""Cost of a WideResNet or an EfficientNet, computed from its config without building the model.
 
-The counts are those of `model_cost.cost_of` on the built model.
+The result equals `cost.cost_of` of the built model.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from bigearth_tf.models.families import efficientnet, wide_resnet
 
 
 def estimate(config: wide_resnet.Config | efficientnet.Config, num_bands: int, num_classes: int) -> Cost:
-    """Returns the cost of the model of a config, on `num_bands` bands and `num_classes` classes.
+    """Returns the cost of the model of a config, for `num_bands` bands and `num_classes` classes.
 
     Raises:
         ValueError: The config is of another family.
@@ -34,7 +34,7 @@ def _wide_resnet(config: wide_resnet.Config, num_bands: int, num_classes: int) -
         side, wider = -(-side // stride), wide_resnet.round_to_4(base * config.width)
         cost += conv(side, 1, channels, wider)
         for block in range(config.blocks_per_stage):
-            # The norm before the first convolution of a first block is that of the stem, or of the stage before.
+            # The norm before a stage's first block belongs to the stem or to the previous stage.
             cost += _norm(channels) if block else Cost()
             cost += conv(side, 3, channels, wider) + _norm(wider) + conv(side, 3, wider, wider)
             cost += _ATTENTION[config.attention](side, wider)
@@ -60,19 +60,19 @@ def _efficientnet(config: efficientnet.Config, num_bands: int, num_classes: int)
 
 
 def _pointwise(config: efficientnet.Config, side: int, channels: int, filters: int) -> Cost:
-    """Ghost convolutions have no bias in either form."""
+    """Returns the cost of a 1 x 1 convolution; Ghost convolutions have no bias in either form."""
     if config.ghost == "none":
         return _conv(side, 1, channels, filters, config.conv_bias)
     return _CONVOLUTION[config.ghost](side, 1, channels, filters)
 
 
 def _product(numbers: int, terms: int, weights: int) -> Cost:
-    """Each of `numbers` outputs is a sum of `terms` products."""
+    """Returns the cost of a layer with `numbers` outputs, each a sum of `terms` products."""
     return Cost(weights, weights, 2 * numbers * terms, numbers)
 
 
 def _conv(side: int, kernel: int, channels: int, filters: int, bias: bool = False) -> Cost:
-    """`side` is that of the output, here and below."""
+    """Returns the cost of a convolution; `side` is that of the output, here and below."""
     terms = kernel**2 * channels
     return _product(side**2 * filters, terms, (terms + bias) * filters)
 
@@ -82,12 +82,12 @@ def _depthwise(side: int, kernel: int, channels: int, bias: bool = False) -> Cos
 
 
 def _dense(channels: int, units: int, times: int = 1, bias: bool = True) -> Cost:
-    """One layer, called or applied `times`."""
+    """Returns the cost of a dense layer that is applied `times` times."""
     return _product(times * units, channels, (channels + bias) * units)
 
 
 def _norm(channels: int) -> Cost:
-    """Scale and offset are trained, mean and variance are not."""
+    """Returns the cost of a batch norm: scale and offset are trained, mean and variance are not."""
     return Cost(4 * channels, 2 * channels)
 
 
@@ -95,7 +95,7 @@ def _ghost(side: int, kernel: int, channels: int, filters: int) -> Cost:
     return _conv(side, kernel, channels, filters // 2) + _depthwise(side, 3, filters // 2)
 
 
-def _published_ghost(side: int, kernel: int, channels: int, filters: int) -> Cost:
+def _reference_ghost(side: int, kernel: int, channels: int, filters: int) -> Cost:
     return _conv(side, kernel, channels, filters // 2) + _norm(filters // 2)
 
 
@@ -105,13 +105,13 @@ def _squeeze_excite(side: int, channels: int, times: int = 1, reduction: int = s
 
 
 def _cbam(side: int, channels: int) -> Cost:
-    """One pair of dense layers for means and maxima, then a convolution over both kinds of map."""
+    """Returns the cost of two dense layers, applied to means and to maxima, and of a convolution of both maps."""
     return _squeeze_excite(side, channels, times=2, reduction=cbam.REDUCTION) + _conv(side, cbam.KERNEL, 2, 1)
 
 
 def _coordinate(side: int, channels: int, squeeze_bias: bool = False) -> Cost:
-    """The two gates are 1 x 1 convolutions of a row and of a column each: dense layers along them."""
-    squeezed = max(coordinate_attention.FEWEST_CHANNELS, channels // coordinate_attention.REDUCTION)
+    """Returns the cost of Coordinate Attention, whose 1 x 1 convolutions are dense layers along rows and columns."""
+    squeezed = max(coordinate_attention.MIN_CHANNELS, channels // coordinate_attention.REDUCTION)
     gate = _dense(squeezed, channels, times=side)
     return _dense(channels, squeezed, times=2 * side, bias=squeeze_bias) + _norm(squeezed) + gate + gate
 
@@ -121,11 +121,11 @@ def _eca(side: int, channels: int, bias: bool = False) -> Cost:
     return _product(channels, size, size + bias)
 
 
-# Rows as in layers.ghost_conv and layers.attention: side and kernel, channels, filters; side and channels.
+# Rows as in layers/ghost.py (arguments: side, kernel, channels, filters) and layers/attention.py (side, channels).
 _CONVOLUTION: dict[str, Callable[[int, int, int, int], Cost]] = {
     "none": _conv,
     "depthwise": _ghost,
-    "published": _published_ghost,
+    "published": _reference_ghost,
 }
 _ATTENTION: dict[str, Callable[[int, int], Cost]] = {
     "none": lambda side, channels: Cost(),

@@ -1,4 +1,4 @@
-"""Names under which the benchmark published its trained models -> names in the zoo.
+"""Names that the benchmark gave its published models -> their names in the zoo.
 
 Source: the list of trained models of https://github.com/Orion-AI-Lab/EfficientBigEarthNet (55 names).
 """

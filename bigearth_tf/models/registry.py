@@ -1,8 +1,9 @@
-"""Which models are there, and how is one made by name?
+"""Registry of the model zoo: lists the models, and creates a model or its config by name.
 
-A family is a module with a frozen dataclass `Config`, `VARIANTS` and `REFERENCE` (name -> Config), and
-`encode(config, inputs, bands)`, which returns the features. `REFERENCE` holds the form in which the benchmark
-(https://arxiv.org/abs/2111.09451) built a name, defects included; a name that is not in it has one form only.
+A family is a module of `families/` with a frozen dataclass `Config`, `VARIANTS` and `REFERENCE` (name -> Config), and
+`encode(config, inputs, bands)`, which returns the features. `REFERENCE` contains the reference form of a name, which is
+what the code of the benchmark (https://arxiv.org/abs/2111.09451) builds, defects included. A name that is not in it has
+the default form only.
 """
 
 from __future__ import annotations
@@ -31,11 +32,11 @@ def list_models(pattern: str = "*") -> tuple[str, ...]:
 def create_model(name: str, *, bands: str | Sequence[Band] = "S2", num_classes: int, **overrides: Any) -> keras.Model:
     """Returns an untrained model: `{band name: [B, size_px, size_px]}` in storage type -> logits float32 [B, K].
 
-    Its layer `features` gives the encoder's output [B, F], its layer `logits` the model's.
+    The output of its layer `features` is that of the encoder [B, F].
 
     Args:
         name: One of `list_models()`.
-        bands: Rows, or a band set or names of BigEarthNet; in channel order within one native size.
+        bands: Bands, or a band set or band names of BigEarthNet; in channel order within one native size.
         num_classes: K.
         **overrides: Fields of the variant's config to replace, for example `width=4`.
 
@@ -69,31 +70,37 @@ def model_config(name: str, **overrides: Any) -> Any:
     fields = [field.name for field in dataclasses.fields(config)]
     for field in overrides:
         if field not in fields:
-            raise ValueError(f"Model {name} has no field {field!r}; {nearest(field, fields)}")
+            raise ValueError(f"Model {name} has no field {field!r}; {suggest(field, fields)}")
     return dataclasses.replace(config, **overrides)
 
 
 def reference_config(name: str) -> Any:
-    """Returns the config of a name in the form that the benchmark published, defects included.
+    """Returns the config of the reference form of a name.
 
     Raises:
-        ValueError: The name is unknown, or was not published.
+        ValueError: The name is unknown, or has no reference form.
     """
-    published = _family(name).REFERENCE
-    if name not in published:
-        raise ValueError(f"Model {name} has no published form; {nearest(name, _reference_names())}")
-    return published[name]
+    configs = _family(name).REFERENCE
+    if name not in configs:
+        names = [other for other, family in _families().items() if other in family.REFERENCE]
+        raise ValueError(f"Model {name} has no reference form; {suggest(name, names)}")
+    return configs[name]
 
 
 def reference_overrides(name: str) -> dict[str, Any]:
-    """Returns what `create_model` must be given for the published form of a name: the fields that differ."""
-    config, published = _family(name).VARIANTS[name], reference_config(name)
-    fields = [field.name for field in dataclasses.fields(config)]
-    return {field: getattr(published, field) for field in fields if getattr(published, field) != getattr(config, field)}
+    """Returns the overrides of `create_model` for the reference form of a name: the fields that differ."""
+    default, reference = _family(name).VARIANTS[name], reference_config(name)
+    return changed_fields(default, reference)
 
 
-def nearest(word: str, allowed: Iterable[str]) -> str:
-    """Returns the end of an error message: which of the allowed words may have been meant, else all of them."""
+def changed_fields(config: Any, changed: Any) -> dict[str, Any]:
+    """Returns the fields of `changed` whose values differ from those of `config`, another config of the same family."""
+    values = {field.name: getattr(changed, field.name) for field in dataclasses.fields(changed)}
+    return {field: value for field, value in values.items() if value != getattr(config, field)}
+
+
+def suggest(word: str, allowed: Iterable[str]) -> str:
+    """Returns the end of an error message: the allowed words similar to `word`, or all if there are none."""
     allowed = sorted(allowed)
     near = difflib.get_close_matches(word, allowed, n=3, cutoff=0.4)
     return f"did you mean {', '.join(near)}?" if near else f"allowed: {', '.join(allowed)}"
@@ -102,12 +109,8 @@ def nearest(word: str, allowed: Iterable[str]) -> str:
 def _family(name: str) -> ModuleType:
     found = _families()
     if name not in found:
-        raise ValueError(f"Unknown model {name!r}; {nearest(name, found)}")
+        raise ValueError(f"Unknown model {name!r}; {suggest(name, found)}")
     return found[name]
-
-
-def _reference_names() -> list[str]:
-    return [name for name, family in _families().items() if name in family.REFERENCE]
 
 
 def _families() -> dict[str, ModuleType]:

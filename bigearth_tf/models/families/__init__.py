@@ -1,1 +1,1 @@
-"""Model families, one module each; `bigearth_tf.models.registry` finds them here."""
+"""Model families, one file each; `bigearth_tf.models.registry` discovers every module of this folder."""

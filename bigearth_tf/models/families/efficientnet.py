@@ -1,8 +1,8 @@
-"""What is an EfficientNet of the zoo's own? Seven stages of inverted bottlenecks, with a choice of their attention.
+"""EfficientNets with a choice of attention: seven stages of inverted bottlenecks.
 
 Sources: Tan and Le, EfficientNet, https://arxiv.org/abs/1905.11946, and its blocks in Sandler et al., MobileNetV2,
 https://arxiv.org/abs/1801.04381; the benchmark's light form at 60 px, its attentions and Ghost convolutions, and its
-scaling B0 ... B7, https://arxiv.org/abs/2111.09451. Those of keras.applications are `efficientnet_b0` and so on.
+scaling B0 ... B7, https://arxiv.org/abs/2111.09451. The names `efficientnet_b0` ... are those of keras.applications.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import keras
 from bigearth_tf.data.bands import Band
 from bigearth_tf.layers.attention import ATTENTION, REFERENCE_ATTENTION
 from bigearth_tf.layers.band_stack import RESAMPLING, band_stack
-from bigearth_tf.layers.ghost_conv import CONVOLUTIONS, convolution, depthwise_convolution
+from bigearth_tf.layers.conv import convolution, depthwise_convolution
+from bigearth_tf.layers.ghost import CONVOLUTIONS
 from bigearth_tf.layers.norm import NORMS, norm
 from bigearth_tf.models.checks import check_choices, check_ranges
 from bigearth_tf.models.scaling import REFERENCE_SCALINGS, Scaling
@@ -25,27 +26,28 @@ from bigearth_tf.models.scaling import REFERENCE_SCALINGS, Scaling
 # EfficientNet-B0, table 1 of the paper.
 STEM_CHANNELS = 32
 TOP_CHANNELS = 1280
-# Kernel, channels, blocks, stride of the first block, how many times the block's input channels between its ends.
+# Kernel, output channels, blocks, stride of the first block, expansion (factor of the channels within a block).
 STAGES = ((3, 16, 1, 1, 1), (3, 24, 2, 2, 6), (5, 40, 2, 2, 6), (3, 80, 3, 2, 6), (5, 112, 3, 1, 6),
           (5, 192, 4, 2, 6), (3, 320, 1, 1, 6))  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """An EfficientNet of `depth` times the blocks and `width` times the channels of B0.
+    """An EfficientNet with `depth` times the blocks and `width` times the channels of B0.
 
-    `resolution_px` is the side of the image that the bands are resampled to. `attention` is a key of `ATTENTION`,
-    between the depthwise and the last convolution of a block. NOTE: "se" is that of its own paper, a sixteenth of the
-    expanded channels; EfficientNet's has a quarter of the block's input channels. `ghost` is a key of `CONVOLUTIONS`
-    for the 1 x 1 convolutions of the blocks. `dropout` is the rate before the head, that of the benchmark.
-    `drop_connect` is the rate at which a sample loses the branch of a block, growing from 0 at the first towards it
-    (stochastic depth; section 5.2 of the paper).
+    `resolution_px` is the side of the image to which the bands are resampled. `attention` is a key of `ATTENTION`,
+    between the depthwise and the last convolution of a block. NOTE: "se" is that of its own paper and squeezes to a
+    sixteenth of the expanded channels; EfficientNet's squeezes to a quarter of the block's input channels. `ghost` is a
+    key of `CONVOLUTIONS` for the 1 x 1 convolutions of the blocks. `dropout` is the rate before the head, that of the
+    benchmark. `drop_connect` is the rate at which a block drops its branch for a sample; it grows linearly from 0 at
+    the first block towards this value (stochastic depth; section 5.2 of the paper).
 
-    The published form differs in the fields below, and in the attention and ghost forms of that name: `resampling` is
-    a key of `RESAMPLING`, `norm` one of `NORMS`. `stochastic_depth` False makes `drop_connect` an ordinary dropout,
-    the same in all blocks. `conv_bias` gives the convolutions a bias although a norm follows, Ghost ones excepted.
-    `always_expand` has the convolution of an expansion where a block expands by 1, too. `swish_after_attention` puts
-    the swish of the depthwise convolution behind the attention, and a relu6 in its place.
+    The reference form differs in `drop_connect`, in the fields below it, and in the reference forms of attention and
+    ghost. `resampling` is one of `RESAMPLING`, `norm` a key of `NORMS`. `stochastic_depth` False makes `drop_connect`
+    an ordinary dropout, the same in all blocks. `conv_bias` gives the convolutions a bias although a norm follows,
+    except Ghost convolutions. `always_expand` keeps the expanding convolution also where a block expands by 1.
+    `swish_after_attention` moves the swish of the depthwise convolution behind the attention, and replaces it by a
+    relu6.
     """
 
     depth: float = 1.0
@@ -63,7 +65,7 @@ class Config:
     swish_after_attention: bool = False
 
     def __post_init__(self) -> None:
-        """Checks what a caller may have overridden."""
+        """Checks the fields, which a caller may have overridden."""
         check_choices(self, attention=ATTENTION, ghost=CONVOLUTIONS, resampling=RESAMPLING, norm=NORMS)
         check_ranges(
             self,
@@ -77,7 +79,7 @@ class Config:
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """One inverted bottleneck: the channels it puts out, and how many times those it takes in it has inside."""
+    """One inverted bottleneck: its output channels, and the factor of its inner channels over its input channels."""
 
     name: str
     kernel: int
@@ -87,12 +89,12 @@ class Block:
 
 
 def scaled(config: Config, scaling: Scaling) -> Config:
-    """Returns a config with the depth, width and resolution of a scaling."""
+    """Returns the config with the depth, width and resolution of a scaling."""
     return dataclasses.replace(config, depth=scaling.depth, width=scaling.width, resolution_px=scaling.resolution_px)
 
 
-def published_form(config: Config) -> Config:
-    """Returns the form in which the published code builds a config, its defects included."""
+def reference_form(config: Config) -> Config:
+    """Returns the config as the benchmark's code builds it, defects included."""
     return dataclasses.replace(
         config,
         attention=REFERENCE_ATTENTION[config.attention],
@@ -119,7 +121,7 @@ VARIANTS: dict[str, Config] = {
     },
 }
 
-REFERENCE: dict[str, Config] = {name: published_form(config) for name, config in VARIANTS.items()}
+REFERENCE: dict[str, Config] = {name: reference_form(config) for name, config in VARIANTS.items()}
 
 
 def encode(config: Config, inputs: dict[str, Any], bands: Sequence[Band]) -> Any:
@@ -130,7 +132,7 @@ def encode(config: Config, inputs: dict[str, Any], bands: Sequence[Band]) -> Any
     x = _norm_swish(x, config, "stem")
     rows = blocks(config)
     for index, block in enumerate(rows):
-        # From 0 at the first block, as in the authors' code, so that the last one's share is (n - 1) / n.
+        # From 0 at the first block, as in the authors' code, so that the share of the last block is (n - 1) / n.
         share = index / len(rows) if config.stochastic_depth else 1.0
         x = _bottleneck(x, block, config, config.drop_connect * share)
     top = round_to_8(TOP_CHANNELS * config.width)
@@ -151,7 +153,7 @@ def blocks(config: Config) -> list[Block]:
 
 
 def _bottleneck(x: Any, block: Block, config: Config, drop_rate: float) -> Any:
-    """Returns expansion, depthwise convolution, attention and projection; plus the input where the shape allows."""
+    """Returns expansion, depthwise convolution, attention and projection; plus the input if the shape is the same."""
     name = block.name
     num_channels = x.shape[-1]
     branch = x
@@ -165,14 +167,14 @@ def _bottleneck(x: Any, block: Block, config: Config, drop_rate: float) -> Any:
     if block.stride > 1 or num_channels != block.channels:
         return branch
     if drop_rate:
-        # One draw for each sample, or for each value.
+        # One random draw for each sample, or one for each value.
         noise_shape = (None, 1, 1, 1) if config.stochastic_depth else None
         branch = keras.layers.Dropout(drop_rate, noise_shape=noise_shape, name=f"{name}_drop")(branch)
     return keras.layers.Add(name=f"{name}_sum")([branch, x])
 
 
 def _norm_attend_swish(x: Any, config: Config, name: str) -> Any:
-    """Returns norm, swish, attention; or norm, relu6, attention, swish."""
+    """Returns norm, swish and attention; in the reference form norm, relu6, attention and swish."""
     attend = ATTENTION[config.attention]
     if not config.swish_after_attention:
         return attend(_norm_swish(x, config, f"{name}_depthwise"), f"{name}_attention")
@@ -182,7 +184,7 @@ def _norm_attend_swish(x: Any, config: Config, name: str) -> Any:
 
 
 def _pointwise(x: Any, channels: int, config: Config, name: str) -> Any:
-    """Returns a 1 x 1 convolution, or its Ghost."""
+    """Returns a 1 x 1 convolution, ordinary or Ghost."""
     if config.ghost == "none":
         return convolution(x, channels, 1, 1, f"{name}_conv", use_bias=config.conv_bias)
     return CONVOLUTIONS[config.ghost](x, channels, 1, 1, f"{name}_conv")
@@ -193,6 +195,6 @@ def _norm_swish(x: Any, config: Config, name: str) -> Any:
 
 
 def round_to_8(channels: float) -> int:
-    """Returns the nearest multiple of 8, at least 8; the next one where that would lose more than a tenth."""
+    """Returns the nearest multiple of 8, at least 8; the next one if the nearest is more than a tenth too small."""
     nearest = max(8, int(channels + 4) // 8 * 8)
     return nearest if nearest >= 0.9 * channels else nearest + 8

@@ -1,9 +1,10 @@
-"""What is the K-Branch CNN? A small network for each native resolution, whose descriptors one dense layer mixes.
+"""K-Branch CNN: one small network for each native resolution, and a dense layer that combines their outputs.
 
-Source: Sumbul and Demir, https://arxiv.org/abs/1902.11274 and IEEE Access 2020, of whose system it is the first module,
-at the sizes of the authors' trained models (K-BranchCNN, version 1.0.1 of 2019, https://bigearth.net). NOTE: their L2
-penalty of 2e-5 is left to the optimiser's weight decay, and no bias stands before a batch norm, which takes it out.
-The benchmark's code (https://arxiv.org/abs/2111.09451) lists the network but cannot build it: no published form.
+Source: Sumbul and Demir, https://arxiv.org/abs/1902.11274 and IEEE Access 2020: the first module of their system, with
+the sizes of the authors' trained models (K-BranchCNN, version 1.0.1 of 2019, https://bigearth.net). NOTE: their L2
+penalty of 2e-5 is left to the optimizer's weight decay, and layers before a batch norm, which cancels any bias, have no
+bias. The benchmark's code (https://arxiv.org/abs/2111.09451) lists the network but cannot build it: there is no
+reference form.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ import keras
 
 from bigearth_tf.data.bands import Band
 from bigearth_tf.layers.band_stack import band_groups
-from bigearth_tf.layers.ghost_conv import convolution
+from bigearth_tf.layers.conv import convolution
 from bigearth_tf.layers.norm import norm
 from bigearth_tf.models.checks import check_ranges
 
-# Native size -> the convolutions of its branch: kernel, channels, and whether the map is halved after it.
+# Native size -> the convolutions of its branch: kernel, channels, and whether a pooling layer then halves the map.
 BRANCHES: dict[int, tuple[tuple[int, int, bool], ...]] = {
     120: ((5, 32, True), (5, 32, True), (3, 64, False)),
     60: ((3, 32, True), (3, 32, False), (3, 64, False)),
@@ -31,13 +32,14 @@ BRANCHES: dict[int, tuple[tuple[int, int, bool], ...]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """One branch per native size of the bands, whichever these are, each giving `branch_dim` numbers.
+    """One branch for each native size of the given bands; each branch returns `branch_dim` numbers.
 
-    A branch flattens its last map, so that nearly all parameters stand there: at `branch_dim` 128, 30 x 30 x 64 x 128 =
-    7.4 million for 120 px and as many for 60 px, 1.6 million for 20 px; they grow with the area of a patch.
+    A branch flattens its last map, so nearly all parameters are in the dense layer after it: at `branch_dim` 128,
+    30 x 30 x 64 x 128 = 7.4 million for 120 px and the same for 60 px, 1.6 million for 20 px. They grow with the area
+    of a patch.
 
-    `conv_dropout` is the rate after each convolution, `dense_dropout` after the dense layer of each branch and, once
-    more, on the features; `mix_dropout` after the dense layer that mixes the branches.
+    `conv_dropout` is the rate after each convolution; `dense_dropout` the rate after the dense layer of each branch,
+    and on the features; `mix_dropout` the rate after the dense layer that combines the branches.
     """
 
     branch_dim: int = 128
@@ -47,7 +49,7 @@ class Config:
     mix_dropout: float = 0.25
 
     def __post_init__(self) -> None:
-        """Checks what a caller may have overridden."""
+        """Checks the fields, which a caller may have overridden."""
         check_ranges(self, branch_dim=self.branch_dim >= 1, feature_dim=self.feature_dim >= 1)
         rates = ("conv_dropout", "dense_dropout", "mix_dropout")
         check_ranges(self, **{field: 0 <= getattr(self, field) < 1 for field in rates})
@@ -70,12 +72,12 @@ def encode(config: Config, inputs: dict[str, Any], bands: Sequence[Band]) -> Any
 
 
 def branch_of_size(native_px: int) -> tuple[tuple[int, int, bool], ...]:
-    """Returns the row of `BRANCHES` whose size is nearest, by ratio."""
+    """Returns the row of `BRANCHES` whose size has the ratio to `native_px` nearest to 1."""
     return BRANCHES[min(BRANCHES, key=lambda size_px: abs(math.log(size_px / native_px)))]
 
 
 def _branch(x: Any, convolutions: Sequence[tuple[int, int, bool]], config: Config, name: str) -> Any:
-    """Returns [B, branch_dim] of the bands of one native size."""
+    """Returns [B, branch_dim] for the bands of one native size."""
     for number, (kernel, channels, halve) in enumerate(convolutions, start=1):
         x = convolution(x, channels, kernel, 1, f"{name}_conv{number}")
         x = _norm_relu(x, f"{name}_conv{number}")
@@ -87,7 +89,7 @@ def _branch(x: Any, convolutions: Sequence[tuple[int, int, bool]], config: Confi
 
 
 def _dense(x: Any, units: int, rate: float, name: str) -> Any:
-    """Returns [B, units]: dense, norm, relu, dropout."""
+    """Returns [B, units]: a dense layer, norm, relu and dropout."""
     x = keras.layers.Dense(units, use_bias=False, kernel_initializer="he_normal", name=f"{name}_dense")(x)
     return keras.layers.Dropout(rate, name=f"{name}_dense_dropout")(_norm_relu(x, f"{name}_dense"))
 

@@ -1,9 +1,9 @@
-"""Which networks does the zoo take from keras.applications? One table row each, trained from scratch.
+"""Networks of keras.applications: one table row each, without pretrained weights.
 
 Sources: the benchmark's ResNets, DenseNets, VGGs and EfficientNets, https://arxiv.org/abs/2111.09451; the networks of
-later years by their rows. The network is one layer, `backbone`, under which the published checkpoints keep its weights.
+later years by their rows. The network is one layer, `backbone`, as in the checkpoints of the benchmark.
 
-NOTE: batch norms keep the momentum of keras.applications, mostly 0.99 and not the 0.9 of the own families. ConvNeXts
+NOTE: batch norms keep the momentum of keras.applications, mostly 0.99, not the 0.9 of the zoo's own families. ConvNeXts
 have no stochastic depth there. MobileNetV3 comes without the dense layer between its pooling and the classifier.
 """
 
@@ -22,7 +22,7 @@ from bigearth_tf.data.bands import Band
 from bigearth_tf.layers.band_stack import RESAMPLING, band_stack
 from bigearth_tf.models.checks import check_choices, check_ranges
 
-# What keras.applications itself asks for.
+# The minimum that keras.applications requires.
 SMALLEST_PX = 32
 
 
@@ -30,10 +30,10 @@ SMALLEST_PX = 32
 class Config:
     """A network of keras.applications, by the name of its function there.
 
-    `resolution_px` is the side of the image that the bands are resampled to; `resampling` is a key of `RESAMPLING`.
-    Some networks first rescale pixels of 0 ... 255 to about -1 ... 1. `keep_preprocessing` does it to bands that are
-    standardised already: the published EfficientNets see them divided by 255. `norm_momentum` replaces that of the
-    batch norms; None keeps it.
+    `resolution_px` is the side of the image to which the bands are resampled; `resampling` is one of
+    `RESAMPLING`. Some networks first rescale pixels of 0 ... 255 to about -1 ... 1. `keep_preprocessing` keeps that
+    layer although the bands are standardized already: the reference EfficientNets receive them divided by 255.
+    `norm_momentum` replaces the momentum of the batch norms; None keeps it.
     """
 
     application: str
@@ -43,13 +43,19 @@ class Config:
     norm_momentum: float | None = None
 
     def __post_init__(self) -> None:
-        """Checks what a caller may have overridden."""
+        """Checks the fields, which a caller may have overridden."""
         check_choices(self, resampling=RESAMPLING)
         check_ranges(
             self,
             resolution_px=self.resolution_px >= SMALLEST_PX,
             norm_momentum=self.norm_momentum is None or 0 <= self.norm_momentum < 1,
         )
+
+
+def reference_form(config: Config) -> Config:
+    """Returns the config as the benchmark's code builds it, defects included."""
+    keep_preprocessing = config.application.startswith("EfficientNetB")
+    return dataclasses.replace(config, resampling="bicubic", keep_preprocessing=keep_preprocessing)
 
 
 _BENCHMARK: dict[str, Config] = {
@@ -70,21 +76,16 @@ VARIANTS: dict[str, Config] = {
     **{f"mobilenetv3_{size.lower()}": Config(f"MobileNetV3{size}") for size in ("Small", "Large")},
     # Radosavovic et al., https://arxiv.org/abs/2003.13678.
     **{f"regnety_{flops}": Config(f"RegNetY{flops}") for flops in ("004", "008", "016")},
-    # Bello et al., https://arxiv.org/abs/2103.07579. NOTE: keras.applications has momentum 0, which leaves the
-    # statistics of the last batch alone; the rest of it has 0.99.
+    # Bello et al., https://arxiv.org/abs/2103.07579. NOTE: keras.applications has momentum 0 here, which keeps only the
+    # statistics of the last batch; its other networks have 0.99.
     **{f"resnet_rs_{depth}": Config(f"ResNetRS{depth}", norm_momentum=0.99) for depth in (50, 101)},
 }
 
-REFERENCE: dict[str, Config] = {
-    name: dataclasses.replace(
-        config, resampling="bicubic", keep_preprocessing=config.application.startswith("EfficientNetB")
-    )
-    for name, config in _BENCHMARK.items()
-}
+REFERENCE: dict[str, Config] = {name: reference_form(config) for name, config in _BENCHMARK.items()}
 
 
 def _register_layer_scale() -> None:
-    """Makes a ConvNeXt load from a file: Keras 2.15 does not find the layer of its own that it has in there."""
+    """Registers a layer of ConvNeXt with Keras 2.15, which otherwise cannot load it from a file."""
     application = getattr(keras.applications, "ConvNeXtTiny", None)
     layer_scale = getattr(importlib.import_module(application.__module__), "LayerScale", None) if application else None
     if layer_scale is not None:
@@ -95,21 +96,21 @@ _register_layer_scale()
 
 
 def encode(config: Config, inputs: dict[str, Any], bands: Sequence[Band]) -> Any:
-    """Returns the features [B, F] of raw bands; F is the network's.
+    """Returns the features [B, F] of raw bands; F depends on the network.
 
     Raises:
-        ValueError: This Keras has no such application.
+        ValueError: This version of Keras lacks the application.
     """
     x = band_stack(inputs, bands, config.resolution_px, config.resampling)
     if config.application.startswith("EfficientNetB") and not config.keep_preprocessing:
-        # Its first layer divides by 255 and cannot be left out.
+        # The network's first layer divides by 255 and cannot be removed.
         x = keras.layers.Rescaling(255.0, dtype="float32", name="undo_rescaling")(x)
     network = _network(config, x.shape[-1])
     last = network.layers[-1]
     if not isinstance(last, keras.layers.LayerNormalization):
         x = keras.Model(network.input, network.output, name="backbone")(x)
         return keras.layers.GlobalAveragePooling2D(name="features")(x)
-    # ConvNeXt's paper normalises what is pooled, its encoder here each pixel.
+    # ConvNeXt's paper normalizes after pooling; keras.applications normalizes each pixel.
     x = keras.Model(network.input, last.input, name="backbone")(x)
     x = keras.layers.GlobalAveragePooling2D(name="pooling")(x)
     return keras.layers.LayerNormalization(epsilon=last.epsilon, name="features")(x)
@@ -134,7 +135,7 @@ def _application(name: str) -> Any:
     function = getattr(keras.applications, name, None)
     if function is None:
         raise ValueError(
-            f"keras.applications of Keras {keras.__version__} has no {name!r}. Where it is spelled right, Keras 2.15, "
-            "which comes with TensorFlow 2.15, has it."
+            f"keras.applications of Keras {keras.__version__} has no {name!r}. If the name is spelled correctly, use "
+            "Keras 2.15, which is installed with TensorFlow 2.15."
         )
     return function

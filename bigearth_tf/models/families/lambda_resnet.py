@@ -1,8 +1,8 @@
-"""What is the LambdaResNet of the zoo? A WideResNet with lambda layers in the blocks that keep the shape.
+"""LambdaResNet: a WideResNet with lambda layers in the blocks that keep the shape.
 
 Sources: Bello, LambdaNetworks, https://arxiv.org/abs/2102.08602, for the layer; Zagoruyko and Komodakis,
 https://arxiv.org/abs/1605.07146, for the network. The benchmark's code (https://arxiv.org/abs/2111.09451) lists such a
-model, of depth 16 and width 2 at 60 px, but cannot build it: there is no published form.
+model, of depth 16 and width 2 at 60 px, but cannot build it: there is no reference form.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import keras
 
 from bigearth_tf.data.bands import Band
 from bigearth_tf.layers.band_stack import RESAMPLING, band_stack
-from bigearth_tf.layers.ghost_conv import convolution
+from bigearth_tf.layers.conv import convolution
 from bigearth_tf.layers.lambda_layer import lambda_layer
 from bigearth_tf.layers.norm import norm
 from bigearth_tf.models.checks import check_choices, check_ranges
@@ -24,11 +24,11 @@ from bigearth_tf.models.families.wide_resnet import STAGES, STEM_CHANNELS, round
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """A WideResNet of `depth` = 6 N + 4 layers, N blocks a stage, the second convolutions of N - 1 a lambda layer.
+    """A WideResNet with `depth` = 6 N + 4 layers: in N - 1 of the N blocks of a stage, layer 2 is a lambda layer.
 
-    `dim_k`, `heads` and `context_px` are those of `lambda_layer`. NOTE: the window is 7 px, not the paper's 23: the
-    maps are of 60, 30 and 15 px, and the broadcast products need no more memory with a window of any size.
-    `dropout` is the rate between the two layers of a block.
+    `dim_k`, `heads` and `context_px` are those of `lambda_layer`. NOTE: the window is 7 px, not the paper's 23, because
+    the maps have 60, 30 and 15 px; the memory of the broadcast products does not depend on the window. `dropout` is the
+    rate between the two layers of a block.
     """
 
     depth: int = 16
@@ -41,7 +41,7 @@ class Config:
     resampling: str = "antialiased"
 
     def __post_init__(self) -> None:
-        """Checks what a caller may have overridden."""
+        """Checks the fields, which a caller may have overridden."""
         check_choices(self, resampling=RESAMPLING)
         check_ranges(
             self,
@@ -73,21 +73,21 @@ def encode(config: Config, inputs: dict[str, Any], bands: Sequence[Band]) -> Any
         channels = round_to_4(base * config.width)
         x = _widen(x, channels, stride, config, f"stage{stage}_block1")
         for block in range(2, (config.depth - 4) // 6 + 1):
-            x = _keep(x, channels, config, f"stage{stage}_block{block}")
+            x = _lambda_block(x, channels, config, f"stage{stage}_block{block}")
         x = _norm_relu(x, f"stage{stage}_out")
     return keras.layers.GlobalAveragePooling2D(name="features")(x)
 
 
 def _widen(x: Any, channels: int, stride: int, config: Config, name: str) -> Any:
-    """Returns a block of two convolutions that changes the shape; its shortcut is a 1 x 1 convolution."""
+    """Returns the first block of a stage, which changes the shape; its shortcut is a 1 x 1 convolution."""
     branch = _convolve(x, channels, stride, config, name)
     branch = convolution(branch, channels, 3, 1, f"{name}_conv2")
     shortcut = convolution(x, channels, 1, stride, f"{name}_shortcut")
     return keras.layers.Add(name=f"{name}_sum")([branch, shortcut])
 
 
-def _keep(x: Any, channels: int, config: Config, name: str) -> Any:
-    """Returns a block of a convolution and a lambda layer that keeps the shape."""
+def _lambda_block(x: Any, channels: int, config: Config, name: str) -> Any:
+    """Returns a block of a convolution and a lambda layer, which keeps the shape."""
     branch = _convolve(_norm_relu(x, f"{name}_in"), channels, 1, config, name)
     branch = lambda_layer(
         branch, f"{name}_lambda", dim_k=config.dim_k, heads=config.heads, context_px=config.context_px
@@ -96,7 +96,7 @@ def _keep(x: Any, channels: int, config: Config, name: str) -> Any:
 
 
 def _convolve(x: Any, channels: int, stride: int, config: Config, name: str) -> Any:
-    """Returns the first half of a branch: convolution, norm, dropout."""
+    """Returns the first half of a branch: convolution, norm, relu and dropout."""
     branch = _norm_relu(convolution(x, channels, 3, stride, f"{name}_conv1"), f"{name}_mid")
     return keras.layers.Dropout(config.dropout, name=f"{name}_dropout")(branch)
 

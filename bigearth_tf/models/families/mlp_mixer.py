@@ -1,7 +1,7 @@
-"""What is an MLP-Mixer? Patches of an image mixed by two small networks in turn: across patches, across channels.
+"""MLP-Mixer: two small networks that mix the patches of an image, one across patches and one across channels.
 
-Sources: Tolstikhin et al., MLP-Mixer, https://arxiv.org/abs/2105.01601, section 2 and figure 1; the sizes are those of
-the benchmark, https://arxiv.org/abs/2111.09451.
+Sources: Tolstikhin et al., https://arxiv.org/abs/2105.01601, section 2 and figure 1; the sizes are those of the
+benchmark, https://arxiv.org/abs/2111.09451.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from bigearth_tf.data.bands import Band
 from bigearth_tf.layers.band_stack import RESAMPLING, band_stack
 from bigearth_tf.models.checks import check_choices, check_patches, check_ranges
 
-# What the norm of a block makes of zero mean and unit variance, and its axis of [B, patches, channels].
+# What the norms of a block normalize over -> the axis of [B, tokens, channels].
 NORM_AXES = {"channels": -1, "tokens": 1}
 
 
@@ -24,12 +24,13 @@ NORM_AXES = {"channels": -1, "tokens": 1}
 class Config:
     """A Mixer of `depth` blocks over patches of `patch_size` x `patch_size` px, each a token of `dim` channels.
 
-    `tokens_dim` is the width of the network across the tokens of a channel, `channels_dim` of that across the
-    channels of a token. `norm_epsilon` is that of the authors' code (Flax's default).
+    `tokens_dim` is the width of the network that mixes the tokens, `channels_dim` the width of the network that mixes
+    the channels. `norm_epsilon` is that of the authors' code (Flax's default).
 
-    The published form differs in `norm_over`: "tokens" gives a block's norms a mean, a variance and a scale per
-    patch position instead of per token and channel. NOTE: that is an axis mistaken for another. It differs in
-    `norm_before_pooling`, too: False takes the mean over tokens before the last norm, not after.
+    The reference form differs in the fields below `resolution_px`. `norm_over` "tokens" normalizes each channel over
+    its tokens, with one scale per token; "channels" normalizes each token over its channels, with one scale per
+    channel. NOTE: the benchmark's code has the wrong axis. `norm_before_pooling` False takes the mean over tokens
+    before the last norm, not after it.
     """
 
     patch_size: int = 12
@@ -44,11 +45,18 @@ class Config:
     norm_before_pooling: bool = True
 
     def __post_init__(self) -> None:
-        """Checks what a caller may have overridden."""
+        """Checks the fields, which a caller may have overridden."""
         check_choices(self, resampling=RESAMPLING, norm_over=NORM_AXES)
         fields = ("dim", "depth", "tokens_dim", "channels_dim")
         check_ranges(self, **{field: getattr(self, field) >= 1 for field in fields})
         check_patches(self)
+
+
+def reference_form(config: Config) -> Config:
+    """Returns the config as the benchmark's code builds it, defects included."""
+    return dataclasses.replace(
+        config, resampling="bicubic", norm_over="tokens", norm_epsilon=1e-3, norm_before_pooling=False
+    )
 
 
 VARIANTS: dict[str, Config] = {
@@ -56,12 +64,7 @@ VARIANTS: dict[str, Config] = {
     "mlp_mixer_tiny": Config(depth=2, dim=64, tokens_dim=64, channels_dim=64),
 }
 
-REFERENCE: dict[str, Config] = {
-    name: dataclasses.replace(
-        config, resampling="bicubic", norm_over="tokens", norm_epsilon=1e-3, norm_before_pooling=False
-    )
-    for name, config in VARIANTS.items()
-}
+REFERENCE: dict[str, Config] = {name: reference_form(config) for name, config in VARIANTS.items()}
 
 
 def encode(config: Config, inputs: dict[str, Any], bands: Sequence[Band]) -> Any:
@@ -80,7 +83,7 @@ def encode(config: Config, inputs: dict[str, Any], bands: Sequence[Band]) -> Any
 
 
 def _mixer_block(x: Any, config: Config, name: str) -> Any:
-    """Returns tokens [B, T, dim] mixed across tokens, then across channels, each added to what it was."""
+    """Returns tokens [B, T, dim] after mixing across tokens, then across channels, each with a residual sum."""
     num_tokens = x.shape[1]
     branch = _norm(x, config, f"{name}_norm1")
     branch = keras.layers.Permute((2, 1), name=f"{name}_channels_first")(branch)
@@ -98,6 +101,6 @@ def _norm(x: Any, config: Config, name: str) -> Any:
 
 
 def _mlp(x: Any, hidden: int, units: int, name: str) -> Any:
-    """Returns [..., units]: dense, gelu (the exact one), dense."""
+    """Returns [..., units]: a dense layer, the exact gelu, a dense layer."""
     x = keras.layers.Dense(hidden, activation="gelu", name=f"{name}_dense1")(x)
     return keras.layers.Dense(units, name=f"{name}_dense2")(x)

@@ -1,7 +1,8 @@
-"""What is a ResNet of basic blocks? Two 3 x 3 convolutions a block: ResNet-18 and ResNet-34.
+"""ResNet-18 and ResNet-34: ResNets whose blocks have two 3 x 3 convolutions.
 
 Source: He et al., CVPR 2016, https://arxiv.org/abs/1512.03385, figure 3 and table 1, with the shortcuts of option B.
-The benchmark's code (https://arxiv.org/abs/2111.09451) lists a ResNet-18 but cannot build it: no published form.
+The benchmark's code (https://arxiv.org/abs/2111.09451) lists a ResNet-18 but cannot build it: there is no
+reference form.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import keras
 
 from bigearth_tf.data.bands import Band
 from bigearth_tf.layers.band_stack import RESAMPLING, band_stack
-from bigearth_tf.layers.ghost_conv import convolution
+from bigearth_tf.layers.conv import convolution
 from bigearth_tf.layers.norm import norm
 from bigearth_tf.models.checks import check_choices, check_ranges
 
@@ -25,18 +26,21 @@ STAGES = ((64, 1), (128, 2), (256, 2), (512, 2))
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """A ResNet of `blocks[i]` basic blocks in stage i + 1; `resolution_px` is the side of its image."""
+    """A ResNet with `blocks[i]` basic blocks in stage i + 1.
+
+    `resolution_px` is the side of the image to which the bands are resampled; `resampling` is one of `RESAMPLING`.
+    """
 
     blocks: tuple[int, ...] = (2, 2, 2, 2)
     resolution_px: int = 120
     resampling: str = "antialiased"
 
     def __post_init__(self) -> None:
-        """Checks what a caller may have overridden."""
+        """Checks the fields, which a caller may have overridden."""
         check_choices(self, resampling=RESAMPLING)
         check_ranges(self, resolution_px=self.resolution_px >= 32)
         if len(self.blocks) != len(STAGES) or min(self.blocks) < 1:
-            raise ValueError(f"blocks={self.blocks}: {len(STAGES)} stages of at least one block each.")
+            raise ValueError(f"blocks={self.blocks}: {len(STAGES)} stages of at least one block each are needed.")
 
 
 # Table 1: layers = 2 x blocks + 2.
@@ -58,7 +62,7 @@ def encode(config: Config, inputs: dict[str, Any], bands: Sequence[Band]) -> Any
 
 
 def _basic_block(x: Any, channels: int, stride: int, name: str) -> Any:
-    """Returns relu(branch + shortcut); a shortcut that changes the shape is a 1 x 1 convolution with norm."""
+    """Returns relu(branch + shortcut); if the shape changes, the shortcut is a 1 x 1 convolution with a norm."""
     branch = _conv_norm(x, channels, 3, stride, f"{name}_1")
     branch = keras.layers.Activation("relu", name=f"{name}_1_relu")(branch)
     branch = _conv_norm(branch, channels, 3, 1, f"{name}_2")

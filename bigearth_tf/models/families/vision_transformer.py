@@ -1,4 +1,4 @@
-"""What is a Vision Transformer? Patches of an image, each a token with a position, seen by a transformer encoder.
+"""Vision Transformer: a transformer encoder over the patches of an image, each a token with a position.
 
 Sources: Dosovitskiy et al., https://arxiv.org/abs/2010.11929: section 3.1, equations 1 to 4, and appendix B.1 for
 dropout; the sizes are those of the benchmark, https://arxiv.org/abs/2111.09451.
@@ -18,7 +18,7 @@ from bigearth_tf.models.checks import check_choices, check_patches, check_ranges
 
 # As in the authors' code (Flax's default).
 NORM_EPSILON = 1e-6
-# Of the authors' position embeddings.
+# Standard deviation of the authors' initial position embeddings.
 POSITION_STDDEV = 0.02
 
 POOLING = ("token", "mean", "flatten")
@@ -31,15 +31,16 @@ class Config:
     """An encoder of `depth` layers over patches of `patch_size` x `patch_size` px, each a token of `dim` channels.
 
     `num_heads` heads have queries, keys and values of `key_dim`; `mlp_dim` is the width between the two dense layers.
-    `pooling` makes the features of the tokens: "token" takes a class token that stands before the patches, "mean" the
-    mean of the patches' (appendix D.3), "flatten" all of them. NOTE: the class token and its position are one vector,
-    since only their sum is ever seen.
+    `pooling` computes the features from the tokens: "token" takes a class token placed before the patches, "mean" the
+    mean of the patches' tokens (appendix D.3), "flatten" all tokens. NOTE: the class token and its position are one
+    vector, since only their sum matters.
 
-    The published form differs in the fields below `resampling`, in "flatten" and in these: `position_embedding`
-    "index" gives patch i the position i times one learned vector, NOTE: so that positions differ in length alone.
-    `dropout_places` "dense_outputs" drops outputs of dense layers and the embedding, "attention_weights" weights
-    of attention and outputs of the two dense layers. `gelu_after_mlp` is a gelu after the second of these, too.
-    `head_units` are dense layers with gelu before the features, `head_dropout` the rate before each and after the last.
+    The reference form has the pooling "flatten" and differs in the fields below `resolution_px`. `resampling` is one of
+    `RESAMPLING`. `position_embedding` "index" gives patch i the position i times one learned vector, NOTE: so that
+    positions differ in length only. `dropout_places` "dense_outputs" drops outputs of dense layers and of the
+    embedding; "attention_weights" drops weights of attention and outputs of the two dense layers. `gelu_after_mlp` adds
+    a gelu after the second of these. `head_units` are dense layers with gelu before the features; `head_dropout` is the
+    rate before each of them and after the last.
     """
 
     patch_size: int = 20
@@ -59,7 +60,7 @@ class Config:
     head_dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        """Checks what a caller may have overridden."""
+        """Checks the fields, which a caller may have overridden."""
         check_choices(self, pooling=POOLING, resampling=RESAMPLING)
         check_choices(self, position_embedding=POSITION_EMBEDDINGS, dropout_places=DROPOUT_PLACES)
         sizes = ("dim", "depth", "num_heads", "key_dim", "mlp_dim")
@@ -71,8 +72,8 @@ class Config:
             raise ValueError('pooling="token" needs position_embedding="learned": the class token is learned with it.')
 
 
-def published_form(config: Config) -> Config:
-    """Returns the form in which the published code builds a config, its defects included."""
+def reference_form(config: Config) -> Config:
+    """Returns the config as the benchmark's code builds it, defects included."""
     return dataclasses.replace(
         config,
         pooling="flatten",
@@ -87,13 +88,13 @@ def published_form(config: Config) -> Config:
 
 VARIANTS: dict[str, Config] = {
     **{f"vit_{patch_size}": Config(patch_size=patch_size) for patch_size in (6, 12, 20, 30, 40)},
-    # NOTE: 12 layers are a guess. No setting of ViTM/20 was published; as well as a deeper one, it may have been a
-    # wider one (dim=128, key_dim=128, mlp_dim=256) of 8 layers and 4 heads, or that of 12 layers and 8 heads.
-    # In the published form they have 8.1, 14.7 and 19.2 million parameters; a checkpoint's shapes tell them apart.
+    # NOTE: 12 layers are a guess. The setting of ViTM/20 was not published. It may also be wider (dim=128, key_dim=128,
+    # mlp_dim=256) with 8 layers and 4 heads, or with 12 layers and 8 heads. In the reference form these three have 8.1,
+    # 14.7 and 19.2 million parameters; the shapes of a checkpoint distinguish them.
     "vitm_20": Config(patch_size=20, depth=12),
 }
 
-REFERENCE: dict[str, Config] = {name: published_form(config) for name, config in VARIANTS.items()}
+REFERENCE: dict[str, Config] = {name: reference_form(config) for name, config in VARIANTS.items()}
 
 
 def encode(config: Config, inputs: dict[str, Any], bands: Sequence[Band]) -> Any:
@@ -110,7 +111,7 @@ def encode(config: Config, inputs: dict[str, Any], bands: Sequence[Band]) -> Any
 
 
 def _patches(image: Any, patch_size: int) -> Any:
-    """Returns [B, T, P x P x C]: patches row by row, in each its pixels row by row, in each its channels."""
+    """Returns [B, T, P x P x C]: patches row by row, within a patch pixels row by row, within a pixel its channels."""
     size_px, num_channels = image.shape[2:]
     side = size_px // patch_size
     x = keras.layers.Reshape((side, patch_size, side, patch_size * num_channels), name="patch_rows")(image)
@@ -124,7 +125,7 @@ def _embed(patches: Any, config: Config) -> Any:
         tokens = keras.layers.Dense(config.dim, name="projection")(patches)
         return keras.layers.Add(name="embedding")([tokens, _index_embedding(patches, config.dim)])
     if config.pooling == "token":
-        # A patch of zeros is projected to zero, to which its own row of the bias is added.
+        # A patch of zeros is projected to zero; its row of the bias is the class token with its position.
         patches = keras.layers.ZeroPadding1D((1, 0), name="with_class_token")(patches)
     tokens = keras.layers.EinsumDense(
         "btp,pd->btd",
@@ -140,7 +141,7 @@ def _embed(patches: Any, config: Config) -> Any:
 def _index_embedding(patches: Any, dim: int) -> Any:
     """Returns [B, T, dim]: the index of each patch, 0 ... T - 1, times one learned vector.
 
-    Whatever the patches hold, it is multiplied by 0. Float32: half precision has 8 or 11 bits, an index up to 9.
+    The patches' values are multiplied by 0. Float32, because half precision has 8 or 11 bits, and an index up to 9.
     """
     num_tokens = patches.shape[1]
     index = keras.layers.GlobalAveragePooling1D("channels_first", dtype="float32", name="one_per_patch")(patches)
@@ -150,7 +151,7 @@ def _index_embedding(patches: Any, dim: int) -> Any:
 
 
 def _encoder_layer(x: Any, config: Config, name: str) -> Any:
-    """Returns tokens [B, T, dim] after self-attention and two dense layers, each normalised before and added after."""
+    """Returns tokens [B, T, dim] after self-attention and two dense layers, each with a norm before and a sum after."""
     on_outputs = config.dropout_places == "dense_outputs"
     branch = _norm(x, f"{name}_norm1")
     branch = keras.layers.MultiHeadAttention(
@@ -170,7 +171,7 @@ def _encoder_layer(x: Any, config: Config, name: str) -> Any:
 
 
 def _pool(tokens: Any, pooling: str) -> Any:
-    """Returns [B, F] of tokens [B, T, dim]."""
+    """Returns the features [B, F] of tokens [B, T, dim]."""
     if pooling == "mean":
         return keras.layers.GlobalAveragePooling1D(name="mean_token")(tokens)
     if pooling == "token":

@@ -1,4 +1,4 @@
-"""What is a WideResNet of the zoo? Three stages of pre-activation residual blocks, with attention on their branches.
+"""WideResNets with a choice of attention: three stages of pre-activation residual blocks.
 
 Sources: Zagoruyko and Komodakis, https://arxiv.org/abs/1605.07146; the benchmark's light form of depth 10 and width 2
 at 60 px with Efficient Channel Attention, and its scaling B0 ... B7, https://arxiv.org/abs/2111.09451.
@@ -15,7 +15,8 @@ import keras
 from bigearth_tf.data.bands import Band
 from bigearth_tf.layers.attention import ATTENTION, REFERENCE_ATTENTION
 from bigearth_tf.layers.band_stack import RESAMPLING, band_stack
-from bigearth_tf.layers.ghost_conv import CONVOLUTIONS, convolution
+from bigearth_tf.layers.conv import convolution
+from bigearth_tf.layers.ghost import CONVOLUTIONS
 from bigearth_tf.layers.norm import NORMS, norm
 from bigearth_tf.models.checks import check_choices, check_ranges
 from bigearth_tf.models.scaling import REFERENCE_SCALINGS, Scaling
@@ -27,16 +28,16 @@ STAGES = ((16, 1), (32, 2), (64, 2))
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """A WideResNet of `depth` = 6 N + 4 layers, N blocks a stage, `width` times the channels of a thin one.
+    """A WideResNet with `depth` = 6 N + 4 layers, N blocks in each stage, and `width` times the channels of `STAGES`.
 
-    `resolution_px` is the side of the image that the bands are resampled to. `attention` is a key of `ATTENTION`, on
-    the residual branch before the sum; `ghost` a key of `CONVOLUTIONS`. `dropout` is the rate between the two
+    `resolution_px` is the side of the image to which the bands are resampled. `attention` is a key of `ATTENTION`, on
+    the residual branch before the sum; `ghost` is a key of `CONVOLUTIONS`. `dropout` is the rate between the two
     convolutions of a block.
 
-    The published form differs in the fields below `dropout`, and in the attention and ghost forms of that name:
-    `resampling` is a key of `RESAMPLING`, `norm` one of `NORMS`. `dropout_in_first_blocks` False leaves the first
-    block of each stage without dropout. `pool_whole_map` False pools a map cut to a multiple of 8 px, so that
-    at 60 px the last 7 of 15 rows and columns are not seen.
+    The reference form differs in the fields below `dropout`, and in the reference forms of attention and ghost:
+    `resampling` is one of `RESAMPLING`, `norm` a key of `NORMS`. `dropout_in_first_blocks` False removes the dropout
+    from the first block of each stage. `pool_whole_map` False crops the map to a multiple of 8 px before pooling, so
+    that at 60 px the last 7 of 15 rows and columns are ignored.
     """
 
     depth: int = 10
@@ -51,7 +52,7 @@ class Config:
     pool_whole_map: bool = True
 
     def __post_init__(self) -> None:
-        """Checks what a caller may have overridden."""
+        """Checks the fields, which a caller may have overridden."""
         check_choices(self, attention=ATTENTION, ghost=CONVOLUTIONS, resampling=RESAMPLING, norm=NORMS)
         check_ranges(self, width=self.width > 0, resolution_px=self.resolution_px >= 8, dropout=0 <= self.dropout < 1)
         if self.depth < 10 or (self.depth - 4) % 6:
@@ -61,20 +62,20 @@ class Config:
 
     @property
     def blocks_per_stage(self) -> int:
-        """N."""
+        """N, the number of blocks in each stage."""
         return (self.depth - 4) // 6
 
 
 def scaled(config: Config, scaling: Scaling) -> Config:
-    """Returns the light WideResNet of a config grown by a scaling; depth becomes the nearest that exists."""
+    """Returns the config with depth 10 and width 2 scaled; the depth is rounded to the nearest 6 N + 4."""
     blocks = max(1, round((10 * scaling.depth - 4) / 6))
     return dataclasses.replace(
         config, depth=6 * blocks + 4, width=2 * scaling.width, resolution_px=scaling.resolution_px
     )
 
 
-def published_form(config: Config) -> Config:
-    """Returns the form in which the published code builds a config, its defects included."""
+def reference_form(config: Config) -> Config:
+    """Returns the config as the benchmark's code builds it, defects included."""
     return dataclasses.replace(
         config,
         attention=REFERENCE_ATTENTION[config.attention],
@@ -86,21 +87,23 @@ def published_form(config: Config) -> Config:
     )
 
 
-def _published_scaled(scaling: Scaling) -> Config:
-    """Returns the published B-model; NOTE: its code multiplies by the depth factor twice and rounds down twice."""
+def _reference_scaled(scaling: Scaling) -> Config:
+    """Returns the B-model of the benchmark; NOTE: its code applies the depth factor twice and rounds down twice."""
     blocks = int((10 * scaling.depth - 4) // 6 * scaling.depth)
     config = scaled(Config(attention="eca"), scaling)
-    return published_form(dataclasses.replace(config, depth=6 * blocks + 4))
+    return reference_form(dataclasses.replace(config, depth=6 * blocks + 4))
 
 
-_ATTENTION_OF_NAME = {"": "none", "_se": "se", "_cbam": "cbam", "_coordinate": "coordinate"}
-_GHOST_OF_NAME = {"": "none", "_ghost": "depthwise"}
+_ATTENTION_BY_SUFFIX = {"": "none", "_se": "se", "_cbam": "cbam", "_coordinate": "coordinate"}
+_GHOST_BY_SUFFIX = {"": "none", "_ghost": "depthwise"}
 
 VARIANTS: dict[str, Config] = {
     **{
-        f"wide_resnet{attention}{ghost}": Config(attention=_ATTENTION_OF_NAME[attention], ghost=_GHOST_OF_NAME[ghost])
-        for attention in _ATTENTION_OF_NAME
-        for ghost in _GHOST_OF_NAME
+        f"wide_resnet{attention}{ghost}": Config(
+            attention=_ATTENTION_BY_SUFFIX[attention], ghost=_GHOST_BY_SUFFIX[ghost]
+        )
+        for attention in _ATTENTION_BY_SUFFIX
+        for ghost in _GHOST_BY_SUFFIX
     },
     "wide_resnet_eca_ghost": Config(attention="eca", ghost="depthwise"),
     **{
@@ -110,9 +113,9 @@ VARIANTS: dict[str, Config] = {
 }
 
 REFERENCE: dict[str, Config] = {
-    # Ghost without attention was not published.
-    **{name: published_form(config) for name, config in VARIANTS.items() if name != "wide_resnet_ghost"},
-    **{f"wide_resnet_eca_b{index}": _published_scaled(scaling) for index, scaling in enumerate(REFERENCE_SCALINGS)},
+    # The benchmark has no Ghost convolutions without attention.
+    **{name: reference_form(config) for name, config in VARIANTS.items() if name != "wide_resnet_ghost"},
+    **{f"wide_resnet_eca_b{index}": _reference_scaled(scaling) for index, scaling in enumerate(REFERENCE_SCALINGS)},
 }
 
 
@@ -135,7 +138,7 @@ def encode(config: Config, inputs: dict[str, Any], bands: Sequence[Band]) -> Any
 
 
 def _widen(x: Any, channels: int, stride: int, config: Config, name: str) -> Any:
-    """Returns a block that changes the shape; its shortcut is a 1 x 1 convolution."""
+    """Returns the first block of a stage, which changes the shape; its shortcut is a 1 x 1 convolution."""
     dropout = config.dropout if config.dropout_in_first_blocks else 0.0
     branch = _residual_branch(x, channels, stride, config, name, dropout)
     shortcut = CONVOLUTIONS[config.ghost](x, channels, 1, stride, f"{name}_shortcut")

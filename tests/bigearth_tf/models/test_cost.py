@@ -160,7 +160,7 @@ def test_an_unknown_layer_is_an_error(shape, layer):
 
 
 def test_an_open_size_is_an_error():
-    with pytest.raises(ValueError, match="are open; build it for one size"):
+    with pytest.raises(ValueError, match="are undefined; build it for one size"):
         cost_of_layers((None, None, 3), keras.layers.Conv2D(4, 3))
 
 

@@ -384,7 +384,7 @@ def test_unknown_names_and_overrides_are_told_with_the_nearest():
         create_model("wide_resnet_eca", num_classes=3)
     with pytest.raises(ValueError, match="has no field 'witdh'; did you mean width"):
         create_model("wide_resnet", num_classes=3, witdh=3)
-    with pytest.raises(ValueError, match="wide_resnet_ghost has no published form; did you mean wide_resnet"):
+    with pytest.raises(ValueError, match="wide_resnet_ghost has no reference form; did you mean wide_resnet"):
         reference_config("wide_resnet_ghost")
 
 

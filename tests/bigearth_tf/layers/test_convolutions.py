@@ -4,7 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from bigearth_tf.layers.ghost_conv import CONVOLUTIONS, convolution, depthwise_convolution
+from bigearth_tf.layers.conv import convolution, depthwise_convolution
+from bigearth_tf.layers.ghost import CONVOLUTIONS
 from tests.support.convolutions import convolve, convolve_each, normalise
 
 
