@@ -1,7 +1,7 @@
-"""How do shards become batches? One data set to train on, which varies by epoch, and one to evaluate on, in order.
+"""Batches of one rank, read from shards: shuffled anew each epoch for training, in stable order for evaluation.
 
 A batch is `bands {name: [B, size_px, size_px]}` in storage type, `labels float32 [B, K]`, `patch_id string [B]` and
-`mask float32 [B]`, 0 where a record only fills the batch. B is the batch of one rank.
+`mask float32 [B]`, 0 for padding. B is the batch size of one rank.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from bigearth_tf.distributed.replica import Replica
 from bigearth_tf.input.read_tables import Table, read_row, tabulate_lanes, tabulate_pieces
 from bigearth_tf.input.shuffle_order import EpochOrder, EpochPosition, Pieces, cut, plan_order
 
-# Records that lie together are read together up to so many bytes: a disk that has to move reads them at full speed.
+# Size of a run, a stretch of records that are read together: large enough for a hard disk to read at full speed.
 _RUN_BYTES = 8e6
 # Shards that evaluation reads at the same time.
 _CONCURRENT_SHARDS = 4
-# Batches that wait for the device.
+# Batches kept ready for the device.
 _READY_BATCHES = 2
-# Read from a file at once.
+# Bytes of one read from a file.
 _READ_BYTES = 1 << 18
 _RECORD_SPEC = tf.TensorSpec([], tf.string)
 
 
 def steps_per_epoch(manifest: Manifest, global_batch_size: int, replica: Replica) -> int:
-    """Returns the training steps that every rank takes: less than one global batch of records is left over.
+    """Returns the training steps of an epoch, the same on every rank; less than one global batch is not read.
 
     Raises:
-        ValueError: The split is smaller than a batch, or the batch is no multiple of the number of ranks.
+        ValueError: The split is smaller than a batch, or the batch is not a multiple of the number of ranks.
     """
     if global_batch_size % replica.world_size:
         raise ValueError(
-            f"global_batch_size={global_batch_size} is no multiple of the {replica.world_size} ranks; "
+            f"global_batch_size={global_batch_size} is not a multiple of the {replica.world_size} ranks; "
             f"choose {global_batch_size // replica.world_size * replica.world_size or replica.world_size}."
         )
     steps = manifest.num_records("train") // global_batch_size
@@ -72,8 +72,8 @@ def make_train_dataset(
 
     Raises:
         FileNotFoundError: A shard is missing.
-        ValueError: `steps_per_epoch` rejects the batch, the epoch has no such step, or a shard does not hold as many
-            whole records as the manifest says.
+        ValueError: `steps_per_epoch` refuses the batch, the epoch has no such step, or a shard does not contain as
+            many whole records as the manifest says.
     """
     steps = steps_per_epoch(dataset.manifest, global_batch_size, replica)
     if not 0 <= position.first_step <= steps:
@@ -106,11 +106,11 @@ def make_eval_dataset(
     batch_size: int,
     replica: Replica,
 ) -> tf.data.Dataset:
-    """Returns this rank's stretch of a split, each record once and in stable order; padding at its end is masked.
+    """Returns this rank's stretch of a split, each record once and in stable order; the last batch is padded.
 
     Raises:
         FileNotFoundError: A shard is missing.
-        ValueError: There is no such split, or a shard does not hold as many whole records as the manifest says.
+        ValueError: The split does not exist, or a shard does not contain as many whole records as the manifest says.
     """
     shards = dataset.shards(split)
     total = dataset.num_records(split)
@@ -137,7 +137,7 @@ def make_eval_dataset(
 def _plan_order(manifest: Manifest, global_batch_size: int, shuffle_mb: float) -> EpochOrder:
     shards = manifest.split_shards("train")
     stored_bytes = sum(shard.num_bytes for shard in shards) / manifest.num_records("train")
-    # A compressed record takes at least its pixels once it is read.
+    # In memory, a compressed record takes at least the bytes of its pixels.
     record_bytes = max(stored_bytes, sum(band.size_px**2 * np.dtype(band.dtype).itemsize for band in manifest.bands))
     return plan_order(
         [shard.num_records for shard in shards],
@@ -182,7 +182,7 @@ def _make_piece_reader(
 
     def read_piece(index: tf.Tensor) -> tf.data.Dataset:
         piece = read_row(table, index)
-        # What TFRecordDataset wraps: only this form starts within a file.
+        # The op that TFRecordDataset wraps, which alone can start in the middle of a file.
         variant = tf.raw_ops.TFRecordDatasetV2(
             filenames=paths[piece.shard : piece.shard + 1],
             compression_type=dataset.manifest.compression,
@@ -202,7 +202,7 @@ def _as_tensors(table: Table) -> Table:
 
 
 def _shuffle(records: tf.data.Dataset, buffer: int, seed: tf.Tensor, seed2: tf.Tensor) -> tf.data.Dataset:
-    """Returns the records in an order of these seeds alone; that of `Dataset.shuffle` depends on the global seed."""
+    """Returns the records in an order that depends only on these seeds; `Dataset.shuffle` also uses the global seed."""
     variant = tf.raw_ops.ShuffleDataset(
         input_dataset=tf.data.experimental.to_variant(records),
         buffer_size=buffer,
@@ -216,7 +216,7 @@ def _shuffle(records: tf.data.Dataset, buffer: int, seed: tf.Tensor, seed2: tf.T
 
 
 def _parse(serialized: tf.Tensor, bands: Sequence[Band], manifest: Manifest, batch_size: int) -> dict[str, tf.Tensor]:
-    """Returns the parsed batch, filled up to `batch_size` by repeating its first record with mask 0."""
+    """Returns the parsed batch, padded to `batch_size` with its first record and mask 0."""
     count = tf.shape(serialized)[0]
     if serialized.shape[0] != batch_size:
         serialized = tf.concat([serialized, tf.repeat(serialized[:1], batch_size - count)], axis=0)

@@ -1,8 +1,9 @@
-"""Where does each record of a shard begin, and which record is broken?
+"""Byte offsets of the records of a shard, and the search for a broken record.
 
-A TFRecord file is a row of frames: the length of the data as 8 bytes, little-endian, a checksum of 4, the data, a
-checksum of 4 (https://www.tensorflow.org/tutorials/load_data/tfrecord#tfrecords_format_details). Hopping from length
-to length finds every record without reading one. Compressed files cannot be entered, and are not indexed.
+A TFRecord file is a sequence of frames: the length of the data (8 bytes, little-endian), a checksum (4 bytes), the
+data, a checksum (4 bytes; https://www.tensorflow.org/tutorials/load_data/tfrecord#tfrecords_format_details). Going from
+length to length finds every record without reading any. Compressed files can only be read from their start, and are
+not indexed.
 """
 
 from __future__ import annotations
@@ -24,28 +25,30 @@ from bigearth_tf.data.sharded_dataset import ShardedDataset
 
 _LENGTH_BYTES = 8
 _FRAME_BYTES = 16
-# Many, for a disk far away: a hop waits for an answer, not for bytes.
+# More than cores: on a network disk, reading a length waits for latency.
 _THREADS = 16
 _REMEDY = "Run `python -m tfrecord_tools.verify`, and convert again what it names."
 
 
 def index_shards(dataset: ShardedDataset, shards: Sequence[Shard]) -> list[np.ndarray]:
-    """Returns the byte offset of each record [num_records] of each uncompressed shard; a shard is looked at once.
+    """Returns the byte offsets of the records [num_records] of each uncompressed shard.
+
+    Offsets are cached until the file changes.
 
     Raises:
         FileNotFoundError: A shard is missing.
-        ValueError: A shard does not hold as many whole records as the manifest says.
+        ValueError: A shard does not contain as many whole records as the manifest says.
     """
     with ThreadPoolExecutor(_THREADS) as pool:
         return list(pool.map(functools.partial(_index_shard, dataset), shards))
 
 
 def check_record_counts(dataset: ShardedDataset) -> None:
-    """Holds the number of records of all shards against the manifest; compressed ones are counted as they are read.
+    """Checks the number of records of all shards; compressed shards are only counted when they are read.
 
     Raises:
         FileNotFoundError: A shard is missing.
-        ValueError: A shard does not hold as many whole records as the manifest says.
+        ValueError: A shard does not contain as many whole records as the manifest says.
     """
     if not dataset.manifest.compression:
         index_shards(dataset, dataset.shards())
@@ -70,7 +73,7 @@ def _read_offsets(path: Path, num_records: int, size: int, _modified_ns: int) ->
                 break
             offsets[position + 1] = end
     if offsets[-1] != size:
-        # Only reading tells which record led astray. What is left over may be too short for TensorFlow to notice.
+        # Only reading the records finds the broken one. TensorFlow ignores trailing bytes that are too short to be one.
         reason = _first_broken(path, num_records, "") or f"{path}: bytes follow the last of {num_records} records."
         raise ValueError(f"{reason} {_REMEDY}")
     offsets.flags.writeable = False
@@ -78,11 +81,11 @@ def _read_offsets(path: Path, num_records: int, size: int, _modified_ns: int) ->
 
 
 @contextlib.contextmanager
-def broken_records_named(dataset: ShardedDataset, split: str) -> Iterator[None]:
-    """Turns what TensorFlow says of a broken record, read within, into an error that names shard and record.
+def name_broken_records(dataset: ShardedDataset, split: str) -> Iterator[None]:
+    """Replaces TensorFlow's error for a broken record, raised in the `with`, by one that names shard and record.
 
     Raises:
-        ValueError: A record could not be read, or is not of the manifest's format.
+        ValueError: A record cannot be read, or is not of the manifest's format.
     """
     try:
         yield
@@ -96,23 +99,24 @@ def broken_records_named(dataset: ShardedDataset, split: str) -> Iterator[None]:
 
 
 def find_broken_record(dataset: ShardedDataset, split: str) -> str | None:
-    """Returns which record of a split, the first in order of shards, is broken and how; None if none is."""
+    """Returns a line about the first broken record of a split, in the order of shards; None if no record is broken."""
     manifest = dataset.manifest
     record_format = FORMATS[manifest.record_format]
 
     def check(record: bytes) -> None:
         record_format.check(record, manifest.bands, len(manifest.class_names), manifest.attributes)
 
-    def look_into(shard: Shard) -> str | None:
+    def check_shard(shard: Shard) -> str | None:
         return _first_broken(dataset.shard_path(shard), shard.num_records, manifest.compression, check)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return next((found for found in pool.map(look_into, dataset.shards(split)) if found), None)
+        return next((found for found in pool.map(check_shard, dataset.shards(split)) if found), None)
 
 
 def _first_broken(
     path: Path, num_records: int, compression: str, check: Callable[[bytes], object] | None = None
 ) -> str | None:
+    """Returns a line about the first record that cannot be read, or that `check` refuses with a ValueError."""
     position = 0
     try:
         for record in tf.data.TFRecordDataset(os.fspath(path), compression):
@@ -124,5 +128,5 @@ def _first_broken(
     except ValueError as error:
         return f"{path}: record {position} of 0 ... {num_records - 1} is broken: {error}."
     if position != num_records:
-        return f"{path}: holds {position} records, the manifest says {num_records}."
+        return f"{path}: contains {position} records, the manifest says {num_records}."
     return None

@@ -24,7 +24,7 @@ from bigearth_tf.distributed.watchdog import Watchdog
 from bigearth_tf.evaluation.inference import make_predict_step, predict_dataset
 from bigearth_tf.evaluation.prediction_table import Predictions
 from bigearth_tf.input.pipeline import make_eval_dataset, make_train_dataset
-from bigearth_tf.input.shard_index import broken_records_named
+from bigearth_tf.input.shard_index import name_broken_records
 from bigearth_tf.input.shuffle_order import EpochPosition
 from bigearth_tf.runs.checkpoints import Progress, RunCheckpoints, restore_best
 from bigearth_tf.runs.record import write_result
@@ -116,7 +116,7 @@ class TrainingRun:
                 disable=not self.replica.is_chief,
                 leave=False,
             ) as bar,
-            broken_records_named(self.data, "train"),
+            name_broken_records(self.data, "train"),
         ):
             for losses in self._executions(iter(dataset), title, self.steps - first):
                 bar.update(len(losses) * images)
@@ -238,7 +238,7 @@ class TrainingRun:
         batch_size = min(_EVAL_BATCH_SIZE, num_records)
         dataset = make_eval_dataset(self.data, split, self.bands, batch_size=batch_size, replica=self.replica)
         batches = self.watchdog.watch_iterable(dataset, f"scoring {split}")
-        with broken_records_named(self.data, split):
+        with name_broken_records(self.data, split):
             return predict_dataset(self.predict_step, batches, self.replica, num_records)
 
     def _profile(self) -> None:

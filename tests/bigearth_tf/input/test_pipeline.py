@@ -1,4 +1,4 @@
-"""Are the batches those of (seed, epoch), whoever reads them from wherever, and is nothing read in vain?"""
+"""Batches: their order by seed and epoch, the same for any number of ranks, and which records are not read."""
 
 import dataclasses
 import gzip
@@ -22,7 +22,7 @@ from tests.support.records import CLASS_NAMES, write_records
 
 BANDS = get_bands("B01,B09")
 SHARDS = {"train": {1: (83,), 4: (20, 21, 21, 21), 6: (2, 30, 0, 1, 25, 25)}, "val": {1: (11,), 4: (2, 0, 8, 1)}}
-RECORD_BYTES = 1700  # More than any; that many keep shuffle_mb in records.
+RECORD_BYTES = 1700  # More than any record has; converts a number of records to shuffle_mb.
 
 
 def encode(patch_id, number):
@@ -76,9 +76,9 @@ def flat(nested):
     return list(itertools.chain.from_iterable(nested))
 
 
-# 12 rows are a lane each; 34 are two a lane, and one is shared by both ranks.
+# Each of 12 rows is a lane; each lane of 34 rows has two, and both ranks read one of the lanes.
 @pytest.mark.parametrize(("batch", "world_sizes"), [(12, (2, 3, 4, 6)), (34, (2,))])
-def test_the_batches_of_all_ranks_together_are_those_of_one(data, batch, world_sizes):
+def test_batches_of_several_ranks_are_those_of_one_rank(data, batch, world_sizes):
     alone = train_ids(data, batch=batch)
     for world_size in world_sizes:
         ranks = [train_ids(data, batch=batch, rank=rank, world_size=world_size) for rank in range(world_size)]
@@ -96,14 +96,14 @@ def test_an_epoch_has_each_record_at_most_once_and_drops_less_than_a_batch(data,
 
 
 @pytest.mark.parametrize(("batch", "first_steps"), [(12, (1, 4, 6)), (36, (1,))])
-def test_an_epoch_goes_on_where_it_stopped(data, batch, first_steps):
+def test_an_epoch_resumes_at_a_step(data, batch, first_steps):
     whole = train_ids(data, batch=batch)
     for first_step in first_steps:
         assert train_ids(data, batch=batch, first_step=first_step) == whole[first_step:]
     assert train_ids(data, batch=batch, first_step=1, rank=1, world_size=2) == [ids[batch // 2 :] for ids in whole[1:]]
 
 
-def test_order_follows_from_seed_and_epoch_alone(data):
+def test_order_depends_only_on_seed_and_epoch(data):
     tf.random.set_seed(5)
     first = train_ids(data)
     tf.random.set_seed(6)
@@ -118,8 +118,8 @@ def test_records_are_shuffled(data):
     assert np.mean(np.abs(np.diff(order)) == 1) < 0.2
 
 
-def spoil(data, keep):
-    """Overwrites what records hold, not their lengths, but for those to keep. Reading one of them is an error."""
+def damage_records(data, keep):
+    """Damages the content, not the length, of all records except those to keep: reading a damaged one is an error."""
     for split in ("train", "val"):
         numbers = itertools.count()
         shards = data.shards(split)
@@ -131,26 +131,26 @@ def spoil(data, keep):
             data.shard_path(shard).write_bytes(content)
 
 
-def test_what_came_before_is_not_read(fresh):
-    # Blocks of one record: nothing but the records of the steps to come is needed.
+def test_records_of_earlier_steps_are_not_read(fresh):
+    # Blocks of one record: only the records of later steps are needed.
     batches = train_ids(fresh, buffer_records=12)
-    spoil(fresh, set(flat(batches[3:])))
+    damage_records(fresh, set(flat(batches[3:])))
     assert train_ids(fresh, buffer_records=12, first_step=3) == batches[3:]
     with pytest.raises(tf.errors.DataLossError):
         train_ids(fresh, buffer_records=12, first_step=2)
 
 
-def test_what_other_ranks_have_is_not_read(fresh):
+def test_training_records_of_other_ranks_are_not_read(fresh):
     own = train_ids(fresh, rank=1, world_size=3)
-    spoil(fresh, set(flat(own)))
+    damage_records(fresh, set(flat(own)))
     assert train_ids(fresh, rank=1, world_size=3) == own
     with pytest.raises(tf.errors.DataLossError):
         train_ids(fresh, rank=0, world_size=3)
 
 
-def test_what_other_ranks_evaluate_is_not_read(fresh):
+def test_evaluation_records_of_other_ranks_are_not_read(fresh):
     own = eval_ids(fresh, 4, 1, 3)
-    spoil(fresh, set(own))
+    damage_records(fresh, set(own))
     assert eval_ids(fresh, 4, 1, 3) == own
     with pytest.raises(tf.errors.DataLossError):
         eval_ids(fresh, 4, 0, 3)
@@ -166,7 +166,7 @@ def eval_ids(data, batch_size, rank, world_size):
 
 
 @pytest.mark.parametrize(("val", "compression"), [(1, ""), (4, ""), (4, "GZIP")])
-def test_evaluation_sees_each_record_exactly_once(tmp_path, val, compression):
+def test_evaluation_reads_each_record_once(tmp_path, val, compression):
     data = write_data(tmp_path / "records", val=val, compression=compression)
     for batch_size, world_size in ((3, 1), (11, 2), (4, 3), (1, 13)):
         seen = [eval_ids(data, batch_size, rank, world_size) for rank in range(world_size)]
@@ -175,7 +175,7 @@ def test_evaluation_sees_each_record_exactly_once(tmp_path, val, compression):
         assert max(map(len, seen)) - min(map(len, seen)) <= 1
 
 
-def test_a_batch_is_as_stored(data):
+def test_a_batch_contains_the_stored_values(data):
     for batch in make(data, batch=4, rank=1, world_size=2):
         assert set(batch["bands"]) == {"B01", "B09"}
         numbers = [int(patch_id[-3:]) for patch_id in batch["patch_id"].numpy()]
@@ -187,7 +187,7 @@ def test_a_batch_is_as_stored(data):
         assert batch["mask"].numpy().tolist() == [1.0, 1.0]
 
 
-def test_published_records_are_read_alike(tmp_path):
+def test_int64_records_give_the_same_batches(tmp_path):
     data = write_data(tmp_path / "records")
     for shard in data.shards():
         path = str(data.shard_path(shard))
@@ -206,8 +206,8 @@ def test_published_records_are_read_alike(tmp_path):
         ]
 
 
-def test_batches_that_cannot_be_are_refused(data):
-    with pytest.raises(ValueError, match="no multiple of the 3 ranks; choose 6"):
+def test_impossible_batches_and_steps_are_refused(data):
+    with pytest.raises(ValueError, match="not a multiple of the 3 ranks; choose 6"):
         steps_per_epoch(data.manifest, 8, Replica(0, 0, 3))
     with pytest.raises(ValueError, match="more than the 83 training records"):
         make(data, batch=84)
@@ -218,12 +218,12 @@ def test_batches_that_cannot_be_are_refused(data):
         make(ShardedDataset(data.folder, no_train))
 
 
-def test_a_missing_shard_and_a_wrong_count_are_told_before_the_first_batch(fresh):
+def test_a_missing_shard_or_a_wrong_count_is_reported_before_the_first_batch(fresh):
     wrong = [dataclasses.replace(shard, num_records=shard.num_records + 1) for shard in fresh.shards()]
     disagreeing = ShardedDataset(fresh.folder, dataclasses.replace(fresh.manifest, shards=tuple(wrong)))
-    with pytest.raises(ValueError, match=r"train-\d.tfrecord: holds 2\d records, the manifest says 2\d"):
+    with pytest.raises(ValueError, match=r"train-\d.tfrecord: contains 2\d records, the manifest says 2\d"):
         make(disagreeing)
-    with pytest.raises(ValueError, match=r"val-0.tfrecord: holds 11 records, the manifest says 12"):
+    with pytest.raises(ValueError, match=r"val-0.tfrecord: contains 11 records, the manifest says 12"):
         make_eval_dataset(disagreeing, "val", BANDS, batch_size=4, replica=Replica())
     (fresh.folder / "train-2.tfrecord").unlink()
     with pytest.raises(FileNotFoundError, match=r"train-2.tfrecord"):
@@ -231,7 +231,7 @@ def test_a_missing_shard_and_a_wrong_count_are_told_before_the_first_batch(fresh
 
 
 @pytest.mark.parametrize("surplus", [-1, 1])
-def test_a_compressed_shard_of_another_count_is_an_error_when_it_is_read(tmp_path, surplus):
+def test_a_wrong_count_of_a_compressed_shard_is_an_error_when_it_is_read(tmp_path, surplus):
     right = write_data(tmp_path / "records", compression="GZIP")
     wrong = [dataclasses.replace(shard, num_records=shard.num_records + surplus) for shard in right.shards()]
     data = ShardedDataset(right.folder, dataclasses.replace(right.manifest, shards=tuple(wrong)))
@@ -242,12 +242,12 @@ def test_a_compressed_shard_of_another_count_is_an_error_when_it_is_read(tmp_pat
 
 
 def test_a_damaged_record_is_an_error(fresh):
-    spoil(fresh, {b"train_000"})
+    damage_records(fresh, {b"train_000"})
     with pytest.raises(tf.errors.DataLossError):
         train_ids(fresh)
 
 
-def test_compressed_content_is_that_of_the_plain_file(tmp_path):
+def test_compressed_shards_give_the_same_records(tmp_path):
     data = write_data(tmp_path / "records")
     plain = eval_ids(data, 4, 0, 2)
     for shard in data.shards():

@@ -1,4 +1,4 @@
-"""Is each record in at most one place of an epoch, whatever the shards, the batch, and where the epoch is entered?"""
+"""The order of an epoch: each record at most once, for any shards, batch size and first step."""
 
 import itertools
 
@@ -23,7 +23,7 @@ def make_order(sizes="unequal", batch=96, run=16, buffer_records=200):
 
 
 def read(order, blocks):
-    """The records of blocks as (shard, record), in the order in which they lie."""
+    """Returns the records of blocks as (shard, record), before shuffling."""
     return [
         (shard, record)
         for block in blocks
@@ -50,7 +50,7 @@ def test_each_record_is_read_at_most_once_and_less_than_a_batch_is_dropped(sizes
 
 @pytest.mark.parametrize("buffer_records", [40, 200, 5000])
 @pytest.mark.parametrize("batch", [7, 96, 990])
-def test_what_all_lanes_keep_is_within_the_bound(batch, buffer_records):
+def test_the_blocks_of_all_lanes_fit_the_memory_for_shuffling(batch, buffer_records):
     order = make_order("many", batch, buffer_records=buffer_records)
     stored = order.stored_order(0, 0)
     largest = [
@@ -62,7 +62,7 @@ def test_what_all_lanes_keep_is_within_the_bound(batch, buffer_records):
 
 @pytest.mark.parametrize("run", [None, 16])
 @pytest.mark.parametrize("first_step", range(11))
-def test_entering_later_reads_the_blocks_that_are_left(first_step, run):
+def test_a_later_first_step_reads_the_blocks_that_are_left(first_step, run):
     order = make_order(run=run, buffer_records=100)
     stored = order.stored_order(3, 4)
     for lane in range(order.num_lanes):
@@ -71,7 +71,7 @@ def test_entering_later_reads_the_blocks_that_are_left(first_step, run):
         assert [block.number for block in blocks] == list(range(len(whole)))[-len(blocks) :]
         assert read(order, blocks) == read(order, whole[-len(blocks) :])
         assert len(read(order, blocks)) - skip == (order.num_steps - first_step) * order.lane_rows
-        # No block is read that is past, except to be at hand when nothing is left to read.
+        # No block of earlier steps is read, except the last one if no step is left.
         assert skip < blocks[0].pieces.counts.sum() or first_step == order.num_steps
 
 
@@ -86,7 +86,7 @@ def test_equal_shards_are_split_evenly(world_size):
     assert len(set.union(*shards)) == 4
 
 
-def test_each_epoch_has_an_order_of_its_own_and_drops_other_records():
+def test_each_epoch_has_its_own_order_and_leaves_out_other_records():
     order = make_order("one", batch=96, run=16)
     first, again, other, seed = [
         read_lanes(order, seed=seed, epoch=epoch) for seed, epoch in ((1, 0), (1, 0), (1, 1), (2, 0))
@@ -101,14 +101,14 @@ def test_each_epoch_has_an_order_of_its_own_and_drops_other_records():
     assert len(seeds) == 27
 
 
-def test_lanes_come_from_all_over_a_shard_that_lies_sorted():
+def test_a_lane_takes_records_from_all_over_a_sorted_shard():
     order = make_order("one", batch=32, run=16, buffer_records=32 * 30)
     lanes = read_lanes(order)
     span = np.mean([np.ptp([record for _, record in lane[:30]]) for lane in lanes])
-    assert span > 100  # 30 neighbours would span 29.
+    assert span > 100  # 30 consecutive records would span 29.
 
 
-def test_lanes_need_their_next_block_at_different_times():
+def test_lanes_need_their_second_block_at_different_times():
     order = make_order("one", batch=4, buffer_records=400)
     stored = order.stored_order(0, 0)
     heads = [order.lane_blocks(stored, lane, 0)[0][0].pieces.counts.sum() for lane in range(4)]

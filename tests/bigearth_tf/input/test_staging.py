@@ -1,4 +1,4 @@
-"""Is a data set copied once to a host, whole or not at all, and is a run the same wherever it reads?"""
+"""Staging: one whole copy per host, resumed after a kill, and the same run with or without it."""
 
 import contextlib
 import dataclasses
@@ -37,7 +37,7 @@ def small(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def large(small, tmp_path_factory):
-    """Shards of random bytes, large enough that copying them takes a while."""
+    """Returns a folder of shards of random bytes, large enough that copying them takes a while."""
     folder = tmp_path_factory.mktemp("large")
     shards = []
     for index in range(NUM_SHARDS):
@@ -61,7 +61,7 @@ with stage_dataset(data_dir, stage_dir, ["train"], keep=keep == "keep") as folde
 
 
 def start(data_dir, stage_dir, keep="", script=STAGE):
-    """Starts a process that stages, and leaves when its standard input ends."""
+    """Starts a process that stages a data set, and exits when its standard input ends."""
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return warm_python.start(["-c", script, data_dir, stage_dir, keep], env=environment, **pipes)
@@ -82,13 +82,13 @@ def check_same_bytes(folder, source):
         assert (folder / shard.name).read_bytes() == (source / shard.name).read_bytes(), shard.name
 
 
-def test_what_is_read_is_copied_what_is_not_is_linked_and_all_is_removed(small, tmp_path):
+def test_splits_to_read_are_copied_others_are_linked_and_all_is_removed(small, tmp_path):
     with stage_dataset(small, str(tmp_path / "scratch"), ["train"]) as name:
         folder = Path(name)
         check_same_bytes(folder, small)
         assert read_manifest(folder) == read_manifest(small)
         assert {path.name[:4] for path in folder.glob("[a-z]*.tfrecord") if path.is_symlink()} == {"val-", "test"}
-        # Another run of the same user wants more of the same data meanwhile.
+        # Meanwhile another run of the same user reads more splits of the same data.
         with stage_dataset(small, str(tmp_path / "scratch"), ["train", "val"]) as other:
             assert other == name
             assert not (folder / "val-00000-of-00002.tfrecord").is_symlink()
@@ -101,7 +101,7 @@ def test_nothing_is_staged_by_default(small):
         assert folder == str(small)
 
 
-def test_what_was_kept_is_used_again_and_what_has_changed_is_copied_again(small, tmp_path, monkeypatch):
+def test_a_kept_copy_is_used_again_and_a_changed_shard_is_copied_again(small, tmp_path, monkeypatch):
     monkeypatch.setenv("NODE_DISK", str(tmp_path / "scratch"))
     with stage_dataset(small, "${NODE_DISK}", ["train"], keep=True) as name:
         folder = Path(name)
@@ -113,7 +113,7 @@ def test_what_was_kept_is_used_again_and_what_has_changed_is_copied_again(small,
         check_same_bytes(folder, small)
         assert first.stat().st_ino == numbers[0]
         assert second.stat().st_ino != numbers[1]
-    # Without its mark a file is read, not copied.
+    # A file without its marker is checked, not copied.
     for marker in folder.glob(".*.checked"):
         marker.unlink()
     with stage_dataset(small, "$NODE_DISK", ["train"]):
@@ -122,7 +122,7 @@ def test_what_was_kept_is_used_again_and_what_has_changed_is_copied_again(small,
     assert not list(folder.parent.iterdir())
 
 
-def test_other_data_of_the_same_names_have_a_folder_of_their_own(small, tmp_path):
+def test_other_data_with_the_same_names_have_another_folder(small, tmp_path):
     write_records(tmp_path / "other", {"train": 40, "val": 9, "test": 11}, seed=1)
     with (
         stage_dataset(small, str(tmp_path), ["train"]) as one,
@@ -132,19 +132,19 @@ def test_other_data_of_the_same_names_have_a_folder_of_their_own(small, tmp_path
         check_same_bytes(Path(two), tmp_path / "other")
 
 
-def test_processes_of_a_host_copy_once_and_the_last_one_removes(large, tmp_path):
+def test_the_processes_of_a_host_copy_once_and_the_last_one_removes_the_copy(large, tmp_path):
     processes = [start(large, tmp_path) for _ in range(4)]
     assert all(process.stdout.readline().startswith("staged ") for process in processes)
-    said = ""
+    log = ""
     for process in processes:
         assert len(shards_in(tmp_path)) == NUM_SHARDS
-        said += process.communicate(timeout=500)[1]
+        log += process.communicate(timeout=500)[1]
         assert process.returncode == 0
-    assert said.count(f"copied {NUM_SHARDS} shards") == 1
+    assert log.count(f"copied {NUM_SHARDS} shards") == 1
     assert not list(tmp_path.iterdir())
 
 
-def test_killed_while_copying_it_is_gone_on_with(large, tmp_path):
+def test_copying_resumes_after_a_kill(large, tmp_path):
     for wanted in (1, 9):
         process = start(large, tmp_path)
         wait_for(lambda: len(shards_in(tmp_path)) >= wanted, process)  # noqa: B023
@@ -162,7 +162,7 @@ def test_killed_while_copying_it_is_gone_on_with(large, tmp_path):
     assert not list(folder.glob(".*.tmp"))
 
 
-def test_a_damaged_shard_is_named_and_nothing_stays(large, tmp_path):
+def test_a_damaged_shard_is_named_and_the_copy_is_removed(large, tmp_path):
     source = tmp_path / "source"
     source.mkdir()
     for path in large.iterdir():
@@ -192,17 +192,17 @@ Path.open = open_or_hang
 
 
 def test_a_file_system_that_does_not_answer_ends_the_process(large, tmp_path):
-    """The thread that opens a shard never comes back: nothing but the end of the process ends it."""
+    """The thread that opens a shard never returns: only the exit of the process ends it."""
     process = start(large, tmp_path, script=HANG + STAGE)
     _, err = process.communicate(timeout=500)
     assert process.returncode == 70
     assert re.search(rf"staging on \S+: no byte came from {large} within 3 s; reading train-3.tfrecord\. ", err)
     assert "in open_or_hang" in err
-    # What it has copied is there for the next try.
+    # The shards that were copied remain for the next attempt.
     assert len(shards_in(tmp_path)) == NUM_SHARDS - 1
 
 
-def test_a_folder_that_cannot_be_used_is_told(small, tmp_path):
+def test_a_folder_that_cannot_be_used_is_reported(small, tmp_path):
     message = r"there is no variable \$NO_SUCH_VARIABLE"
     with pytest.raises(ValueError, match=message), stage_dataset(small, "$NO_SUCH_VARIABLE/x", ["train"]):
         pass
@@ -231,7 +231,7 @@ def fill(path):
             file.write(bytes(1_000_000))
 
 
-def test_a_disk_that_is_too_small_is_refused_before_anything_is_copied(large, tmp_path):
+def test_a_disk_that_is_too_small_is_refused_before_copying(large, tmp_path):
     with disk_of(100_000_000, tmp_path / "disk") as disk:
         process = start(large, disk)
         _, err = process.communicate(timeout=500)
@@ -242,7 +242,7 @@ def test_a_disk_that_is_too_small_is_refused_before_anything_is_copied(large, tm
         assert not list(disk.iterdir())
 
 
-def test_a_disk_that_others_fill_meanwhile_is_told_alike_and_left_clean(large, tmp_path):
+def test_a_disk_that_others_fill_during_copying_is_reported_the_same_way_and_left_clean(large, tmp_path):
     with disk_of(250_000_000, tmp_path / "disk") as disk:
         process = start(large, disk)
         wait_for(lambda: list(disk.glob("*/.train-*.tmp")), process)
@@ -273,7 +273,7 @@ def train_command(tmp_path, data, workdir, *flags):
     return ["-m", "experiments.train", *places, *flags]
 
 
-def test_staged_killed_and_gone_on_without_it_is_the_same_run(small, tmp_path):
+def test_a_staged_run_that_is_killed_and_resumed_without_staging_is_the_same_run(small, tmp_path):
     options = {"cwd": REPOSITORY, "env": {**os.environ, "CUDA_VISIBLE_DEVICES": ""}}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     never = warm_python.start(train_command(tmp_path, small, tmp_path / "never"), **options, **pipes)
@@ -296,22 +296,22 @@ def test_staged_killed_and_gone_on_without_it_is_the_same_run(small, tmp_path):
 
 @pytest.mark.skipif(importlib.util.find_spec("horovod") is None, reason="Horovod is not installed")
 def test_ranks_wait_for_the_host_that_copies_longest(small, tmp_path):
-    """Each rank has a disk of its own, as on two hosts; one of them is held up beyond the time that Horovod waits."""
+    """Each rank has its own disk, as on two hosts; one rank is delayed for longer than Horovod waits."""
     write_finished_run(tmp_path / "run", read_manifest(small))
-    held_up = stage_folder(str(tmp_path / "disk-1"), ShardedDataset.open(small))
-    held_up.mkdir()
+    delayed = stage_folder(str(tmp_path / "disk-1"), ShardedDataset.open(small))
+    delayed.mkdir()
     command = ["-m", "experiments.evaluate", f"--workdir={tmp_path / 'run'}", f"--data_dir={small}", "--draws=5"]
     command += ["--ranking_draws=2", f"--stage_dir={tmp_path}/disk-$HOROVOD_RANK", f"--output={tmp_path / 'output'}"]
-    with (held_up / ".copying").open("w") as lock:
+    with (delayed / ".copying").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        # Horovod's time is what a loaded machine may need to start; the other rank is held up for longer.
+        # Horovod's timeout allows for a loaded machine; the other rank is delayed for longer.
         ranks = Ranks(2, command, HOROVOD_GLOO_TIMEOUT_SECONDS="20")
         while not list(tmp_path.glob("disk-0/*/manifest.json")) and ranks.poll() is None:
             time.sleep(0.01)
         time.sleep(25)
         assert ranks.poll() is None, ranks.output()
-    ended = ranks.wait()
-    assert ended.codes == [0, 0], ended.output[-5000:]
+    finished = ranks.wait()
+    assert finished.codes == [0, 0], finished.output[-5000:]
     assert (tmp_path / "output" / "evaluation.json").exists()
-    assert "pre-flight: ranks: 2" in ended.output
+    assert "pre-flight: ranks: 2" in finished.output
     assert not [path for disk in tmp_path.glob("disk-*") for path in disk.iterdir()]
