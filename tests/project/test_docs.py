@@ -20,6 +20,7 @@ import pytest
 
 from bigearth_tf.data.bands import Band
 from bigearth_tf.data.manifest import Manifest, Shard
+from bigearth_tf.runs.record import ConstantPrediction, DatasetRecord, ImportOrigin, RunResult, RunSettings
 from bigearth_tf.runtime import exit_codes
 from tests.support import warm_python
 from tests.support.archives import random_pixels, write_lists, write_pair
@@ -369,11 +370,18 @@ def test_the_readme_lists_the_commands_of_the_demo():
     assert re.findall(r"\| `python -m ([\w.]+)` \|", section("README.md", "Demo")) == printed
 
 
-@pytest.mark.parametrize("kind", [Manifest, Band, Shard], ids=lambda kind: kind.__name__)
-def test_every_field_of_a_manifest_is_specified(kind):
-    text = section("docs/file_formats.md", "Manifest")
-    for field in dataclasses.fields(kind):
-        assert re.search(rf"^\| .*`{field.name}`.* \|", text, re.MULTILINE), field.name
+SPECIFIED = {
+    "Manifest": (Manifest, Band, Shard),
+    "Work folder": (RunSettings, DatasetRecord, RunResult, ConstantPrediction, ImportOrigin),
+}
+
+
+@pytest.mark.parametrize("heading", SPECIFIED)
+def test_every_field_is_specified(heading):
+    rows = re.findall(r"^\| .* \|$", section("docs/file_formats.md", heading), re.MULTILINE)
+    for kind in SPECIFIED[heading]:
+        for field in dataclasses.fields(kind):
+            assert any(f"`{field.name}`" in row for row in rows), f"{kind.__name__}.{field.name}"
 
 
 def test_the_exit_codes_are_listed():
