@@ -31,7 +31,7 @@ def main() -> None:
 
     origin = import_checkpoint(_CHECKPOINT.value, _OUTPUT.value, resolution_px=_RESOLUTION_PX.value)
     print(f"{origin.file}: {origin.published_name or 'a model that was not published'}, {origin.checkpoint}")
-    print(f"recognised as {origin.recognised}")
+    print(f"recognized as {origin.recognised}")
     print(f"wrote {_OUTPUT.value}: config.json, result.json, checkpoints, {SAVED_MODEL_NAME}")
 
 

@@ -1,4 +1,5 @@
-"""How does a checkpoint that the published benchmark wrote become a model of the zoo?
+"""Import of the benchmark's trained checkpoints as models of the zoo.
 
-`files` finds it, `weights` reads and matches it, `architecture` says what it is, `importing` writes it in our form.
+`files` finds a checkpoint, `weights` reads its layers and loads them, `architecture` recognizes the model, `importing`
+writes it as a finished run.
 """

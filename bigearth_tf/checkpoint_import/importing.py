@@ -1,6 +1,6 @@
-"""How does a published checkpoint become ours? As a finished run, to export and predict with, and as a SavedModel.
+"""Import of a checkpoint of the benchmark as a finished run and a SavedModel.
 
-Nothing is trained and no score is known: the run has the weights, bands and classes of the file, and says whence.
+Nothing is trained and no score is known: the run records the weights, bands, classes and origin of the checkpoint.
 """
 
 from __future__ import annotations
@@ -14,13 +14,12 @@ from pathlib import Path
 import keras
 from absl import logging
 
-from bigearth_tf.checkpoint_import.architecture import Architecture, contradiction, recognize
-from bigearth_tf.checkpoint_import.files import data_sha256, opened
+from bigearth_tf.checkpoint_import.architecture import Architecture, find_name_conflict, recognize
+from bigearth_tf.checkpoint_import.files import hash_data_files, open_checkpoint
 from bigearth_tf.checkpoint_import.weights import load_weights, read_layers
 from bigearth_tf.config import TrainConfig
 from bigearth_tf.data.bands import Band, get_bands
 from bigearth_tf.data.datasets.bigearthnet_v1 import SPEC
-from bigearth_tf.data.label_kind import LabelKind
 from bigearth_tf.data.labels import CLASSES_19
 from bigearth_tf.models.registry import create_model
 from bigearth_tf.runs.checkpoints import save_best
@@ -45,30 +44,30 @@ _NUM_RECORDS = {"train": 269_695, "val": 123_723, "test": 125_866}
 
 
 @dataclasses.dataclass(frozen=True)
-class Published:
-    """A published checkpoint as a model: what it is, the model, and where it comes from for its card."""
+class BenchmarkModel:
+    """A model with the weights of a checkpoint of the benchmark; `origin` is for its records and its model card."""
 
     architecture: Architecture
     model: keras.Model
     origin: ImportOrigin
 
 
-def load_published(
+def load_benchmark_model(
     path: str | os.PathLike, *, resolution_px: int | None = None, bands: Sequence[Band] | None = None
-) -> Published:
-    """Returns the model of a published checkpoint, with its weights.
+) -> BenchmarkModel:
+    """Returns the model of a checkpoint of the benchmark, with its weights.
 
     Args:
         path: A zip, a folder, or the prefix of a checkpoint.
-        resolution_px: Side of the image of a scaled model, of which the file keeps no trace.
-        bands: Rows in place of the benchmark's, of the same bands in the same order; for other statistics, say.
+        resolution_px: Side of the image of a scaled model, which the file does not determine.
+        bands: Replaces the bands, for example to change their statistics; the same names in the same order.
 
     Raises:
         FileNotFoundError: There is no checkpoint.
-        ValueError: The file is unsafe, damaged or of no known model, or the resolution is missing or does not fit.
+        ValueError: The file is unsafe, damaged or of an unknown model, or the resolution is missing or does not fit.
     """
     path = Path(path)
-    with opened(path) as prefix:
+    with open_checkpoint(path) as prefix:
         layers = read_layers(prefix)
         architecture = recognize(layers, resolution_px)
         rows = tuple(bands or get_bands(architecture.bands))
@@ -76,11 +75,11 @@ def load_published(
             raise ValueError(f"The bands are {', '.join(architecture.bands)}, not {', '.join(r.name for r in rows)}.")
         model = create_model(architecture.name, bands=rows, num_classes=len(CLASSES_19), **architecture.overrides)
         load_weights(model, layers, prefix)
-        hashes = data_sha256(prefix)
+        hashes = hash_data_files(prefix)
         checkpoint = prefix.name
-    remarks = [contradiction(path.stem if path.suffix else path.name, architecture)]
+    remarks = [find_name_conflict(path.stem if path.suffix else path.name, architecture)]
     if resolution_px is not None:
-        remarks.append(f"resolution_px={resolution_px} was given; the file keeps no trace of it.")
+        remarks.append(f"resolution_px={resolution_px} was specified; the file does not determine it.")
     origin = ImportOrigin(
         file=path.name,
         checkpoint=checkpoint,
@@ -91,55 +90,56 @@ def load_published(
         recognised=architecture.describe(),
         remarks=tuple(remark for remark in remarks if remark),
     )
-    return Published(architecture, model, origin)
+    return BenchmarkModel(architecture, model, origin)
 
 
 def import_checkpoint(
     path: str | os.PathLike, output_dir: str | os.PathLike, *, resolution_px: int | None = None
 ) -> ImportOrigin:
-    """Writes a published checkpoint as a finished run with its SavedModel in `saved_model`; returns its origin.
+    """Writes a checkpoint of the benchmark as a finished run with a SavedModel, and returns its origin.
 
-    Written beside and renamed, so that the folder is whole whenever it is there; an earlier import is replaced.
+    The SavedModel is in `output_dir / SAVED_MODEL_NAME`. The folder is complete or absent at any time; an earlier
+    import in it is replaced.
 
     Raises:
         FileNotFoundError: There is no checkpoint.
-        ValueError: As for `load_published`, or `output_dir` holds something other than an import.
+        ValueError: As for `load_benchmark_model`, or `output_dir` contains something other than an import.
     """
     output_dir = Path(os.path.abspath(output_dir))
-    _check_free(output_dir)
-    published = load_published(path, resolution_px=resolution_px)
-    for remark in published.origin.remarks:
+    _check_output_dir(output_dir)
+    imported = load_benchmark_model(path, resolution_px=resolution_px)
+    for remark in imported.origin.remarks:
         logging.warning("%s", remark)
     output_dir.parent.mkdir(parents=True, exist_ok=True)
     with atomic_folder(output_dir) as temporary:
         temporary.mkdir()
-        save_best(temporary, published.model)
-        write_settings(temporary, _settings(published))
+        save_best(temporary, imported.model)
+        write_settings(temporary, _make_settings(imported))
         write_result(
             temporary,
-            ImportedResult(published.architecture.name, published.model.count_params(), published.origin),
+            ImportedResult(imported.architecture.name, imported.model.count_params(), imported.origin),
         )
-        # From what was written, so that the two cannot differ.
+        # Export what was written, so that the two cannot differ.
         export_run(temporary, temporary / SAVED_MODEL_NAME)
-    return published.origin
+    return imported.origin
 
 
-def _check_free(output_dir: Path) -> None:
+def _check_output_dir(output_dir: Path) -> None:
     if not output_dir.exists() or (output_dir.is_dir() and not any(output_dir.iterdir())):
         return
     result = output_dir / RESULT_NAME
     if not result.is_file() or "imported_from" not in json.loads(result.read_text(encoding="utf-8")):
-        raise ValueError(f"{output_dir}: holds something other than an imported model. Name another --output.")
+        raise ValueError(f"{output_dir}: contains something other than an imported model. Name another --output.")
 
 
-def _settings(published: Published) -> RunSettings:
-    architecture = published.architecture
+def _make_settings(imported: BenchmarkModel) -> RunSettings:
+    architecture = imported.architecture
     overrides = ", ".join(f"{field}={value!r}" for field, value in architecture.overrides.items())
     dataset = DatasetRecord(
         name=SPEC.name,
         source=SPEC.source,
         licence=SPEC.licence,
-        label_kind=LabelKind.MULTI,
+        label_kind="multi",
         class_names=CLASSES_19,
         bands=get_bands(architecture.bands),
         num_records=_NUM_RECORDS,

@@ -1,6 +1,6 @@
-"""How is a zip from the internet unpacked without harm? Nothing leaves the folder, is a link, or is endless.
+"""Safe unpacking of a zip from the internet: refuses paths out of the folder, links, and endless members.
 
-What an archive says of itself is not believed: bytes are counted as they come out.
+The sizes in the archive are not trusted: bytes are counted as they are unpacked.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import zlib
 from pathlib import Path, PurePosixPath
 
 MAX_MEMBERS = 1000
-# The largest model of the benchmark, with the two slots of its optimiser, four times.
+# Four checkpoints of the benchmark's largest model, each with the two slots of its optimizer.
 MAX_BYTES = 8 * 2**30
 _CHUNK = 2**20
 
@@ -20,54 +20,55 @@ _CHUNK = 2**20
 def unpack(path: Path, folder: Path, *, max_members: int = MAX_MEMBERS, max_bytes: int = MAX_BYTES) -> None:
     """Unpacks the files of a zip into an empty folder; after an error the folder is empty again.
 
-    What macOS adds (`__MACOSX`, `._*`) is left out.
+    Files that macOS adds (`__MACOSX`, `._*`) are skipped.
 
     Raises:
-        ValueError: It is no whole zip, or a member is unsafe, or they are too many or too much.
+        ValueError: The zip is damaged, a member is unsafe, or there are too many members or bytes.
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            members = [member for member in archive.infolist() if not _is_clutter(member.filename)]
-            _check(path, members, max_members)
-            left = max_bytes
+            members = [member for member in archive.infolist() if not _is_from_macos(member.filename)]
+            _check_members(path, members, max_members)
+            remaining = max_bytes
             for member in members:
                 if not member.is_dir():
-                    left -= _extract(archive, member, folder, left)
+                    remaining -= _extract(archive, member, folder, remaining)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-        _empty(folder)
-        raise ValueError(f"{path}: this zip is damaged or cut short ({error}). Fetch it again.") from error
-    except _TooMuchError as error:
-        _empty(folder)
-        raise ValueError(f"{path}: unpacks to more than {max_bytes:,} bytes; no published model does.") from error
+        _clear(folder)
+        raise ValueError(f"{path}: this zip is damaged or cut short ({error}). Download it again.") from error
+    except _TooManyBytesError as error:
+        _clear(folder)
+        message = f"{path}: unpacks to more than {max_bytes:,} bytes; no model of the benchmark does."
+        raise ValueError(message) from error
     except BaseException:
-        _empty(folder)
+        _clear(folder)
         raise
 
 
-class _TooMuchError(Exception):
-    """More bytes came out than are allowed."""
+class _TooManyBytesError(Exception):
+    """More bytes were unpacked than are allowed."""
 
 
-def _is_clutter(name: str) -> bool:
+def _is_from_macos(name: str) -> bool:
     parts = PurePosixPath(name).parts
     return "__MACOSX" in parts or bool(parts and parts[-1].startswith("._"))
 
 
-def _check(path: Path, members: list[zipfile.ZipInfo], max_members: int) -> None:
+def _check_members(path: Path, members: list[zipfile.ZipInfo], max_members: int) -> None:
     if len(members) > max_members:
         raise ValueError(f"{path}: {len(members):,} members; {max_members:,} are allowed.")
-    seen: set[str] = set()
+    names: set[str] = set()
     for member in members:
-        why = _why_unsafe(member)
-        if not why and member.filename.lower() in seen:
-            why = "stands in the zip twice"
-        if why:
-            raise ValueError(f"{path}: member {member.filename!r} {why}. Nothing of this zip is used.")
-        seen.add(member.filename.lower())
+        problem = _find_problem(member)
+        if not problem and member.filename.lower() in names:
+            problem = "is in the zip twice"
+        if problem:
+            raise ValueError(f"{path}: member {member.filename!r} {problem}. Nothing of this zip is used.")
+        names.add(member.filename.lower())
 
 
-def _why_unsafe(member: zipfile.ZipInfo) -> str | None:
-    """Returns what is wrong with a member, None where nothing is."""
+def _find_problem(member: zipfile.ZipInfo) -> str | None:
+    """Returns why a member is unsafe, None if it is safe."""
     name = member.orig_filename
     parts = name.rstrip("/").split("/")
     if name.startswith("/") or "\\" in name or "\0" in name or ":" in parts[0]:
@@ -91,11 +92,11 @@ def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path, ma
         while chunk := source.read(_CHUNK):
             size += len(chunk)
             if size > max_bytes:
-                raise _TooMuchError
+                raise _TooManyBytesError
             file.write(chunk)
     return size
 
 
-def _empty(folder: Path) -> None:
+def _clear(folder: Path) -> None:
     for path in folder.iterdir():
         shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -1,4 +1,4 @@
-"""What do a stem and rounded channels tell? The bands, and the factor that the channels were multiplied by."""
+"""What the shapes of stems and rounded channels reveal: the bands, and the factors of width and depth."""
 
 from __future__ import annotations
 
@@ -6,33 +6,39 @@ import math
 from collections.abc import Callable
 
 _TEN = ("B04", "B03", "B02", "B08", "B05", "B06", "B07", "B8A", "B11", "B12")
-# Channels of the stem -> the bands in the order of the code that wrote the files; before June 2021, with those of 60 m.
-# NOTE: its input list is in another order, and so is the stack of its later versions.
-BANDS_OF_CHANNELS = {10: _TEN, 12: (*_TEN, "B01", "B09")}
+# Input channels of the stem -> the bands in the order of the code that wrote the files; before June 2021, with the two
+# of 60 m. NOTE: its list of inputs has another order, and so has the stack of its later versions.
+BANDS_BY_STEM_CHANNELS = {10: _TEN, 12: (*_TEN, "B01", "B09")}
 
 
 class MismatchError(ValueError):
-    """The layers are not those of a family; the message says in what."""
+    """The layers are not those of a family; the message says why."""
 
 
-def need(fits: object, why_not: str) -> None:
-    """Raises MismatchError where a family's mark is missing."""
-    if not fits:
+def require(condition: object, why_not: str) -> None:
+    """Raises MismatchError with the message `why_not` if a condition is false."""
+    if not condition:
         raise MismatchError(why_not)
 
 
-def stem_channels(channels: int) -> int:
-    """Returns the channels of a stem, where the published code had so many."""
-    allowed = " or ".join(map(str, BANDS_OF_CHANNELS))
-    need(channels in BANDS_OF_CHANNELS, f"the stem takes {channels} channels; the published models take {allowed}")
+def check_stem_channels(channels: int) -> int:
+    """Returns the input channels of a stem.
+
+    Raises:
+        MismatchError: The benchmark's models never have that number.
+    """
+    allowed = " or ".join(map(str, BANDS_BY_STEM_CHANNELS))
+    require(
+        channels in BANDS_BY_STEM_CHANNELS, f"the stem takes {channels} channels; the benchmark's models take {allowed}"
+    )
     return channels
 
 
-def roundest(low: float, high: float, fits: Callable[[float], bool], what: str) -> float:
-    """Returns the number of fewest decimals in low ... high that fits, the least of these.
+def find_shortest_factor(low: float, high: float, fits: Callable[[float], bool], what: str) -> float:
+    """Returns the number in low ... high that fits and has the fewest decimals; of several, the smallest.
 
     Raises:
-        MismatchError: None of up to four decimals does; `what` says what was looked for.
+        MismatchError: No number of up to four decimals fits; `what` completes the message.
     """
     for decimals in range(5):
         scale = 10**decimals

@@ -1,7 +1,7 @@
-"""Rebuilds graphs of the published code from the description of their layers, to write checkpoints as it did.
+"""Graphs of the benchmark's code, rebuilt from the description of their layers, to write checkpoints as it does.
 
-Its order of keys is that of Keras's depth order, so that operations without weights count: what stands here follows
-them one by one. Nothing of the importer or of the zoo is used.
+The order of its keys is Keras's order by depth, in which operations without weights count, so each operation is rebuilt
+here. The importer and the zoo are not used.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def _norm_relu(x):
 
 
 def wide_resnet(attention, ghost, *, size_px, num_channels=10, stage_channels=(32, 64, 128), blocks=1):
-    """A published WideResNet on a stacked image."""
+    """Returns a WideResNet of the benchmark on a stacked image."""
 
     def branch(x, channels, stride):
         x = _norm_relu(_conv(x, channels, 3, stride, ghost, False))
@@ -99,7 +99,7 @@ def wide_resnet(attention, ghost, *, size_px, num_channels=10, stage_channels=(3
 
 
 def efficientnet(attention, ghost, *, size_px, repeats=(1, 2, 2, 3, 3, 4, 1)):
-    """One of the published EfficientNets with attention, of width 1, on a stacked image."""
+    """Returns an EfficientNet with attention of the benchmark, of width 1, on a stacked image."""
 
     def norm_swish(x):
         return tf.nn.swish(_norm()(x))
@@ -120,19 +120,19 @@ def efficientnet(attention, ghost, *, size_px, repeats=(1, 2, 2, 3, 3, 4, 1)):
 
 
 def nested(backbone):
-    """A published model whose encoder is one layer of it."""
+    """Returns a model of the benchmark whose encoder is one of its layers."""
     image = tf.keras.Input(backbone.input_shape[1:])
     return tf.keras.Model(image, layers.Dense(19, dtype="float64")(backbone(image)))
 
 
 def keras_application(name):
-    """A published model of keras.applications at 120 px."""
+    """Returns a model of the benchmark from keras.applications at 120 px."""
     build = getattr(tf.keras.applications, name)
     return nested(build(include_top=False, weights=None, input_shape=(120, 120, 10), pooling="avg"))
 
 
 class PatchEncoder(layers.Layer):
-    """Patches to tokens with their positions."""
+    """Projects patches to tokens and adds their positions."""
 
     def __init__(self, num_patches, dim):
         super().__init__()
@@ -146,7 +146,7 @@ class PatchEncoder(layers.Layer):
 
 
 def vision_transformer(patch_size, *, depth=8, dim=64, heads=4, key_dim=64):
-    """A published Vision Transformer on a stacked image of 120 px."""
+    """Returns a Vision Transformer of the benchmark on a stacked image of 120 px."""
     image = tf.keras.Input((120, 120, 10))
     side, step = 120 // patch_size, [1, patch_size, patch_size, 1]
     patches = layers.Lambda(lambda x: tf.image.extract_patches(x, step, step, [1, 1, 1, 1], "VALID"))(image)
@@ -165,7 +165,7 @@ def vision_transformer(patch_size, *, depth=8, dim=64, heads=4, key_dim=64):
 
 
 class Mlp(layers.Layer):
-    """Two dense layers with a gelu between."""
+    """Two dense layers with a gelu between them."""
 
     def __init__(self, hidden, units):
         super().__init__()
@@ -191,7 +191,7 @@ class MixerBlock(layers.Layer):
 
 
 def mlp_mixer(*, depth=4, dim=128, tokens_dim=64, channels_dim=200):
-    """A published MLP-Mixer on a stacked image of 120 px, in patches of 12 px."""
+    """Returns an MLP-Mixer of the benchmark on a stacked image of 120 px, with patches of 12 px."""
     image = tf.keras.Input((120, 120, 10))
     x = layers.Reshape((100, dim))(layers.Conv2D(dim, 12, 12)(image))
     for _ in range(depth):
@@ -199,8 +199,8 @@ def mlp_mixer(*, depth=4, dim=128, tokens_dim=64, channels_dim=200):
     return nested(tf.keras.Model(image, layers.LayerNormalization()(layers.GlobalAveragePooling1D()(x))))
 
 
-def randomise(model, seed=0):
-    """Gives every weight a value of its own, of a size that neither dies out nor explodes through the layers."""
+def randomize(model, seed=0):
+    """Gives every weight a random value of a scale at which features neither vanish nor explode; returns the model."""
     rng = np.random.default_rng(seed)
     for variable in model.variables:
         shape, leaf = tuple(variable.shape), variable.name.rpartition("/")[2].partition(":")[0]
@@ -216,5 +216,5 @@ def randomise(model, seed=0):
 
 
 def save(model, folder: Path, name="checkpoints-4") -> Path:
-    """Writes a checkpoint as the published training did, and returns its prefix."""
+    """Writes a checkpoint as the benchmark's training does, and returns its prefix."""
     return Path(tf.train.Checkpoint(model=model).write(str(folder / name)))

@@ -1,4 +1,4 @@
-"""Is a published model told from keys and shapes alone, and is it said what does not fit?"""
+"""Recognition of the benchmark's models by the keys and shapes of their weights, and its error messages."""
 
 import ast
 import dataclasses
@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bigearth_tf.checkpoint_import.architecture import contradiction, recognize
-from bigearth_tf.checkpoint_import.weights import layers_of_keys
+from bigearth_tf.checkpoint_import.architecture import find_name_conflict, recognize
+from bigearth_tf.checkpoint_import.weights import parse_layers
 from bigearth_tf.models.reference_names import REFERENCE_NAMES
 from bigearth_tf.models.registry import create_model, reference_config
 
@@ -18,10 +18,10 @@ NINETEEN = 19
 
 @pytest.fixture(scope="module")
 def key_lists(repository):
-    """Name -> keys and shapes of a published model, or of a hypothesis of one."""
+    """Name -> keys and shapes of a model of the benchmark, or of a hypothesis of one."""
     path = repository.parent / "shared" / "reference" / "published_checkpoint_keys.tar.gz"
     if not path.is_file():
-        pytest.skip("no lists of keys beside the checkout")
+        pytest.skip("no lists of keys next to the checkout")
     lists = {}
     with tarfile.open(path) as archive:
         for member in archive:
@@ -34,21 +34,21 @@ def key_lists(repository):
 
 
 def layers_of(key_lists, name):
-    return layers_of_keys(key_lists[name], name)
+    return parse_layers(key_lists[name], name)
 
 
-def test_every_name_with_one_form_is_told(key_lists):
-    named = {theirs: theirs.replace("/", "_") for theirs in REFERENCE_NAMES}
-    told = {theirs: stem for theirs, stem in named.items() if stem in key_lists}
-    assert len(told) >= 40
-    for theirs, stem in told.items():
+def test_every_name_with_known_shapes_is_recognized(key_lists):
+    stems = {theirs: theirs.replace("/", "_") for theirs in REFERENCE_NAMES}
+    listed = {theirs: stem for theirs, stem in stems.items() if stem in key_lists}
+    assert len(listed) >= 40
+    for theirs, stem in listed.items():
         architecture = recognize(layers_of(key_lists, stem))
-        assert (architecture.name, architecture.is_published) == (REFERENCE_NAMES[theirs], True)
+        assert (architecture.name, architecture.is_exact) == (REFERENCE_NAMES[theirs], True)
         assert architecture.published_name == theirs
         assert architecture.config == reference_config(architecture.name)
 
 
-def test_every_hypothesis_of_a_scaled_model_is_told(key_lists):
+def test_every_hypothesis_of_a_scaled_model_is_recognized(key_lists):
     hypotheses = [name for name in key_lists if name[-2] == "."]
     assert len(hypotheses) >= 56
     for name in hypotheses:
@@ -57,7 +57,7 @@ def test_every_hypothesis_of_a_scaled_model_is_told(key_lists):
         assert architecture.name.startswith(family), name
 
 
-def test_a_scaled_model_asks_for_its_resolution(key_lists):
+def test_a_scaled_model_requires_its_resolution(key_lists):
     layers = layers_of(key_lists, "WideResNet-ECA-B4.B")
     with pytest.raises(ValueError, match=r"--resolution_px.* 70 \(B2\).* 90 is that of wide_resnet_eca_b4"):
         recognize(layers)
@@ -65,18 +65,18 @@ def test_a_scaled_model_asks_for_its_resolution(key_lists):
     assert recognize(layers, 80).overrides["resolution_px"] == 80
 
 
-def test_a_resolution_that_shapes_contradict_is_refused(key_lists):
+def test_a_resolution_that_contradicts_the_shapes_is_refused(key_lists):
     for name in ("ViT_20", "MLPMixer", "ResNet50"):
         with pytest.raises(ValueError, match="resolution_px=60: a .* sees 120 px"):
             recognize(layers_of(key_lists, name), 60)
 
 
-def test_a_net_of_dense_layers_is_no_densenet(key_lists):
+def test_a_network_of_dense_layers_is_refused_under_any_name(key_lists):
     with pytest.raises(ValueError, match="no convolutional network.*144000 -> 128 -> 64 -> 19"):
         recognize(layers_of(key_lists, "dense"))
 
 
-def test_the_squeeze_of_older_efficientnets_is_told(key_lists):
+def test_the_squeeze_of_older_efficientnets_is_recognized(key_lists):
     keys = {}
     for key, shape in key_lists["EfficientNet-SE"].items():
         if len(shape) == 2 and shape[1] == shape[0] // 16:
@@ -84,32 +84,32 @@ def test_the_squeeze_of_older_efficientnets_is_told(key_lists):
         elif len(shape) == 2 and shape[0] == shape[1] // 16:
             shape = [shape[1] // 2, shape[1]]
         keys[key] = shape
-    architecture = recognize(layers_of_keys(keys, "old"))
+    architecture = recognize(parse_layers(keys, "old"))
     assert (architecture.name, architecture.overrides["attention"]) == ("efficientnet_se", "se_half_published")
     model = create_model(architecture.name, num_classes=19, **architecture.overrides)
     assert sum(int(np.prod(weight.shape)) for weight in model.trainable_weights) == 10954211
 
 
-def test_what_nothing_has_is_told_for_each_family(key_lists):
+def test_the_error_for_unknown_layers_gives_a_reason_for_each_family(key_lists):
     keys = {key: [5, 5, 10, 16] if shape == [3, 3, 10, 16] else shape for key, shape in key_lists["WideResNet"].items()}
     with pytest.raises(ValueError) as error:
-        recognize(layers_of_keys(keys, "x"))
+        recognize(parse_layers(keys, "x"))
     assert "WideResNet: the first kernel is [5, 5, 10, 16]" in str(error.value)
     assert "MLP-Mixer: " in str(error.value)
     seven = {key: [3, 3, 7, 16] if shape == [3, 3, 10, 16] else shape for key, shape in key_lists["WideResNet"].items()}
-    with pytest.raises(ValueError, match="the stem takes 7 channels; the published models take 10 or 12"):
-        recognize(layers_of_keys(seven, "x"))
+    with pytest.raises(ValueError, match="the stem takes 7 channels; the benchmark's models take 10 or 12"):
+        recognize(parse_layers(seven, "x"))
 
 
-def test_foreign_keys_are_listed():
+def test_unknown_keys_are_listed_and_those_of_training_skipped():
     end = "/.ATTRIBUTES/VARIABLE_VALUE"
     keys = {f"model/layer_with_weights-0/kernel{end}": [3, 19], f"generator/kernel{end}": [3, 3]}
     with pytest.raises(ValueError, match="1 layers have keys such as its .*generator/kernel"):
-        layers_of_keys(keys, "x")
-    # What training adds is passed over.
+        parse_layers(keys, "x")
+    # Keys of the training are skipped.
     training = ("save_counter", "optimizer/iter", "model/layer_with_weights-0/kernel/.OPTIMIZER_SLOT/optimizer/m")
     keys = {f"model/layer_with_weights-0/kernel{end}": [3, 19], **{f"{key}{end}": [] for key in training}}
-    (layer,) = layers_of_keys({**keys, "_CHECKPOINTABLE_OBJECT_GRAPH": []}, "x")
+    (layer,) = parse_layers({**keys, "_CHECKPOINTABLE_OBJECT_GRAPH": []}, "x")
     assert layer.kernel == (3, NINETEEN)
 
 
@@ -121,20 +121,20 @@ def test_foreign_keys_are_listed():
         ("ResNet50", True),
         ("WideResNet-ECA", False),
         ("wide_resnet_eca (1)", False),
-        ("checkpoint_WideResNet", False),  # The code saved every variant under this name.
+        ("checkpoint_WideResNet", False),  # The benchmark's code saved every variant under this name.
         ("ckpt", False),
     ],
 )
-def test_a_name_that_shapes_contradict_is_reported(file_name, contradicts, key_lists):
+def test_a_file_name_that_contradicts_the_shapes_is_reported(file_name, contradicts, key_lists):
     architecture = recognize(layers_of(key_lists, "WideResNet-ECA"))
-    told = contradiction(file_name, architecture)
-    assert bool(told) == contradicts
+    warning = find_name_conflict(file_name, architecture)
+    assert bool(warning) == contradicts
     if contradicts:
-        assert file_name in told
-        assert "wide_resnet_eca_b0" in told
+        assert file_name in warning
+        assert "wide_resnet_eca_b0" in warning
 
 
-def test_a_close_model_has_no_published_name(key_lists):
+def test_a_similar_model_has_no_name_of_the_benchmark(key_lists):
     architecture = recognize(layers_of(key_lists, "ViTM_20.H3"))
     assert architecture.published_name is None
     assert (architecture.config.dim, architecture.config.num_heads, architecture.config.depth) == (128, 8, 12)

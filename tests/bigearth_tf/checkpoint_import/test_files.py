@@ -1,4 +1,4 @@
-"""Is the checkpoint found that a zip, folder or prefix stands for, and is damage told with the file's name?"""
+"""Finding a checkpoint in a zip, in a folder or by a prefix, and the errors for damaged files."""
 
 import shutil
 import zipfile
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bigearth_tf.checkpoint_import.files import data_sha256, open_reader, opened, read_tensor
+from bigearth_tf.checkpoint_import.files import hash_data_files, open_checkpoint, open_reader, read_tensor
 
 KEY = "model/layer_with_weights-0/kernel/.ATTRIBUTES/VARIABLE_VALUE"
 DATA = "data-00000-of-00001"
@@ -15,7 +15,7 @@ DATA = "data-00000-of-00001"
 
 @pytest.fixture
 def folder(tmp_path):
-    """Three checkpoints as training leaves them; the last one trained is not the last one by name."""
+    """Three checkpoints of one training; the last one trained is not the last one by name."""
     folder = tmp_path / "checkpoint_Some"
     folder.mkdir()
     for number in (1, 2, 10):
@@ -36,7 +36,7 @@ def name_last(folder, path):
 
 
 def value_of(path):
-    with opened(path) as prefix:
+    with open_checkpoint(path) as prefix:
         return float(read_tensor(open_reader(prefix), prefix, KEY)[0])
 
 
@@ -48,28 +48,28 @@ def zipped(folder):
     return path
 
 
-def test_a_zip_a_folder_a_prefix_and_a_file_stand_for_a_checkpoint(folder):
+def test_a_checkpoint_is_found_by_zip_folder_prefix_or_file(folder):
     assert value_of(folder) == value_of(folder.parent) == value_of(zipped(folder)) == 10
     for name in ("checkpoints-2", "checkpoints-2.index", f"checkpoints-2.{DATA}"):
         assert value_of(folder / name) == 2
 
 
 @pytest.mark.parametrize("path", ["checkpoints-2", "./checkpoints-2", "C:\\\\runs\\\\checkpoints-2"])
-def test_the_base_name_alone_is_taken_from_the_file_checkpoint(path, folder):
+def test_only_the_base_name_is_read_from_the_file_checkpoint(path, folder):
     name_last(folder, path)
     assert value_of(folder) == 2
 
 
-def test_a_checkpoint_elsewhere_is_never_followed(folder, tmp_path):
+def test_a_path_to_another_folder_is_never_followed(folder, tmp_path):
     write(tmp_path / "elsewhere", 99)
     name_last(folder, tmp_path / "elsewhere")
-    with pytest.raises(FileNotFoundError, match="names elsewhere, which is not there; there is checkpoints-1"):
+    with pytest.raises(FileNotFoundError, match="names elsewhere, which is missing; found checkpoints-1"):
         value_of(folder)
 
 
-def test_several_that_could_be_meant_are_listed(folder):
+def test_several_possible_checkpoints_are_listed(folder):
     (folder / "checkpoint").unlink()
-    with pytest.raises(ValueError, match="holds checkpoints-1, checkpoints-10, checkpoints-2 and no file"):
+    with pytest.raises(ValueError, match="contains checkpoints-1, checkpoints-10, checkpoints-2 and no file"):
         value_of(folder)
     (folder / "checkpoint").write_text("nonsense")
     with pytest.raises(ValueError, match="names no checkpoint"):
@@ -79,25 +79,25 @@ def test_several_that_could_be_meant_are_listed(folder):
         value_of(folder.parent)
 
 
-def test_what_is_no_checkpoint_is_told(tmp_path):
+def test_a_path_without_a_checkpoint_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError, match="no zip, no folder, and no checkpoint"):
         value_of(tmp_path / "nowhere")
-    with pytest.raises(FileNotFoundError, match="there is no checkpoint in it"):
+    with pytest.raises(FileNotFoundError, match="contains no checkpoint"):
         value_of(tmp_path)
     (tmp_path / "text.zip").write_text("no zip")
     with pytest.raises(ValueError, match=r"text\.zip: this zip is damaged"):
         value_of(tmp_path / "text.zip")
 
 
-def test_a_zip_leaves_nothing_behind(folder):
-    with opened(zipped(folder)) as prefix:
+def test_the_folder_of_an_unpacked_zip_is_deleted(folder):
+    with open_checkpoint(zipped(folder)) as prefix:
         assert prefix.with_name(f"{prefix.name}.index").is_file()
         unpacked = prefix.parent
     assert not unpacked.exists()
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "missing", "index cut", "index flipped", "index empty"])
-def test_damage_is_told_with_the_name_of_the_file(damage, folder):
+def test_a_damaged_file_is_an_error_with_its_name(damage, folder):
     path = folder / f"checkpoints-2.{'index' if damage.startswith('index') else DATA}"
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
@@ -110,8 +110,8 @@ def test_damage_is_told_with_the_name_of_the_file(damage, folder):
         value_of(folder / "checkpoints-2")
 
 
-def test_the_hash_is_that_of_the_data_file(folder):
-    hashes = data_sha256(folder / "checkpoints-1")
+def test_hashes_are_those_of_the_data_files_of_one_checkpoint(folder):
+    hashes = hash_data_files(folder / "checkpoints-1")
     assert list(hashes) == [f"checkpoints-1.{DATA}"]  # Not that of checkpoints-10.
     assert len(next(iter(hashes.values()))) == 64
-    assert np.unique([*hashes.values(), *data_sha256(folder / "checkpoints-2").values()]).size == 2
+    assert np.unique([*hashes.values(), *hash_data_files(folder / "checkpoints-2").values()]).size == 2

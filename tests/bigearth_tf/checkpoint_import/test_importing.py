@@ -1,4 +1,4 @@
-"""Does an imported model answer as the published code did, and is what it writes a finished run with a SavedModel?"""
+"""Import of checkpoints: the predictions of the benchmark's code, the finished run, the model card and the errors."""
 
 import dataclasses
 import json
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bigearth_tf.checkpoint_import.importing import import_checkpoint, load_published
+from bigearth_tf.checkpoint_import.importing import import_checkpoint, load_benchmark_model
 from bigearth_tf.checkpoint_import.weights import load_weights, read_layers
 from bigearth_tf.data.bands import get_bands
 from bigearth_tf.data.labels import CLASSES_19
@@ -20,9 +20,9 @@ from bigearth_tf.runs.work_folder import load_finished_run
 from bigearth_tf.serving.export import export_run
 from bigearth_tf.serving.model_card import CARD_NAME
 from bigearth_tf.serving.predictor import Predictor
-from tests.support.reference_graphs import BANDS, randomise, save, wide_resnet
+from tests.support.reference_graphs import BANDS, randomize, save, wide_resnet
 
-# Sample -> its name here, the side of its image where it keeps no trace, and how far probabilities may be off.
+# Sample -> its name here, the side of its image if the file does not determine it, and the tolerance of probabilities.
 SAMPLES = {
     "WideResNet-ECA": ("wide_resnet_eca_b0", None, 2e-5),
     "WideResNet-ECA-B4": ("wide_resnet_eca_b4", 90, 2e-5),
@@ -35,38 +35,38 @@ SAMPLES = {
 
 @pytest.fixture(scope="module")
 def samples(repository):
-    """Checkpoints that the published code wrote, with what it answered."""
+    """Checkpoints that the benchmark's code wrote, with its predictions."""
     folder = repository.parent / "shared" / "published_checkpoints"
     if not folder.is_dir():
-        pytest.skip("no published checkpoints beside the checkout")
+        pytest.skip("no checkpoints of the benchmark next to the checkout")
     return folder
 
 
 @pytest.mark.parametrize("sample", SAMPLES)
-def test_it_answers_as_the_published_code(sample, samples):
+def test_predictions_are_those_of_the_benchmarks_code(sample, samples):
     name, resolution_px, tolerance = SAMPLES[sample]
     rows = [dataclasses.replace(row, dtype="float32", mean=0.0, std=1.0) for row in get_bands(BANDS)]
-    published = load_published(samples / sample, resolution_px=resolution_px, bands=rows)
-    assert published.architecture.name == name
-    assert published.origin.remarks == (() if resolution_px is None else published.origin.remarks)
+    imported = load_benchmark_model(samples / sample, resolution_px=resolution_px, bands=rows)
+    assert imported.architecture.name == name
+    assert imported.origin.remarks == (() if resolution_px is None else imported.origin.remarks)
     inputs, outputs = np.load(samples / "inputs.npz"), np.load(samples / sample / "outputs.npz")
-    logits = published.model({row.name: inputs[row.name] for row in rows}, training=False)
+    logits = imported.model({row.name: inputs[row.name] for row in rows}, training=False)
     np.testing.assert_allclose(tf.sigmoid(logits), outputs["probs"], atol=tolerance)
 
 
-def test_a_training_checkpoint_leaves_its_optimizer_behind(samples):
-    published = load_published(samples / "MLPMixer_Tiny_trained_with_optimizer")
-    assert (published.architecture.name, published.origin.checkpoint) == ("mlp_mixer_tiny", "checkpoints-2")
+def test_the_optimizer_in_a_training_checkpoint_is_skipped(samples):
+    imported = load_benchmark_model(samples / "MLPMixer_Tiny_trained_with_optimizer")
+    assert (imported.architecture.name, imported.origin.checkpoint) == ("mlp_mixer_tiny", "checkpoints-2")
 
 
 @pytest.fixture(scope="module")
 def graph():
-    return randomise(wide_resnet("se", True, size_px=60))
+    return randomize(wide_resnet("se", True, size_px=60))
 
 
 @pytest.fixture(scope="module")
 def archive(graph, tmp_path_factory):
-    """A zip as the benchmark published it, under the name of another model."""
+    """A zip like those of the benchmark, under the name of another model."""
     folder = tmp_path_factory.mktemp("published")
     save(graph, folder)
     (folder / "checkpoint").write_text('model_checkpoint_path: "/somewhere/checkpoints-4"\n')
@@ -91,7 +91,7 @@ def make_patch(seed=0):
     }
 
 
-def test_what_it_writes_is_a_finished_run_and_a_model(imported, graph):
+def test_an_import_is_a_finished_run_and_a_saved_model(imported, graph):
     patch = make_patch()
     predictor = Predictor(imported / "saved_model")
     assert predictor.class_names == CLASSES_19
@@ -100,14 +100,14 @@ def test_what_it_writes_is_a_finished_run_and_a_model(imported, graph):
     batch = {name: pixels[None] for name, pixels in patch.items()}
     probabilities = predictor([patch])
     np.testing.assert_allclose(tf.sigmoid(run.model(batch, training=False)), probabilities, atol=1e-6)
-    # The same by hand: standardised, all at 60 px by bicubic interpolation, B04 first.
+    # The same by hand: standardized, all at 60 px by bicubic interpolation, B04 first.
     image = [(patch[band.name] - band.mean) / band.std for band in get_bands(BANDS)]
     fine = tf.image.resize(np.stack(image[:4], -1).astype(np.float32), (60, 60), "bicubic")
     stacked = tf.concat([fine, np.stack(image[4:], -1).astype(np.float32)], -1)[None]
     np.testing.assert_allclose(tf.sigmoid(graph(stacked, training=False)), probabilities, atol=1e-4)
 
 
-def test_the_card_says_where_it_comes_from_and_invents_no_score(imported):
+def test_the_model_card_has_the_origin_and_no_scores(imported):
     card = json.loads((imported / "saved_model" / CARD_NAME).read_text())
     origin = card["imported_from"]
     assert card["scores"] == {}
@@ -124,7 +124,7 @@ def test_the_card_says_where_it_comes_from_and_invents_no_score(imported):
     assert "F1" not in text
 
 
-def test_it_can_be_exported_again_and_replaced_but_nothing_else_is(imported, archive, tmp_path):
+def test_an_import_can_be_exported_again_and_only_an_import_is_replaced(imported, archive, tmp_path):
     export_run(imported, tmp_path / "again")
     np.testing.assert_array_equal(
         Predictor(tmp_path / "again")([make_patch()]), Predictor(imported / "saved_model")([make_patch()])
@@ -136,30 +136,30 @@ def test_it_can_be_exported_again_and_replaced_but_nothing_else_is(imported, arc
     other = tmp_path / "other"
     other.mkdir()
     (other / "result.json").write_text("{}")
-    with pytest.raises(ValueError, match=r"other: holds something other than an imported model"):
+    with pytest.raises(ValueError, match=r"other: contains something other than an imported model"):
         import_checkpoint(archive, other)
 
 
-def test_a_failed_import_leaves_nothing(archive, tmp_path, monkeypatch):
+def test_a_failed_import_leaves_no_files(archive, tmp_path, monkeypatch):
     def fail(*_):
         raise OSError("no space left")
 
-    monkeypatch.setattr("bigearth_tf.published.importing.export_run", fail)
+    monkeypatch.setattr("bigearth_tf.checkpoint_import.importing.export_run", fail)
     with pytest.raises(OSError, match="no space left"):
         import_checkpoint(archive, tmp_path / "model")
     assert not list(tmp_path.iterdir())
 
 
-def test_layers_left_over_are_listed_on_both_sides(archive):
+def test_layers_without_a_counterpart_are_listed_for_both_sides(archive):
     prefix = archive.parent / "checkpoints-4"
     model = create_model("wide_resnet_se", num_classes=19)
     with pytest.raises(ValueError) as error:
         load_weights(model, read_layers(prefix), prefix)
     head, file_alone, model_alone = str(error.value).splitlines()
     assert "of its 33 layers match the model built from its shapes, and " in head
-    assert file_alone.startswith("In the file alone: ")
+    assert file_alone.startswith("Only in the file: ")
     assert "1 x kernel [1, 1, 16, 16]; " in file_alone
-    assert model_alone.startswith("In the model alone: ")
+    assert model_alone.startswith("Only in the model: ")
     assert "1 x kernel [1, 1, 16, 32]; " in model_alone
 
 
@@ -167,15 +167,15 @@ def test_weights_that_are_not_finite_are_refused(tmp_path):
     graph = wide_resnet("none", False, size_px=60)
     graph.layers[1].kernel.assign(np.full(graph.layers[1].kernel.shape, np.nan))
     with pytest.raises(ValueError, match="layer_with_weights-0/kernel.* not finite"):
-        load_published(save(graph, tmp_path))
+        load_benchmark_model(save(graph, tmp_path))
 
 
-def test_the_command_says_what_it_found(archive, tmp_path, repository):
+def test_the_command_prints_the_recognized_model(archive, tmp_path, repository):
     command = [sys.executable, "-m", "experiments.import_checkpoint", f"--checkpoint={archive}", "--output=model"]
     environment = {**os.environ, "PYTHONPATH": str(repository), "CUDA_VISIBLE_DEVICES": ""}
     result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert (
-        "WideResNet-CBAM.zip: WideResNet-SE-Ghost, checkpoints-4\nrecognised as wide_resnet_se_ghost (" in result.stdout
+        "WideResNet-CBAM.zip: WideResNet-SE-Ghost, checkpoints-4\nrecognized as wide_resnet_se_ghost (" in result.stdout
     )
     assert "The file is called WideResNet-CBAM" in result.stderr

@@ -1,7 +1,7 @@
-"""Is a model that the published code would have built the same after import: every weight in its place?
+"""Import of rebuilt graphs of the benchmark's code: every weight must be in its place.
 
-Each graph is rebuilt from its description with random weights, saved as the published training did, imported, and
-compared by what it says of random images.
+Each graph is rebuilt from its description with random weights, saved as the benchmark's training saves it, imported,
+and its outputs for random images are compared with those of the import.
 """
 
 import ast
@@ -14,21 +14,21 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bigearth_tf.checkpoint_import.importing import load_published
+from bigearth_tf.checkpoint_import.importing import load_benchmark_model
 from bigearth_tf.data.bands import get_bands
 from tests.support.reference_graphs import (
     BANDS,
     efficientnet,
     keras_application,
     mlp_mixer,
-    randomise,
+    randomize,
     save,
     vision_transformer,
     wide_resnet,
 )
 
 ATTENTIONS = ("none", "se", "cbam", "coordinate", "eca")
-# Name -> how its graph is made.
+# Name -> function that builds its graph.
 OTHERS = {
     "vit_30": lambda: vision_transformer(30),
     "mlp_mixer": mlp_mixer,
@@ -48,59 +48,59 @@ def forget_what_was_built():
 
 
 def stacked_rows(size_px, names=BANDS):
-    """Bands that are one stacked, standardised image already."""
+    """Returns bands that are already one stacked, standardized image."""
     return tuple(
         dataclasses.replace(band, size_px=size_px, dtype="float32", mean=0.0, std=1.0) for band in get_bands(names)
     )
 
 
 def assert_same_after_import(graph, folder, *, resolution_px=None, names=BANDS, tolerance=1e-4):
-    """Imports a graph's weights, and returns the import."""
+    """Imports a graph's weights, compares the outputs, and returns the import."""
     size_px = graph.input_shape[1]
     rows = stacked_rows(size_px, names)
     images = np.random.default_rng(1).normal(0, 1, (8, size_px, size_px, len(names))).astype(np.float32)
-    randomise(graph)
+    randomize(graph)
     for layer in graph.submodules:
         if isinstance(layer, tf.keras.layers.BatchNormalization):
             layer.momentum = 0.1
-    for _ in range(2):  # Norms take the statistics of what goes through them, so that it neither dies out nor explodes.
+    for _ in range(2):  # Norms take the statistics of the features, which then neither vanish nor explode.
         graph(images, training=True)
     prefix = save(graph, folder)
-    published = load_published(prefix, resolution_px=resolution_px, bands=rows)
+    imported = load_benchmark_model(prefix, resolution_px=resolution_px, bands=rows)
     images = images[:3]
     expected = graph(images, training=False).numpy()
-    found = published.model({band.name: images[..., i] for i, band in enumerate(rows)}, training=False).numpy()
-    # What is compared must depend on the image, or a wrong weight could hide.
+    found = imported.model({band.name: images[..., i] for i, band in enumerate(rows)}, training=False).numpy()
+    # The outputs must depend on the image; otherwise a wrong weight could stay unnoticed.
     spread = np.ptp(expected, axis=0).max()
     assert spread > 1e-2
     np.testing.assert_allclose(found, expected, atol=tolerance * spread)
-    assert sum(np.prod(v.shape) for v in graph.variables) == published.model.count_params()
-    return published
+    assert sum(np.prod(v.shape) for v in graph.variables) == imported.model.count_params()
+    return imported
 
 
 @pytest.mark.parametrize("ghost", [False, True])
 @pytest.mark.parametrize("attention", ATTENTIONS)
 def test_wide_resnet(attention, ghost, tmp_path):
-    # 32 px: its last map is one window of the pooling.
+    # At 32 px, the last map is one window of the pooling.
     graph = wide_resnet(attention, ghost, size_px=32)
-    published = assert_same_after_import(graph, tmp_path, resolution_px=32)
-    config = published.architecture.config
+    imported = assert_same_after_import(graph, tmp_path, resolution_px=32)
+    config = imported.architecture.config
     assert config.attention.replace("_published", "") == attention
     assert config.ghost == ("published" if ghost else "none")
 
 
 @pytest.mark.parametrize("attention", ["cbam", "eca"])
-def test_wide_resnet_of_more_blocks_and_another_width(attention, tmp_path):
+def test_wide_resnet_with_more_blocks_and_another_width(attention, tmp_path):
     graph = wide_resnet(attention, True, size_px=32, stage_channels=(36, 72, 140), blocks=3)
-    published = assert_same_after_import(graph, tmp_path, resolution_px=32)
-    assert (published.architecture.config.depth, published.architecture.config.width) == (22, 2.2)
+    imported = assert_same_after_import(graph, tmp_path, resolution_px=32)
+    assert (imported.architecture.config.depth, imported.architecture.config.width) == (22, 2.2)
 
 
-def test_wide_resnet_of_the_old_twelve_bands_and_depth(tmp_path):
+def test_wide_resnet_with_the_old_twelve_bands_and_depth(tmp_path):
     graph = wide_resnet("se", False, size_px=32, num_channels=12, blocks=2)
-    published = assert_same_after_import(graph, tmp_path, resolution_px=32, names=(*BANDS, "B01", "B09"))
-    assert published.architecture.bands[-2:] == ("B01", "B09")
-    assert published.architecture.config.depth == 16
+    imported = assert_same_after_import(graph, tmp_path, resolution_px=32, names=(*BANDS, "B01", "B09"))
+    assert imported.architecture.bands[-2:] == ("B01", "B09")
+    assert imported.architecture.config.depth == 16
 
 
 @pytest.mark.parametrize(
@@ -117,32 +117,32 @@ def test_wide_resnet_of_the_old_twelve_bands_and_depth(tmp_path):
 )
 def test_efficientnet_with_attention(attention, ghost, tmp_path):
     graph = efficientnet(attention, ghost, size_px=32)
-    # Its rounding errors grow through 16 blocks.
-    published = assert_same_after_import(graph, tmp_path, resolution_px=32, tolerance=2e-3)
-    assert published.architecture.config.attention.replace("_published", "") == attention
+    # Rounding errors grow through 16 blocks.
+    imported = assert_same_after_import(graph, tmp_path, resolution_px=32, tolerance=2e-3)
+    assert imported.architecture.config.attention.replace("_published", "") == attention
 
 
 @pytest.mark.full
-def test_efficientnet_of_more_blocks(tmp_path):
+def test_efficientnet_with_more_blocks(tmp_path):
     graph = efficientnet("cbam", True, size_px=32, repeats=(2, 3, 3, 4, 4, 5, 2))
-    published = assert_same_after_import(graph, tmp_path, resolution_px=32, tolerance=2e-3)
-    assert published.architecture.config.depth == 1.1
+    imported = assert_same_after_import(graph, tmp_path, resolution_px=32, tolerance=2e-3)
+    assert imported.architecture.config.depth == 1.1
 
 
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=() if name in IN_EVERY_RUN else pytest.mark.full) for name in OTHERS]
 )
 def test_models_of_120_px(name, tmp_path):
-    published = assert_same_after_import(OTHERS[name](), tmp_path, tolerance=2e-3)
-    assert published.architecture.name == name
-    assert published.architecture.is_published
+    imported = assert_same_after_import(OTHERS[name](), tmp_path, tolerance=2e-3)
+    assert imported.architecture.name == name
+    assert imported.architecture.is_exact
 
 
 def listed_keys(repository, name):
-    """Key -> shape of a published model, from the list of them, where there is one."""
+    """Returns key -> shape of a model of the benchmark; skips the test without the lists of keys."""
     path = repository.parent / "shared" / "reference" / "published_checkpoint_keys.tar.gz"
     if not path.is_file():
-        pytest.skip("no lists of keys beside the checkout")
+        pytest.skip("no lists of keys next to the checkout")
     with tarfile.open(path) as archive:
         (member,) = (member for member in archive if Path(member.name).name == f"{name}.tsv")
         rows = archive.extractfile(member).read().decode().splitlines()
@@ -158,7 +158,7 @@ def listed_keys(repository, name):
         if theirs or not ghost
     ],
 )
-def test_the_rebuilt_wide_resnets_have_the_keys_of_the_published_ones(repository, name, attention, ghost, tmp_path):
+def test_rebuilt_wide_resnets_have_the_keys_of_the_benchmark(repository, name, attention, ghost, tmp_path):
     prefix = save(wide_resnet(attention, ghost, size_px=60), tmp_path)
     assert saved_keys(prefix) == listed_keys(repository, name)
 
@@ -166,7 +166,7 @@ def test_the_rebuilt_wide_resnets_have_the_keys_of_the_published_ones(repository
 @pytest.mark.parametrize(
     ("name", "attention"), [("COORD", "coordinate"), pytest.param("CBAM", "cbam", marks=pytest.mark.full)]
 )
-def test_the_rebuilt_efficientnets_have_the_keys_of_the_published_ones(repository, name, attention, tmp_path):
+def test_rebuilt_efficientnets_have_the_keys_of_the_benchmark(repository, name, attention, tmp_path):
     prefix = save(efficientnet(attention, True, size_px=60), tmp_path)
     assert saved_keys(prefix) == listed_keys(repository, f"EfficientNet-{name}-GHOST")
 

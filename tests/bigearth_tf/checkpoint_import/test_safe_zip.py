@@ -1,4 +1,4 @@
-"""Is a zip refused that would write elsewhere, link, or never end, and does nothing stay of it?"""
+"""Safe unpacking: zips that write elsewhere, contain links or never end are refused and leave no files."""
 
 import stat
 import struct
@@ -10,7 +10,7 @@ from bigearth_tf.checkpoint_import.safe_zip import unpack
 
 
 def write_zip(path, members, **options):
-    """A zip of (name or ZipInfo, content) pairs."""
+    """Writes a zip of (name or ZipInfo, content) pairs and returns its path."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in members:
             archive.writestr(name, content, **options)
@@ -28,7 +28,7 @@ def contents(folder):
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_files_and_folders_come_out_as_they_went_in(tmp_path, target):
+def test_files_and_folders_are_unpacked_unchanged(tmp_path, target):
     path = write_zip(tmp_path / "a.zip", [("model/", ""), ("model/x.index", b"abc"), ("model/deep/y", b"d" * 3_000_000),
                                           ("__MACOSX/model/._x.index", b"?"), ("model/._y", b"?")])  # fmt: skip
     unpack(path, target)
@@ -39,7 +39,7 @@ def test_files_and_folders_come_out_as_they_went_in(tmp_path, target):
     "name", ["../evil", "a/../../evil", "/evil", "C:/evil", "a\\..\\..\\evil", "\\evil", "./a", "a//b", "evil\0.index"]
 )
 def test_a_path_that_leaves_the_folder_is_refused(name, tmp_path, target):
-    # What zipfile would mend on writing is put in by hand.
+    # zipfile corrects such names on writing, so they are inserted by hand.
     path = write_zip(tmp_path / "a.zip", [("good", b"1"), ("x" * len(name), b"evil")])
     path.write_bytes(path.read_bytes().replace(b"x" * len(name), name.encode()))
     with pytest.raises(ValueError, match=r"a\.zip: member .* Nothing of this zip is used"):
@@ -68,9 +68,9 @@ def test_an_encrypted_member_is_refused(tmp_path, target):
         unpack(path, target)
 
 
-def test_a_name_twice_is_refused(tmp_path, target):
+def test_a_repeated_name_is_refused(tmp_path, target):
     path = write_zip(tmp_path / "a.zip", [("Checkpoint", b"1"), ("checkpoint", b"2")])
-    with pytest.raises(ValueError, match="'checkpoint' stands in the zip twice"):
+    with pytest.raises(ValueError, match="'checkpoint' is in the zip twice"):
         unpack(path, target)
 
 
@@ -80,7 +80,7 @@ def test_too_many_members_are_refused(tmp_path, target):
         unpack(path, target, max_members=5)
 
 
-def test_more_bytes_than_allowed_are_refused_over_all_members(tmp_path, target):
+def test_the_limit_of_bytes_is_for_all_members_together(tmp_path, target):
     path = write_zip(tmp_path / "a.zip", [(str(number), b"\0" * 1_000_000) for number in range(4)])
     assert path.stat().st_size < 10_000
     with pytest.raises(ValueError, match="unpacks to more than 3,500,000 bytes"):
@@ -90,7 +90,7 @@ def test_more_bytes_than_allowed_are_refused_over_all_members(tmp_path, target):
 
 
 @pytest.mark.parametrize("claimed", [10, 50_000_000])
-def test_a_header_that_lies_about_the_size_is_not_believed(claimed, tmp_path, target):
+def test_a_wrong_size_in_the_header_is_not_trusted(claimed, tmp_path, target):
     content = b"\0" * 5_000_000
     path = write_zip(tmp_path / "a.zip", [("bomb", content)])
     path.write_bytes(path.read_bytes().replace(struct.pack("<L", len(content)), struct.pack("<L", claimed)))
@@ -102,7 +102,7 @@ def test_a_header_that_lies_about_the_size_is_not_believed(claimed, tmp_path, ta
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "empty", "text"])
-def test_a_damaged_zip_is_told_and_leaves_nothing(damage, tmp_path, target):
+def test_a_damaged_zip_is_an_error_and_leaves_no_files(damage, tmp_path, target):
     content = bytes(range(256)) * 40
     path = write_zip(tmp_path / "a.zip", [("first", b"1"), ("second", content)])
     data = bytearray(path.read_bytes())
