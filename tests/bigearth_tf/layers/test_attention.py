@@ -1,4 +1,4 @@
-"""Do the attentions compute the formulas of their papers? Against NumPy, with weights of our own in them."""
+"""Each attention against its formula in NumPy, with given weights."""
 
 import keras
 import numpy as np
@@ -6,7 +6,7 @@ import pytest
 
 from bigearth_tf.layers.attention import ATTENTION, REFERENCE_ATTENTION
 from bigearth_tf.layers.eca import kernel_size
-from tests.support.convolutions import convolve, normalise
+from tests.support.convolutions import convolve, normalize
 
 
 def make_features(height=5, width=4, channels=32):
@@ -14,7 +14,7 @@ def make_features(height=5, width=4, channels=32):
 
 
 def attend(kind, features, weights):
-    """Returns the features after an attention whose weights are set: end of a layer's name -> its weights."""
+    """Returns the features after an attention with the given weights: end of a layer's name -> its weights."""
     inputs = keras.Input(features.shape[1:])
     model = keras.Model(inputs, ATTENTION[kind](inputs, "a"))
     assert {layer.name for layer in model.layers if layer.weights} == {f"a_{end}" for end in weights}
@@ -24,7 +24,7 @@ def attend(kind, features, weights):
 
 
 def draw(*shapes, seed=1):
-    # Small, so that no gate is wide open or shut.
+    # Small, so that no gate saturates.
     rng = np.random.default_rng(seed)
     return [rng.normal(scale=0.3, size=shape).astype(np.float32) for shape in shapes]
 
@@ -45,7 +45,7 @@ def per_channel(gate):
     return gate[:, np.newaxis, np.newaxis]
 
 
-# |log2(C) / 2 + 1 / 2|, cut to a whole number and raised by one where that is even.
+# |log2(C) / 2 + 1 / 2|, truncated to a whole number and increased by one if that is even.
 @pytest.mark.parametrize(
     ("channels", "size"), [(1, 1), (2, 1), (8, 3), (96, 3), (127, 3), (128, 5), (1152, 5), (2047, 5), (2048, 7)]
 )
@@ -54,7 +54,7 @@ def test_eca_kernel_grows_with_the_channels(channels, size):
 
 
 @pytest.mark.parametrize(("kind", "bias"), [("eca", ()), ("eca_published", (0.7,))])
-def test_eca_gates_by_five_neighbours_of_many_channels(kind, bias):
+def test_eca_gates_depend_on_five_neighboring_channels(kind, bias):
     features = make_features(channels=128)
     kernel = np.float32([1.0, -0.5, 2.0, 0.25, -3.0])
     result = attend(kind, features, {"conv": [kernel.reshape(5, 1, 1), *([np.float32(bias)] if bias else [])]})
@@ -64,7 +64,7 @@ def test_eca_gates_by_five_neighbours_of_many_channels(kind, bias):
 
 
 @pytest.mark.parametrize(("kind", "activation"), [("se", relu), ("se_published", swish)])
-def test_squeeze_excite_gates_by_two_dense_layers(kind, activation):
+def test_squeeze_excite_gates_are_two_dense_layers_of_channel_means(kind, activation):
     features = make_features()
     w1, b1, w2, b2 = draw((32, 2), (2,), (2, 32), (32,))
     result = attend(kind, features, {"squeeze": [w1, b1], "excite": [w2, b2]})
@@ -82,7 +82,7 @@ def test_squeeze_excite_by_hand():
     np.testing.assert_allclose(attend("se", features, weights), expected, rtol=1e-5)
 
 
-def test_cbam_gates_channels_by_one_mlp_of_mean_and_maximum_and_then_pixels():
+def test_cbam_gates_channels_by_mean_and_maximum_then_pixels():
     features = make_features()
     w1, b1, w2, b2, kernel = draw((32, 2), (2,), (2, 32), (32,), (7, 7, 2, 1))
     weights = {"channel_squeeze": [w1, b1], "channel_excite": [w2, b2], "spatial_conv": [kernel]}
@@ -96,7 +96,7 @@ def test_cbam_gates_channels_by_one_mlp_of_mean_and_maximum_and_then_pixels():
 
 @pytest.mark.parametrize(("kind", "bias"), [("coordinate", False), ("coordinate_published", True)])
 def test_coordinate_attention_gates_rows_and_columns(kind, bias):
-    # 512 channels are squeezed to 16, by 32; fewer than 256 to 8.
+    # 512 channels are squeezed by 32 to 16; fewer than 256 channels to 8.
     for channels, squeezed in ((512, 16), (24, 8)):
         features = make_features(channels=channels)
         squeeze, squeeze_bias = draw((1, 1, channels, squeezed), (squeezed,), seed=2)
@@ -113,7 +113,7 @@ def test_coordinate_attention_gates_rows_and_columns(kind, bias):
 
         strips = [features.mean(2), features.mean(1)]  # [B, H, C] and [B, W, C]
         strips = [strip @ squeeze[0, 0] + (squeeze_bias if bias else 0) for strip in strips]
-        strips = [normalise(strip, *statistics) for strip in strips]
+        strips = [normalize(strip, *statistics) for strip in strips]
         rows, columns = (strip * np.clip(strip + 3, 0, 6) / 6 for strip in strips)
         rows, columns = sigmoid(rows @ row[0, 0] + row_bias), sigmoid(columns @ column[0, 0] + column_bias)
         expected = features * rows[:, :, np.newaxis] * columns[:, np.newaxis]
@@ -125,7 +125,7 @@ def test_no_attention_changes_nothing():
     assert ATTENTION["none"](features, "a") is features
 
 
-def test_each_mechanism_has_its_published_form():
+def test_each_mechanism_has_its_reference_form():
     assert {name: REFERENCE_ATTENTION[name] for name in ("none", "se", "cbam", "coordinate", "eca")} == {
         "none": "none",
         "se": "se_published",
@@ -133,5 +133,5 @@ def test_each_mechanism_has_its_published_form():
         "coordinate": "coordinate_published",
         "eca": "eca_published",
     }
-    # A config that is published already stays so.
+    # The reference form of a reference form is itself.
     assert all(REFERENCE_ATTENTION[form] == form for form in REFERENCE_ATTENTION.values())

@@ -1,4 +1,4 @@
-"""Do the layers compute what their papers and the band table say? Against numbers worked out apart from them."""
+"""The band stack and ECA against independently computed numbers."""
 
 import keras
 import numpy as np
@@ -22,7 +22,7 @@ def constant(name, value):
 
 
 @pytest.mark.parametrize("names", ["S2_ALL", "MM", "RGB", "S1", ("B12", "B02", "B8A", "B01", "B03")])
-def test_every_band_is_standardised_by_its_own_row_and_lands_in_its_channel(names):
+def test_every_band_is_standardized_by_its_own_statistics_and_is_in_its_channel(names):
     values = {band.name: 500 + 37 * i if band.sensor == "S2" else -9 - i for i, band in enumerate(get_bands(names))}
     stack = run_band_stack(names, 60, {name: constant(name, value) for name, value in values.items()})
     assert stack.dtype == np.float32
@@ -34,11 +34,11 @@ def test_every_band_is_standardised_by_its_own_row_and_lands_in_its_channel(name
         np.testing.assert_allclose(stack[..., channel], expected, atol=2e-6)
 
 
-def test_order_is_as_given_within_one_native_size():
+def test_bands_of_one_native_size_keep_their_order():
     assert channel_order(get_bands("B05,B04,B12,B02")) == ("B05", "B12", "B04", "B02")
 
 
-def test_large_stored_values_lose_nothing():
+def test_large_stored_values_keep_their_precision():
     stack = run_band_stack("B02,B03", 120, {"B02": constant("B02", 65535), "B03": constant("B03", 65534)})
     assert stack[0, 0, 0] * BANDS["B02"].std + BANDS["B02"].mean == pytest.approx(65535, abs=0.05)
 
@@ -51,7 +51,7 @@ def test_finer_bands_are_averaged_over_each_target_pixel():
 
 
 def test_coarser_bands_are_interpolated_by_the_cubic_kernel():
-    # A cubic kernel reproduces a linear ramp away from the border: pixel centres at half-pixel offsets.
+    # A cubic kernel reproduces a linear ramp away from the border; pixel centers have half-pixel offsets.
     ramp = np.tile(np.arange(60, dtype=np.uint16) * 100 + 50, (60, 1))
     stack = run_band_stack(["B05"], 120, {"B05": ramp})[..., 0] * BANDS["B05"].std + BANDS["B05"].mean
     expected = (np.arange(120) + 0.5) / 2 * 100
@@ -64,7 +64,7 @@ def test_eca_kernel_size(channels, size):
     assert kernel_size(channels) == size
 
 
-def test_eca_gates_each_channel_by_its_neighbours_means():
+def test_eca_gates_each_channel_by_the_means_of_its_neighbors():
     features = np.random.default_rng(1).normal(size=(2, 5, 4, 8)).astype(np.float32)
     inputs = keras.Input(features.shape[1:])
     model = keras.Model(inputs, eca(inputs, "attention"))

@@ -1,4 +1,4 @@
-"""Are the FLOPs those that TensorFlow finds in the graph, that papers publish, and that a hand works out?"""
+"""The cost of models against TensorFlow's profiler, against papers, and against numbers computed by hand."""
 
 import math
 
@@ -10,18 +10,18 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 from bigearth_tf.models.cost import Cost, cost_of
 from bigearth_tf.models.registry import create_model
 
-# Of these alone: the profiler counts norms, pooling and sums besides.
+# Only these are compared: the profiler also counts norms, pooling and sums.
 PRODUCTS = ("Conv2D", "Conv3D", "DepthwiseConv2dNative", "MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3")
 
 
 @pytest.fixture(autouse=True)
-def forget_what_was_built():
+def clear_session():
     yield
     keras.backend.clear_session()
 
 
 def profiled_flops(model):
-    """Returns what TensorFlow's profiler counts in the graph of one patch, and in einsums, which it passes over."""
+    """Returns the FLOPs that TensorFlow's profiler counts for one patch, plus those of einsums, which it skips."""
     specs = {name: tf.TensorSpec((1, *tensor.shape[1:]), tensor.dtype) for name, tensor in model.input.items()}
     function = tf.function(lambda inputs: model(inputs, training=False)).get_concrete_function(specs)
     graph = convert_variables_to_constants_v2(function).graph
@@ -44,7 +44,7 @@ def einsum_flops(op):
     "wide_resnet", "wide_resnet_se", "wide_resnet_cbam_ghost", "wide_resnet_coordinate", "wide_resnet_eca_b1",
     "resnet18", "lambda_resnet", "mlp_mixer_tiny", "vit_20", "k_branch_cnn",
 ])  # fmt: skip
-def test_flops_are_those_of_the_graph(name):
+def test_flops_match_the_profiler(name):
     model = create_model(name, num_classes=19)
     assert cost_of(model).flops == profiled_flops(model)
 
@@ -59,7 +59,7 @@ def test_flops_are_those_of_the_graph(name):
     # Tan and Le, https://arxiv.org/abs/1905.11946, table 2.
     ("EfficientNetB0", 0.39e9),
 ])  # fmt: skip
-def test_multiply_adds_at_224_px_are_the_published_ones(build, multiply_adds):
+def test_multiply_adds_at_224_px_match_the_papers(build, multiply_adds):
     model = getattr(keras.applications, build)(weights=None)
     assert model.input_shape == (None, 224, 224, 3)
     cost = cost_of(model)
@@ -67,9 +67,9 @@ def test_multiply_adds_at_224_px_are_the_published_ones(build, multiply_adds):
     assert cost.parameters == model.count_params()
 
 
-def test_resnet50_puts_out_as_many_activations_as_published():
-    # Radosavovic et al., https://arxiv.org/abs/2003.13678, comparison with ResNe(X)t: 11.1 M. Theirs has its strides in
-    # the 3 x 3 convolutions; Keras's in the 1 x 1 before them, whose maps are smaller.
+def test_activations_of_resnet50_match_the_paper():
+    # Radosavovic et al., https://arxiv.org/abs/2003.13678, comparison with ResNe(X)t: 11.1 M. The paper's has its
+    # strides in the 3 x 3 convolutions; Keras's has them in the 1 x 1 before, whose maps are smaller.
     cost = cost_of(keras.applications.ResNet50(weights=None))
     earlier_strides = sum(3 * size * size * channels for size, channels in ((28, 128), (14, 256), (7, 512)))
     assert cost.activations + earlier_strides == pytest.approx(11.1e6, rel=0.01)
@@ -94,36 +94,36 @@ def cost_of_layers(shape, *layers):
     ((4, 4, 3), keras.layers.BatchNormalization(), 0, 0),
     ((4, 4, 3), keras.layers.MaxPooling2D(), 0, 0),
 ])  # fmt: skip
-def test_one_layer_by_hand(shape, layer, flops, activations):
+def test_cost_of_one_layer(shape, layer, flops, activations):
     cost = cost_of_layers(shape, layer)
     assert (cost.flops, cost.activations) == (flops, activations)
     assert cost.parameters == layer.count_params()
 
 
-def test_attention_by_hand():
+def test_cost_of_attention():
     queries, values = keras.Input((5, 8)), keras.Input((7, 6))
     outputs = keras.layers.MultiHeadAttention(num_heads=2, key_dim=3, value_dim=4)(queries, values)
     cost = cost_of(keras.Model([queries, values], outputs))
-    # Queries, keys, values, scores, weighted values, and the way back to 8 channels.
+    # Queries, keys, values, scores, weighted values, and the projection to 8 channels.
     assert cost.flops == 2 * (5 * 8 * 6 + 7 * 6 * 6 + 7 * 6 * 8 + 2 * 5 * 7 * 3 + 2 * 5 * 7 * 4 + 5 * 8 * 8)
     assert cost.activations == 5 * 6 + 7 * 6 + 7 * 8 + 2 * 5 * 7 + 5 * 8 + 5 * 8
     assert cost.parameters == (8 * 6 + 6) + (6 * 6 + 6) + (6 * 8 + 8) + (8 * 8 + 8)
 
 
-def test_a_dot_product_by_hand():
+def test_cost_of_a_dot_product():
     first, second = keras.Input((6, 3)), keras.Input((6, 4))
     cost = cost_of(keras.Model([first, second], keras.layers.Dot(1)([first, second])))
     assert cost == Cost(0, 0, 2 * 3 * 4 * 6, 12)
 
 
-def test_a_shared_layer_works_once_per_call_and_has_its_weights_once():
+def test_a_shared_layer_counts_flops_per_call_and_parameters_once():
     inputs = [keras.Input((7,)), keras.Input((7,))]
     shared = keras.layers.Dense(5)
     cost = cost_of(keras.Model(inputs, keras.layers.Add()([shared(tensor) for tensor in inputs])))
     assert cost == Cost(40, 40, 2 * (2 * 7 * 5), 10)
 
 
-def test_a_model_in_a_model_is_walked_and_frozen_weights_are_not_trainable():
+def test_nested_models_count_and_statistics_of_norms_are_not_trainable():
     inner = keras.Sequential([keras.Input((7,)), keras.layers.Dense(5), keras.layers.BatchNormalization()])
     inputs = keras.Input((7,))
     outputs = keras.layers.Dense(2)(inner(inputs))
@@ -145,7 +145,7 @@ def test_operators_between_tensors_are_free_unless_they_multiply_matrices():
 
 
 class Doubled(keras.layers.Dense):
-    """Does more than what it inherits from."""
+    """A subclass, whose cost may differ from that of its base class."""
 
 
 @pytest.mark.parametrize(("shape", "layer"), [
@@ -159,11 +159,11 @@ def test_an_unknown_layer_is_an_error(shape, layer):
         cost_of_layers(shape, layer)
 
 
-def test_an_open_size_is_an_error():
+def test_an_undefined_size_is_an_error():
     with pytest.raises(ValueError, match="are undefined; build it for one size"):
         cost_of_layers((None, None, 3), keras.layers.Conv2D(4, 3))
 
 
-def test_a_model_that_does_not_tell_its_layers_is_an_error():
+def test_a_model_without_known_layers_is_an_error():
     with pytest.raises(ValueError, match="only functional and built sequential models"):
         cost_of(keras.Sequential([keras.layers.Dense(3)]))

@@ -1,4 +1,4 @@
-"""Does compound scaling give the numbers of the paper, keep its constraint, and say what a variant will cost?"""
+"""Compound scaling against the numbers of its paper, the reference scalings, and the estimated costs."""
 
 import math
 import re
@@ -17,7 +17,7 @@ from bigearth_tf.models.scaling import REFERENCE_SCALINGS, Scaling, coefficient_
 EFFICIENTNET = (1.2, 1.1, 1.15)
 
 
-def test_the_published_example():
+def test_the_example_of_the_paper():
     scaling = compound_scaling(*EFFICIENTNET, phi=1)
     assert (scaling.depth, scaling.width, scaling.resolution) == EFFICIENTNET
     assert scaling.growth == pytest.approx(1.92027)
@@ -26,17 +26,17 @@ def test_the_published_example():
     assert fourth.growth == pytest.approx(1.92027**4)
 
 
-def test_phi_0_is_the_base():
+def test_phi_0_is_the_base_network():
     assert compound_scaling(*EFFICIENTNET, phi=0) == Scaling() == REFERENCE_SCALINGS[0]
     assert Scaling().growth == 1
     assert Scaling().resolution_px == 60
 
 
-def test_phi_need_not_be_whole():
+def test_phi_may_be_a_fraction():
     assert compound_scaling(2.0, 1.0, 1.0, phi=0.5) == Scaling(math.sqrt(2), 1.0, 1.0)
 
 
-def test_resolution_is_rounded_up_to_tens():
+def test_resolution_is_rounded_up_to_a_multiple_of_10_px():
     sides = [compound_scaling(*EFFICIENTNET, phi=phi).resolution_px for phi in range(8)]
     assert sides == [60, 70, 80, 100, 110, 130, 140, 160]
     assert [Scaling(resolution=factor).resolution_px for factor in (1.1, 1.4, 1.5, 0.5, 0.1)] == [70, 90, 90, 30, 10]
@@ -54,7 +54,7 @@ def test_rounding_errors_do_not_add_ten_pixels():
     ((2.3, 1.0, 1.0), r"= 2\.300"),
     ((0.9, 1.2, 1.2), r"alpha=0\.9, beta=1\.2, gamma=1\.2 must be at least 1"),
 ])  # fmt: skip
-def test_coefficients_outside_the_constraint_are_told(coefficients, message):
+def test_coefficients_outside_the_constraint_are_refused(coefficients, message):
     with pytest.raises(ValueError, match=message):
         compound_scaling(*coefficients, phi=1)
 
@@ -66,15 +66,15 @@ def test_the_tolerance_is_a_share_of_2():
         compound_scaling(*EFFICIENTNET, phi=1, tolerance=0.035)
 
 
-def test_a_grid_holds_exactly_what_keeps_the_constraint():
-    # By hand, in halves: 1.5^2 = 2.25 is 12.5 % off; 2 alone is exact; 1.5 is 25 % off.
+def test_a_grid_contains_exactly_the_coefficients_within_the_constraint():
+    # By hand, in steps of 0.5: 2 is exact; 1.5^2 = 2.25 differs by 12.5 %; 1.5 differs by 25 %.
     assert coefficient_grid(0.5, tolerance=0.1) == [(2.0, 1.0, 1.0)]
     assert coefficient_grid(0.5, tolerance=0.125) == [(2.0, 1.0, 1.0), (1.0, 1.0, 1.5), (1.0, 1.5, 1.0)]
     assert coefficient_grid(0.5, tolerance=0.0) == [(2.0, 1.0, 1.0)]
     assert coefficient_grid(0.3, tolerance=0.05) == [(1.9, 1.0, 1.0)]
 
 
-def test_the_grid_of_efficientnet_holds_its_result():
+def test_the_grid_contains_the_coefficients_of_efficientnet():
     grid = coefficient_grid(0.05)
     assert EFFICIENTNET in grid
     growths = [alpha * beta**2 * gamma**2 for alpha, beta, gamma in grid]
@@ -94,24 +94,24 @@ def test_the_grid_of_efficientnet_holds_its_result():
     }
 
 
-def test_neither_negative_phi_nor_factors_of_0():
+def test_negative_phi_and_factors_of_0_are_refused():
     with pytest.raises(ValueError, match="phi=-1 at least 0"):
         compound_scaling(*EFFICIENTNET, phi=-1)
     with pytest.raises(ValueError, match="positive"):
         Scaling(width=0.0)
 
 
-def test_the_published_set_has_the_one_setting_that_is_known():
-    # Committed in the published code: 90 px and 984,313 trainable parameters for WideResNet-ECA.
+def test_the_reference_scalings_contain_the_one_known_setting():
+    # Committed in the benchmark's code: 90 px and 984,313 trainable parameters for WideResNet-ECA.
     assert REFERENCE_SCALINGS[4] == Scaling(1.4, 1.8, 1.4)
     assert REFERENCE_SCALINGS[4].resolution_px == 90
-    published = estimate(model_config("wide_resnet_eca_b4", **reference_overrides("wide_resnet_eca_b4")), 10, 19)
-    assert published.trainable_parameters == 984_313
+    cost = estimate(model_config("wide_resnet_eca_b4", **reference_overrides("wide_resnet_eca_b4")), 10, 19)
+    assert cost.trainable_parameters == 984_313
     # "An order of magnitude" below ResNet50.
-    assert published.parameters < 23.6e6 / 10
+    assert cost.parameters < 23.6e6 / 10
 
 
-def test_the_published_set_only_grows():
+def test_the_reference_scalings_only_grow():
     assert len(REFERENCE_SCALINGS) == 8
     for small, large in zip(REFERENCE_SCALINGS, REFERENCE_SCALINGS[1:]):
         assert small.growth < large.growth
@@ -120,20 +120,20 @@ def test_the_published_set_only_grows():
         assert small.resolution <= large.resolution
 
 
-def test_another_set_makes_other_variants():
+def test_other_coefficients_give_other_variants():
     config = scaled(Config(attention="eca"), compound_scaling(1.3, 1.1, 1.15, phi=3))
     assert (config.depth, config.width, config.resolution_px) == (22, pytest.approx(2.662), 100)
     assert config.attention == "eca"
 
 
-# What is small: the WideResNets, and one EfficientNet of each attention. All others, and the published forms of these:
-# test_models.py, which builds them anyway.
+# The small models: the WideResNets, and one EfficientNet of each attention. test_zoo.py checks the others and the
+# reference forms, which it builds anyway.
 SMALL = [name for name in list_models("wide_resnet*") if not re.search("b[567]$", name)]
 SMALL += ["efficientnet_se", "efficientnet_cbam_ghost", "efficientnet_coordinate", "efficientnet_eca_b0"]
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_the_estimate_is_what_the_built_model_costs(name):
+def test_the_estimate_equals_the_cost_of_the_built_model(name):
     model = create_model(name, num_classes=19)
     assert estimate(model_config(name), num_bands=10, num_classes=19) == cost_of(model)
     keras.backend.clear_session()

@@ -1,4 +1,4 @@
-"""Is one of the own EfficientNets built as its paper says, and in its published form as the published code did?"""
+"""EfficientNets with attention: the default form against the paper, the reference form against the benchmark's code."""
 
 import dataclasses
 
@@ -16,7 +16,7 @@ from bigearth_tf.models.registry import (
     reference_overrides,
 )
 
-# Table 1 of the paper: kernel, channels, stride of the first block, blocks; and expansion by its figure and text.
+# Table 1 of the paper: kernel, channels, stride of the first block, blocks; the expansion is from its figure and text.
 PAPER = [(3, 16, 1, 1, 1), (3, 24, 2, 2, 6), (5, 40, 2, 2, 6), (3, 80, 2, 3, 6), (5, 112, 1, 3, 6), (5, 192, 2, 4, 6),
          (3, 320, 1, 1, 6)]  # fmt: skip
 
@@ -37,20 +37,20 @@ def layers_of(model, kind):
     return [layer for layer in model.layers if type(layer) is kind]
 
 
-def drops(model):
-    """Returns name -> dropout of a residual branch."""
+def branch_dropouts(model):
+    """Returns layer name -> dropout of a residual branch."""
     return {layer.name: layer for layer in layers_of(model, keras.layers.Dropout) if layer.name != "features"}
 
 
-# Worked by hand; 11 would come to 8, 17 % less than it, and 35.2 comes to 32, 9.1 % less.
+# Computed by hand; 8 is much less than 11, and 32 is 9.1 % less than 35.2.
 @pytest.mark.parametrize(
     ("channels", "rounded"), [(1, 8), (11, 16), (12, 16), (19.2, 24), (26.4, 24), (32, 32), (35.2, 32), (44, 48)]
 )
-def test_channels_are_multiples_of_8_and_never_much_fewer(channels, rounded):
+def test_channels_are_rounded_to_multiples_of_8_and_never_much_down(channels, rounded):
     assert round_to_8(channels) == rounded
 
 
-def test_width_1_and_depth_1_are_the_table_of_the_paper():
+def test_width_1_and_depth_1_match_the_table_of_the_paper():
     expected = []
     for kernel, channels, stride, repeats, expansion in PAPER:
         expected += [(kernel, channels, stride if index == 0 else 1, expansion) for index in range(repeats)]
@@ -63,9 +63,9 @@ def test_width_1_and_depth_1_are_the_table_of_the_paper():
     assert model.output.shape == (None, 1280)
 
 
-def test_without_attention_it_counts_as_that_of_keras_without_its_own():
+def test_parameters_without_attention_match_keras_applications():
     # keras.applications.EfficientNetB0 with 10 bands and 19 classes has 4,033,903; its squeeze-and-excitation squeezes
-    # to a quarter of what a block takes in.
+    # to a quarter of the block's input channels.
     gates, channels_in = 0, 32
     for block in blocks(Config()):
         inside, squeezed = channels_in * block.expansion, channels_in // 4
@@ -76,12 +76,12 @@ def test_without_attention_it_counts_as_that_of_keras_without_its_own():
 
 
 @pytest.mark.parametrize(("depth", "repeats"), [(0.5, "1112221"), (1.0, "1223341"), (1.1, "2334452"), (2.0, "2446682")])
-def test_blocks_are_multiplied_and_rounded_up(depth, repeats):
+def test_the_number_of_blocks_is_scaled_and_rounded_up(depth, repeats):
     names = [block.name for block in blocks(Config(depth=depth))]
     assert names == [f"stage{s}_block{b}" for s in range(1, 8) for b in range(1, int(repeats[s - 1]) + 1)]
 
 
-def test_b_models_grow_alike_in_both_forms():
+def test_b_models_scale_equally_in_both_forms():
     names = [f"efficientnet_eca_b{index}" for index in range(8)]
     for configs in ([model_config(name) for name in names], [reference_config(name) for name in names]):
         assert [len(blocks(config)) for config in configs] == [16, 16, 23, 23, 26, 29, 32, 32]
@@ -90,7 +90,7 @@ def test_b_models_grow_alike_in_both_forms():
         assert [config.resolution_px for config in configs] == [60, 60, 70, 80, 90, 100, 110, 120]
 
 
-# What the published code counts: trainable and all parameters, and tensors.
+# Counts of the benchmark's code: trainable and all parameters, and tensors.
 @pytest.mark.parametrize(
     ("name", "counts"),
     [
@@ -99,46 +99,46 @@ def test_b_models_grow_alike_in_both_forms():
         ("efficientnet_eca_ghost", (2050815, 2103663, 430)),
     ],
 )
-def test_published_form_counts_as_published(name, counts):
+def test_parameters_of_the_reference_form(name, counts):
     model = create_model(name, num_classes=19, **reference_overrides(name))
     assert (trainable(model), model.count_params(), len(model.weights)) == counts
 
 
-def test_every_name_was_published_with_the_same_deviations():
+def test_all_reference_forms_have_the_same_deviations():
     assert set(REFERENCE) == set(VARIANTS)
     deviations = {"attention", "ghost", "drop_connect", "resampling", "norm", "stochastic_depth", "conv_bias",
                   "always_expand", "swish_after_attention"}  # fmt: skip
     for name, config in VARIANTS.items():
-        published = dataclasses.asdict(REFERENCE[name])
-        found = {field for field, value in dataclasses.asdict(config).items() if published[field] != value}
+        reference = dataclasses.asdict(REFERENCE[name])
+        found = {field for field, value in dataclasses.asdict(config).items() if reference[field] != value}
         kept = {"attention"} if config.attention == "cbam" else set()
         kept |= {"ghost"} if config.ghost == "none" else set()
         assert found == deviations - kept
 
 
-def test_branches_are_dropped_more_often_from_block_to_block():
-    layers = drops(create_encoder("efficientnet_se", attention="none", drop_connect=0.32))
+def test_the_rate_of_dropped_branches_grows_from_block_to_block():
+    layers = branch_dropouts(create_encoder("efficientnet_se", attention="none", drop_connect=0.32))
     # Of 16 blocks, nine keep their shape: the third, fifth, seventh, ...
     order = [2, 4, 6, 7, 9, 10, 12, 13, 14]
     names = ["2_block2", "3_block2", "4_block2", "4_block3", "5_block2", "5_block3", "6_block2", "6_block3", "6_block4"]
     rates = {name: round(layer.rate, 9) for name, layer in layers.items()}
     assert rates == {f"stage{name}_drop": round(0.02 * index, 9) for name, index in zip(names, order)}
-    assert not drops(create_encoder("efficientnet_se", depth=0.5, drop_connect=0))
+    assert not branch_dropouts(create_encoder("efficientnet_se", depth=0.5, drop_connect=0))
 
 
-def test_a_sample_loses_its_whole_branch_and_in_the_published_form_single_values():
+def test_dropout_drops_whole_branches_and_in_the_reference_form_single_values():
     keras.utils.set_random_seed(0)
     ones = np.ones((64, 4, 4, 3), np.float32)
-    # Ten blocks: of two in each of the stages 4 to 6, the second keeps its shape.
+    # Ten blocks; in the stages 4 to 6 the second of two keeps the shape.
     small = {"attention": "none", "depth": 0.5}
-    whole = drops(create_encoder("efficientnet_se", **small, drop_connect=0.5))["stage6_block2_drop"]
+    whole = branch_dropouts(create_encoder("efficientnet_se", **small, drop_connect=0.5))["stage6_block2_drop"]
     result = np.asarray(whole(ones, training=True))
     lost = (result == 0).all((1, 2, 3))
     assert 10 < lost.sum() < 50
     np.testing.assert_allclose(result[~lost], 1 / (1 - whole.rate), rtol=1e-5)
     np.testing.assert_array_equal(whole(ones, training=False), ones)
 
-    layers = drops(create_encoder("efficientnet_se", **{**reference_overrides("efficientnet_se"), **small}))
+    layers = branch_dropouts(create_encoder("efficientnet_se", **{**reference_overrides("efficientnet_se"), **small}))
     assert [layer.rate for layer in layers.values()] == [0.1] * 3
     result = np.asarray(next(iter(layers.values()))(ones, training=True))
     assert not (result == 0).all((1, 2, 3)).any()
@@ -150,7 +150,7 @@ def outputs_of(encoder, *names):
     return [np.asarray(output) for output in keras.Model(encoder.input, outputs)(make_patch())]
 
 
-def test_attention_stands_behind_the_swish_and_in_the_published_form_between_relu6_and_swish():
+def test_attention_follows_the_swish_and_in_the_reference_form_is_between_relu6_and_swish():
     keras.utils.set_random_seed(0)
     name = "stage4_block1"
     encoder = create_encoder("efficientnet_se", depth=0.25)
@@ -161,13 +161,13 @@ def test_attention_stands_behind_the_swish_and_in_the_published_form_between_rel
 
     assert reference_config("efficientnet_se").swish_after_attention
     encoder = create_encoder("efficientnet_se", depth=0.25, swish_after_attention=True)
-    # So that 6 is reached.
+    # A large scale, so that 6 is reached.
     encoder.get_layer(f"{name}_depthwise_norm").gamma.assign(np.full(240, 30, np.float32))
     ends = ("depthwise_norm", "attention", "depthwise_swish")
     norm, attended, swished = outputs_of(encoder, *(f"{name}_{end}" for end in ends))
     clipped = np.clip(norm, 0, 6)
     assert (norm > 6).any()
-    # One gate for a channel, whether its pixels are cut off at 6 or not.
+    # One gate for each channel, whether its pixels are clipped at 6 or not.
     seen = clipped.any((0, 1, 2))
     gates = attended[..., seen].sum((1, 2)) / clipped[..., seen].sum((1, 2))
     assert 0 < gates.min() < gates.max() < 1
@@ -177,32 +177,32 @@ def test_attention_stands_behind_the_swish_and_in_the_published_form_between_rel
     np.testing.assert_allclose(swished, attended / (1 + np.exp(-attended)), rtol=1e-4, atol=1e-6)
 
 
-def test_ghosts_take_the_place_of_the_pointwise_convolutions_of_blocks():
+def test_ghost_convolutions_replace_the_pointwise_convolutions_of_blocks():
     # 16 blocks have a depthwise and a last convolution, 15 an expansion by more than 1.
     ghost = create_encoder("efficientnet_eca_ghost", attention="none")
     assert len(layers_of(ghost, keras.layers.DepthwiseConv2D)) == 16 + 16 + 15
     names = {layer.name for layer in layers_of(ghost, keras.layers.Conv2D)}
     assert {name for name in names if not name.endswith("_primary")} == {"stem_conv", "top_conv"}
     overrides = {**reference_overrides("efficientnet_eca_ghost"), "depth": 0.25}
-    published = create_encoder("efficientnet_eca_ghost", **overrides)
-    assert len(layers_of(published, keras.layers.DepthwiseConv2D)) == 7
-    assert len(layers_of(published, keras.layers.Conv2D)) == 2 + 7 + 7
+    reference = create_encoder("efficientnet_eca_ghost", **overrides)
+    assert len(layers_of(reference, keras.layers.DepthwiseConv2D)) == 7
+    assert len(layers_of(reference, keras.layers.Conv2D)) == 2 + 7 + 7
 
 
 @pytest.mark.parametrize("name", ["efficientnet_coordinate_ghost", "efficientnet_eca_b0"])
-def test_no_bias_stands_before_a_norm_but_in_the_published_form(name):
+def test_only_the_reference_form_has_biases_before_norms(name):
     def biased(encoder):
         kinds = keras.layers.Conv2D, keras.layers.DepthwiseConv2D
         found = {layer.name for kind in kinds for layer in layers_of(encoder, kind) if layer.use_bias}
         return {layer for layer in found if not layer.endswith("_gate")}
 
     assert not biased(create_encoder(name, depth=0.25))
-    published = biased(create_encoder(name, **{**reference_overrides(name), "depth": 0.25}))
-    assert {"stem_conv", "top_conv", "stage1_block1_depthwise"} <= published
-    assert ("stage1_block1_expand_conv" in published) == (not name.endswith("ghost"))
+    reference = biased(create_encoder(name, **{**reference_overrides(name), "depth": 0.25}))
+    assert {"stem_conv", "top_conv", "stage1_block1_depthwise"} <= reference
+    assert ("stage1_block1_expand_conv" in reference) == (not name.endswith("ghost"))
 
 
-def test_dropout_before_the_head_acts_in_training_alone():
+def test_dropout_before_the_head_acts_only_in_training():
     encoder = create_encoder("efficientnet_eca_b0", dropout=0.5, depth=0.25)
     pooled, features = outputs_of(encoder, "pool", "features")
     np.testing.assert_array_equal(pooled, features)
@@ -223,6 +223,6 @@ def test_dropout_before_the_head_acts_in_training_alone():
         ({"kernel": 3}, "no field 'kernel'"),
     ],
 )
-def test_what_does_not_fit_is_refused(override, message):
+def test_invalid_overrides_are_refused(override, message):
     with pytest.raises(ValueError, match=message):
         create_model("efficientnet_se", num_classes=3, **override)

@@ -1,4 +1,4 @@
-"""Has the K-Branch CNN a branch for each native size, and does each see its own bands as they are?"""
+"""K-Branch CNN: one branch for each native size, each with its own bands, not resampled."""
 
 import dataclasses
 
@@ -31,7 +31,7 @@ def test_one_branch_per_native_size(bands, sizes):
     assert branches_of(create_encoder("k_branch_cnn", bands=bands)) == [f"branch_{size}px_dense" for size in sizes]
 
 
-def test_a_branch_sees_its_own_bands_alone_and_unresampled():
+def test_a_branch_has_only_its_own_bands_not_resampled():
     encoder = create_encoder("k_branch_cnn", bands="S2_ALL")
     kinds = (keras.layers.Resizing, keras.layers.AveragePooling2D)
     assert not [layer.name for layer in encoder.layers if isinstance(layer, kinds)]
@@ -46,7 +46,7 @@ def test_a_branch_sees_its_own_bands_alone_and_unresampled():
         assert changed == [sizes[band]], band
 
 
-def test_parameters_are_those_of_the_table():
+def test_parameters_match_the_table_of_branches():
     model = create_model("k_branch_cnn", bands="S2_ALL", num_classes=19)
     norm = 2  # trainable numbers per channel
     m10 = 25 * 4 * 32 + 25 * 32 * 32 + 9 * 32 * 64 + (32 + 32 + 64) * norm + 30 * 30 * 64 * 128 + 128 * norm
@@ -57,12 +57,22 @@ def test_parameters_are_those_of_the_table():
     assert trainable == m10 + m20 + m60 + mix
 
 
-def test_the_kind_of_a_branch_is_that_of_the_nearest_size():
-    for size, kind in [(120, 120), (256, 120), (86, 120), (64, 60), (60, 60), (35, 60), (32, 20), (20, 20), (1, 20)]:
-        assert branch_of_size(size) == BRANCHES[kind], size
+def test_a_branch_is_that_of_the_nearest_size():
+    for size, nearest_size in [
+        (120, 120),
+        (256, 120),
+        (86, 120),
+        (64, 60),
+        (60, 60),
+        (35, 60),
+        (32, 20),
+        (20, 20),
+        (1, 20),
+    ]:
+        assert branch_of_size(size) == BRANCHES[nearest_size], size
 
 
-def test_bands_of_other_data_sets_have_their_branches():
+def test_bands_of_other_datasets_have_their_branches():
     rows = [dataclasses.replace(BANDS[name], size_px=size) for name, size in (("B02", 64), ("B05", 32), ("B01", 11))]
     model = create_model("k_branch_cnn", bands=rows, num_classes=3)
     assert branches_of(model) == ["branch_64px_dense", "branch_32px_dense", "branch_11px_dense"]
@@ -74,7 +84,7 @@ def test_bands_of_other_data_sets_have_their_branches():
     ("override", "message"),
     [({"branch_dim": 0}, "branch_dim=0"), ({"conv_dropout": 1.0, "mix_dropout": -1}, "conv_dropout=1.0, mix_drop")],
 )
-def test_what_does_not_fit_is_refused(override, message):
+def test_invalid_overrides_are_refused(override, message):
     with pytest.raises(ValueError, match=message):
         create_model("k_branch_cnn", num_classes=3, **override)
 

@@ -1,4 +1,4 @@
-"""Do the networks of keras.applications see the standardised image, and are they the published ones?"""
+"""Networks of keras.applications: their input, their parameter counts, and their restored copies."""
 
 import keras
 import numpy as np
@@ -17,7 +17,7 @@ def make_batch(bands, size=2):
 
 
 def stem_input_and_image(model, batch):
-    """Returns what the first convolution sees, and the standardised image."""
+    """Returns the input of the first convolution, and the standardized image."""
     image = keras.Model(model.input, model.get_layer("stack_120px").output)(batch)
     layers = {layer.name: layer for layer in model.layers}
     x = layers["undo_rescaling"](image) if "undo_rescaling" in layers else image
@@ -27,24 +27,24 @@ def stem_input_and_image(model, batch):
     return keras.Model(backbone.input, stem.get_input_at(-1))(x).numpy(), image.numpy()
 
 
-# Three bands, as many as the networks' own preprocessing is for: some have it for no other number. Padding before the
-# first convolution: rows above the image.
+# Three bands, because some networks have preprocessing only for three. `pad` is the padding before the first
+# convolution, in rows above the image.
 @pytest.mark.parametrize(
     ("name", "pad"),
     [("resnet50", 3), ("densenet121", 3), ("vgg16", 0), ("efficientnet_b0", 0), ("convnext_tiny", 0),
      ("efficientnetv2_b0", 0), ("mobilenetv2", 0), ("mobilenetv3_small", 0),
      ("regnety_004", 0), ("resnet_rs_50", 1)],
 )  # fmt: skip
-def test_the_standardised_image_reaches_the_first_convolution(name, pad):
-    seen, image = stem_input_and_image(create_model(name, bands=RGB, num_classes=3), make_batch(RGB))
+def test_the_first_convolution_receives_the_standardized_image(name, pad):
+    stem_input, image = stem_input_and_image(create_model(name, bands=RGB, num_classes=3), make_batch(RGB))
     assert image.std() > 0.5
-    np.testing.assert_allclose(seen[:, pad : pad + 120, pad : pad + 120], image, rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(stem_input[:, pad : pad + 120, pad : pad + 120], image, rtol=1e-6, atol=1e-7)
 
 
-def test_the_published_efficientnets_see_it_divided_by_255():
+def test_reference_efficientnets_receive_the_image_divided_by_255():
     model = create_model("efficientnet_b0", bands=RGB, num_classes=3, **reference_overrides("efficientnet_b0"))
-    seen, image = stem_input_and_image(model, make_batch(RGB))
-    np.testing.assert_allclose(seen[:, :120, :120], image / 255, rtol=1e-5, atol=1e-9)
+    stem_input, image = stem_input_and_image(model, make_batch(RGB))
+    np.testing.assert_allclose(stem_input[:, :120, :120], image / 255, rtol=1e-5, atol=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -52,14 +52,14 @@ def test_the_published_efficientnets_see_it_divided_by_255():
     [("vgg19", 20038163, 20038163, 34), ("resnet50", 23595475, 23648595, 320),
      ("efficientnet_b0", 4033903, 4075940, 314)],
 )  # fmt: skip
-def test_published_counts(name, trainable, total, tensors):
-    # As in the published checkpoints: 10 bands, 19 classes.
+def test_parameters_of_the_reference_form(name, trainable, total, tensors):
+    # As in the benchmark's checkpoints: 10 bands, 19 classes.
     model = create_model(name, num_classes=19, **reference_overrides(name))
     assert sum(int(np.prod(weight.shape)) for weight in model.trainable_weights) == trainable
     assert (model.count_params(), len(model.weights)) == (total, tensors)
 
 
-def test_every_row_has_its_resolution_and_takes_another():
+def test_every_model_has_120_px_and_accepts_other_resolutions():
     assert {model_config(name).resolution_px for name in family.VARIANTS} == {120}
     model = create_model("mobilenetv3_small", num_classes=3, resolution_px=60)
     assert model.get_layer("backbone").input_shape == (None, 60, 60, 10)
@@ -67,7 +67,7 @@ def test_every_row_has_its_resolution_and_takes_another():
         create_model("mobilenetv3_small", num_classes=3, resolution_px=20)
 
 
-def test_an_application_that_this_keras_lacks_harms_no_other(monkeypatch):
+def test_an_application_that_keras_lacks_does_not_affect_others(monkeypatch):
     names = list_models()
     monkeypatch.delattr(keras.applications, "ResNet50")
     assert list_models() == names
@@ -76,7 +76,7 @@ def test_an_application_that_this_keras_lacks_harms_no_other(monkeypatch):
     assert create_model("vgg16", num_classes=3).output_shape == (None, 3)
 
 
-def test_convnext_comes_back_from_disk_with_its_own_layer_and_normalises_what_is_pooled(tmp_path):
+def test_convnext_is_restored_with_its_custom_layer_and_normalizes_after_pooling(tmp_path):
     model = create_model("convnext_tiny", bands=RGB, num_classes=3, resolution_px=32)
     batch = make_batch(RGB)
     features = keras.Model(model.input, model.get_layer("features").output)(batch).numpy()
@@ -87,7 +87,7 @@ def test_convnext_comes_back_from_disk_with_its_own_layer_and_normalises_what_is
     np.testing.assert_array_equal(loaded(batch), model(batch))
 
 
-def test_resnet_rs_averages_its_statistics():
+def test_norm_momentum_replaces_that_of_keras_applications():
     def momenta(name, **overrides):
         backbone = create_model(name, num_classes=3, **overrides).get_layer("backbone")
         return {layer.momentum for layer in backbone.layers if isinstance(layer, keras.layers.BatchNormalization)}

@@ -1,4 +1,4 @@
-"""Does a lambda layer compute its paper's equations, and does LambdaResNet have them where it should?"""
+"""Lambda layers against the equations of their paper, and their places in LambdaResNet."""
 
 import keras
 import numpy as np
@@ -11,7 +11,7 @@ HEIGHT, WIDTH, DIM_K, HEADS, DIM_V, CONTEXT_PX = 5, 4, 3, 2, 4, 3
 
 
 def tiny_layer(seed=0):
-    """Returns a model of one lambda layer with every weight and statistic drawn."""
+    """Returns a model of one lambda layer with random weights and statistics."""
     inputs = keras.Input((HEIGHT, WIDTH, HEADS * DIM_V))
     model = keras.Model(inputs, lambda_layer(inputs, "one", dim_k=DIM_K, heads=HEADS, context_px=CONTEXT_PX))
     rng = np.random.default_rng(seed)
@@ -26,7 +26,7 @@ def make_features(seed=1):
 
 
 def project(features, model, name):
-    """Returns [B, pixels, channels]: a 1 x 1 convolution, then the batch norm of that name if there is one."""
+    """Returns [B, pixels, channels]: a 1 x 1 convolution, then the batch norm of that name, if any."""
     (kernel,) = model.get_layer(name).get_weights()
     x = features.reshape(len(features), HEIGHT * WIDTH, -1) @ kernel[0, 0]
     if name != "one_keys":
@@ -36,7 +36,7 @@ def project(features, model, name):
 
 
 def position_table(model):
-    """Returns E [pixel n, pixel m, k]: the embedding of m's offset from n, zero beyond the window."""
+    """Returns E [pixel n, pixel m, k]: the embedding of the offset of m from n, zero outside the window."""
     (kernel,) = model.get_layer("one_position_lambdas").get_weights()
     assert kernel.shape == (CONTEXT_PX, CONTEXT_PX, 1, 1, DIM_K)
     pixels = [(row, column) for row in range(HEIGHT) for column in range(WIDTH)]
@@ -65,7 +65,7 @@ def test_a_lambda_layer_computes_the_equations_of_the_paper():
     np.testing.assert_allclose(model(features), apply_by_hand(features, model), rtol=1e-4, atol=1e-4)
 
 
-def test_positions_reach_as_far_as_the_window_and_content_over_the_whole_map():
+def test_position_lambdas_see_the_window_and_content_lambdas_the_whole_map():
     model, features = tiny_layer(), make_features()
     changed = features.copy()
     changed[:, 0, 0] += 1
@@ -81,7 +81,7 @@ def test_positions_are_relative():
     features[:, 3:] = 0
     shifted = np.roll(features, 1, axis=1)
     position = keras.Model(model.input, model.get_layer("one_position").output)
-    # Away from the borders, where part of the window is not there.
+    # Away from the borders, where a part of the window is missing.
     np.testing.assert_allclose(position(shifted)[:, 2], position(features)[:, 1], rtol=1e-4, atol=1e-4)
 
 
@@ -93,12 +93,12 @@ def test_an_untrained_layer_keeps_the_scale_of_its_input():
     assert 0.5 < np.std(model(features, training=True)) < 2
 
 
-def test_heads_divide_the_channels():
+def test_heads_must_divide_the_channels():
     with pytest.raises(ValueError, match="heads=3 must divide the 8 channels"):
         lambda_layer(keras.Input((5, 5, 8)), "one", heads=3)
 
 
-def test_lambda_layers_stand_in_the_blocks_that_keep_the_shape():
+def test_lambda_layers_are_in_the_blocks_that_keep_the_shape():
     encoder = create_encoder("lambda_resnet")
     lambdas = [layer for layer in encoder.layers if layer.name.endswith("_position_lambdas")]
     assert [x.name for x in lambdas] == [f"stage{i}_block2_lambda_position_lambdas" for i in (1, 2, 3)]
@@ -108,7 +108,7 @@ def test_lambda_layers_stand_in_the_blocks_that_keep_the_shape():
     assert sum(layer.name.endswith("_position_lambdas") for layer in deeper.layers) == 6
 
 
-def test_a_lambda_layer_costs_less_than_the_convolution_it_stands_for():
+def test_parameters_of_lambda_layers_replace_those_of_convolutions():
     # WideResNet of depth 16: 693,843. A convolution has 9 C^2 weights, a lambda layer C (heads k + k + C / heads),
     # two norms and the table of offsets.
     trainable = sum(int(np.prod(w.shape)) for w in create_model("lambda_resnet", num_classes=19).trainable_weights)
@@ -127,6 +127,6 @@ def test_a_lambda_layer_costs_less_than_the_convolution_it_stands_for():
         ({"resampling": "nearest"}, "resampling='nearest'"),
     ],
 )
-def test_what_does_not_fit_is_refused(override, message):
+def test_invalid_overrides_are_refused(override, message):
     with pytest.raises(ValueError, match=message):
         create_model("lambda_resnet", num_classes=3, **override)

@@ -1,4 +1,4 @@
-"""Does an MLP-Mixer compute what its paper's figure shows, and its published form what that code did?"""
+"""MLP-Mixer: the default form against the paper's figure, the reference form against the benchmark's code."""
 
 import math
 
@@ -9,7 +9,7 @@ import pytest
 from bigearth_tf.data.bands import Band
 from bigearth_tf.models.registry import create_encoder, create_model, reference_overrides
 
-# Two bands of 6 x 6 px that are standardised as they are.
+# Two bands of 6 x 6 px that are already standardized.
 ROWS = tuple(Band(name, "S2", 10, 6, "float32", "none", 0.0, 1.0) for name in ("first", "second"))
 TINY = {"patch_size": 2, "resolution_px": 6, "dim": 4, "depth": 2, "tokens_dim": 5, "channels_dim": 3}
 
@@ -19,7 +19,7 @@ def make_image(seed=0):
 
 
 def tiny(seed=1, **overrides):
-    """Returns an encoder of six-pixel images with every weight drawn, norms and biases too."""
+    """Returns an encoder of images of 6 x 6 px with random weights, norms and biases included."""
     encoder = create_encoder("mlp_mixer", bands=ROWS, **{**TINY, **overrides})
     rng = np.random.default_rng(seed)
     encoder.set_weights([rng.normal(scale=0.5, size=weight.shape) for weight in encoder.weights])
@@ -65,7 +65,7 @@ def test_the_default_form_is_that_of_figure_1():
     np.testing.assert_allclose(encoder(batch), features, rtol=1e-4, atol=1e-5)
 
 
-def test_the_published_form_normalises_over_tokens_and_after_the_mean():
+def test_the_reference_form_normalizes_over_tokens_and_after_the_mean():
     encoder, image = tiny(**reference_overrides("mlp_mixer")), make_image()
     assert encoder.get_layer("block1_norm1").get_weights()[0].shape == (9,)
     mixed = mix_by_hand(tokens_of(image, encoder), encoder, axis=1, epsilon=1e-3)
@@ -78,16 +78,16 @@ def test_the_published_form_normalises_over_tokens_and_after_the_mean():
     ("name", "parameters", "tensors", "features"),
     [("mlp_mixer", 446723, 54, 128), ("mlp_mixer_tiny", 136955, 30, 64)],
 )
-def test_published_counts(name, parameters, tensors, features):
+def test_parameters_of_the_reference_form(name, parameters, tensors, features):
     model = create_model(name, num_classes=19, **reference_overrides(name))
     assert (model.count_params(), len(model.weights)) == (parameters, tensors)
     assert model.get_layer("features").output_shape == (None, features)
-    # The default form differs by the length of the blocks' norms: channels in place of 100 tokens.
+    # The default form differs by the length of the blocks' norms: channels instead of 100 tokens.
     blocks = sum(layer.name.endswith("_norm1") for layer in model.layers)
     assert create_model(name, num_classes=19).count_params() - parameters == blocks * 4 * (features - 100)
 
 
-def test_a_token_sees_others_through_the_token_mixer_alone():
+def test_only_the_token_mixer_mixes_tokens():
     encoder, image = tiny(), make_image()
     encoder.get_layer("block1_token_mixer_dense2").set_weights([np.zeros((5, 9)), np.zeros(9)])
     block = keras.Model(encoder.input, encoder.get_layer("block1_channels_mixed").output)
@@ -109,6 +109,6 @@ def test_a_token_sees_others_through_the_token_mixer_alone():
         ({"resampling": "nearest"}, "resampling='nearest'"),
     ],
 )
-def test_what_does_not_fit_is_refused(override, message):
+def test_invalid_overrides_are_refused(override, message):
     with pytest.raises(ValueError, match=message):
         create_model("mlp_mixer", num_classes=3, **override)

@@ -1,4 +1,4 @@
-"""Are the ResNets of basic blocks those of the paper's table 1?"""
+"""ResNet-18 and ResNet-34 against table 1 of their paper."""
 
 import keras
 import numpy as np
@@ -19,7 +19,7 @@ def test_parameters_and_depth(name, parameters, depth):
     assert len(counted) == depth
 
 
-def test_the_maps_shrink_as_in_table_1():
+def test_sizes_of_maps_match_table_1():
     encoder = create_encoder("resnet18")
     sides = {"stem_relu": 60, "stem_pool": 30, "stage1_block2_relu": 30, "stage2_block1_relu": 15}
     sides |= {"stage3_block2_relu": 8, "stage4_block2_relu": 4}
@@ -28,7 +28,7 @@ def test_the_maps_shrink_as_in_table_1():
     assert encoder.output_shape == (None, 512)
 
 
-def test_a_block_whose_branch_is_zero_passes_its_input_on():
+def test_a_block_with_a_zero_branch_returns_its_input():
     encoder = create_encoder("resnet18", bands="RGB", resolution_px=32)
     encoder.get_layer("stage3_block2_2_norm").gamma.assign(np.zeros(256))
     names = ("stage3_block1_relu", "stage3_block2_relu")
@@ -49,6 +49,6 @@ def test_a_block_whose_branch_is_zero_passes_its_input_on():
         ({"resampling": "nearest"}, "resampling='nearest'"),
     ],
 )
-def test_what_does_not_fit_is_refused(override, message):
+def test_invalid_overrides_are_refused(override, message):
     with pytest.raises(ValueError, match=message):
         create_model("resnet18", num_classes=3, **override)

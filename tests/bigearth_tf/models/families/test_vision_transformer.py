@@ -1,4 +1,4 @@
-"""Does a Vision Transformer compute what its paper's equations say, and its published form what that code did?"""
+"""Vision Transformer: the default form against the paper's equations, the reference form against the benchmark."""
 
 import math
 
@@ -9,10 +9,10 @@ import pytest
 from bigearth_tf.data.bands import Band
 from bigearth_tf.models.registry import create_encoder, create_model, reference_config, reference_overrides
 
-# Two bands of 6 x 6 px that are standardised as they are.
+# Two bands of 6 x 6 px that are already standardized.
 ROWS = tuple(Band(name, "S2", 10, 6, "float32", "none", 0.0, 1.0) for name in ("first", "second"))
 TINY = {"patch_size": 2, "resolution_px": 6, "dim": 4, "depth": 2, "num_heads": 2, "key_dim": 3, "mlp_dim": 5}
-PUBLISHED = reference_overrides("vit_20")
+REFERENCE = reference_overrides("vit_20")
 
 
 def make_image(seed=0):
@@ -24,7 +24,7 @@ def as_batch(image):
 
 
 def tiny(seed=1, **overrides):
-    """Returns an encoder of six-pixel images with every weight drawn, norms and biases too."""
+    """Returns an encoder of images of 6 x 6 px with random weights, norms and biases included."""
     encoder = create_encoder("vit_20", bands=ROWS, **{**TINY, **overrides})
     rng = np.random.default_rng(seed)
     encoder.set_weights([rng.normal(scale=0.5, size=weight.shape) for weight in encoder.weights])
@@ -60,7 +60,7 @@ def dense(x, encoder, name):
 
 
 def encode_by_hand(x, encoder, last):
-    """Returns tokens after the encoder; `last` is what follows the second dense layer."""
+    """Returns tokens after the encoder; `last` is the activation of the second dense layer."""
     for name in ("layer1", "layer2"):
         x = x + attention(layer_norm(x, encoder, f"{name}_norm1"), encoder, f"{name}_attention")
         hidden = gelu(dense(layer_norm(x, encoder, f"{name}_norm2"), encoder, f"{name}_dense1"))
@@ -91,8 +91,8 @@ def test_the_default_form_follows_equations_1_to_4(pooling):
     np.testing.assert_allclose(encoder(as_batch(image)), features, rtol=1e-4, atol=1e-5)
 
 
-def test_the_published_form_counts_patches_flattens_and_has_a_head():
-    encoder = tiny(**{**PUBLISHED, "head_units": (7, 3)})
+def test_the_reference_form_has_index_positions_flattened_tokens_and_a_head():
+    encoder = tiny(**{**REFERENCE, "head_units": (7, 3)})
     image = make_image()
     (direction,) = encoder.get_layer("position_embedding").get_weights()
     assert direction.shape == (1, 4)
@@ -102,8 +102,8 @@ def test_the_published_form_counts_patches_flattens_and_has_a_head():
     np.testing.assert_allclose(encoder(as_batch(image)), features, rtol=1e-4, atol=1e-5)
 
 
-# Name -> parameters with 19 classes, weight tensors: of the code that trained the published models.
-PUBLISHED_COUNTS = {
+# Name -> parameters with 19 classes, and weight tensors, of the benchmark's code.
+REFERENCE_COUNTS = {
     "vit_6": (55237395, 139),
     "vit_12": (15984915, 139),
     "vit_20": (7760147, 139),
@@ -114,22 +114,22 @@ PUBLISHED_COUNTS = {
 
 
 @pytest.mark.parametrize("name", ["vit_20", "vit_30", "vit_40", "vitm_20"])
-def test_published_counts(name):
+def test_parameters_of_the_reference_form(name):
     model = create_model(name, num_classes=19, **reference_overrides(name))
-    assert (model.count_params(), len(model.weights)) == PUBLISHED_COUNTS[name]
+    assert (model.count_params(), len(model.weights)) == REFERENCE_COUNTS[name]
     assert model.get_layer("features").output_shape == (None, 1024)
 
 
-@pytest.mark.parametrize("name", PUBLISHED_COUNTS)
-def test_published_counts_by_arithmetic(name):
-    # The large ones without building them: projection, position, 8 or 12 layers, norm, head, logits.
+@pytest.mark.parametrize("name", REFERENCE_COUNTS)
+def test_parameters_of_the_reference_form_by_arithmetic(name):
+    # Without building the large models: projection, position, 8 or 12 layers, norm, head, logits.
     config = reference_config(name)
     tokens = (120 // config.patch_size) ** 2
     embedding = config.patch_size**2 * 10 * 64 + 64 + 64
     attention_weights = 3 * (64 * 256 + 256) + 256 * 64 + 64
     layer = 128 + attention_weights + 128 + 64 * 128 + 128 + 128 * 64 + 64
     head = tokens * 64 * 2048 + 2048 + 2048 * 1024 + 1024 + 1024 * 19 + 19
-    assert embedding + config.depth * layer + 128 + head == PUBLISHED_COUNTS[name][0]
+    assert embedding + config.depth * layer + 128 + head == REFERENCE_COUNTS[name][0]
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_published_counts_by_arithmetic(name):
         ({"depth": 12, "dim": 128, "key_dim": 128, "mlp_dim": 256, "num_heads": 8}, (19196435, 203)),
     ],
 )
-def test_the_other_forms_that_the_guessed_one_may_have_had_can_be_built(wider, expected):
+def test_the_other_possible_settings_of_vitm_20_can_be_built(wider, expected):
     model = create_model("vitm_20", num_classes=19, **{**reference_overrides("vitm_20"), **wider})
     assert (model.count_params(), len(model.weights)) == expected
 
@@ -150,7 +150,7 @@ def shuffle_patches(image, order):
 
 
 @pytest.mark.parametrize("pooling", ["token", "mean"])
-def test_only_positions_tell_patches_apart(pooling):
+def test_only_positions_distinguish_patches(pooling):
     encoder = tiny(pooling=pooling)
     image = make_image()
     shuffled = shuffle_patches(image, [4, 0, 8, 1, 7, 2, 3, 6, 5])
@@ -175,17 +175,17 @@ def test_the_index_of_a_patch_is_exact_in_half_precision():
     assert positions.compute_dtype == "float32"
 
 
-def test_dropout_stands_where_the_form_has_it():
-    ours, published = tiny(), tiny(**PUBLISHED)
-    assert ours.get_layer("layer1_attention").get_config()["dropout"] == 0
-    assert published.get_layer("layer1_attention").get_config()["dropout"] == 0.1
-    names = {layer.name: layer.rate for layer in ours.layers if isinstance(layer, keras.layers.Dropout)}
+def test_places_of_dropout_in_both_forms():
+    default, reference = tiny(), tiny(**REFERENCE)
+    assert default.get_layer("layer1_attention").get_config()["dropout"] == 0
+    assert reference.get_layer("layer1_attention").get_config()["dropout"] == 0.1
+    names = {layer.name: layer.rate for layer in default.layers if isinstance(layer, keras.layers.Dropout)}
     assert names["embedding_dropout"] == names["layer1_attention_dropout"] == names["layer2_dropout2"] == 0.1
-    names = {layer.name: layer.rate for layer in published.layers if isinstance(layer, keras.layers.Dropout)}
+    names = {layer.name: layer.rate for layer in reference.layers if isinstance(layer, keras.layers.Dropout)}
     assert names["head1_dropout"] == names["head2_dropout"] == names["features"] == 0.5
     assert "embedding_dropout" not in names
     batch = as_batch(make_image())
-    for encoder in (ours, published):
+    for encoder in (default, reference):
         np.testing.assert_array_equal(encoder(batch, training=False), encoder(batch, training=False))
         assert not np.allclose(encoder(batch, training=True), encoder(batch, training=True))
 
@@ -210,6 +210,6 @@ def test_flattened_tokens_can_be_the_features():
         ({"head_dropout": 1.0}, "head_dropout=1.0"),
     ],
 )
-def test_what_does_not_fit_is_refused(override, message):
+def test_invalid_overrides_are_refused(override, message):
     with pytest.raises(ValueError, match=message):
         create_model("vit_20", num_classes=3, **override)
