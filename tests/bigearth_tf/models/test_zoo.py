@@ -9,13 +9,11 @@ import ctypes
 import gc
 import re
 import zipfile
-from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from keras.src.engine import base_layer, keras_tensor
 
 from bigearth_tf.data.bands import get_bands
 from bigearth_tf.models.cost import cost_of
@@ -23,7 +21,6 @@ from bigearth_tf.models.cost_estimate import estimate
 from bigearth_tf.models.families import efficientnet, wide_resnet
 from bigearth_tf.models.reference_names import REFERENCE_NAMES
 from bigearth_tf.models.registry import (
-    create_encoder,
     create_model,
     list_models,
     model_config,
@@ -31,9 +28,11 @@ from bigearth_tf.models.registry import (
     reference_overrides,
 )
 from bigearth_tf.serving.export import save_model
+from tests.support.batches import make_batch
 from tests.support.paths import PARAMETERS_CSV
+from tests.support.shape_only_models import build_from_shapes
 
-# A member of each structure, and what makes it tiny.
+# A member of each structure, with the overrides that make it tiny.
 TINY = {
     "wide_resnet_eca_b0": {"width": 0.5, "resolution_px": 20},
     "wide_resnet_cbam_ghost": {"width": 1.0, "resolution_px": 20},
@@ -45,11 +44,10 @@ TINY = {
     "lambda_resnet": {"resolution_px": 20, "context_px": 5},
     "mobilenetv3_small": {"resolution_px": 40},
 }
-# These also run the graph as TensorFlow optimizes it, and are loaded by `keras.models.load_model` itself.
-LOOKED_AT_CLOSELY = ("wide_resnet_eca_b0", "wide_resnet_cbam_ghost", "efficientnet_coordinate_ghost", "vit_20",
+# These are also tested as graphs that TensorFlow optimizes, and loaded by `keras.models.load_model` itself.
+TESTED_MORE_CLOSELY = ("wide_resnet_eca_b0", "wide_resnet_cbam_ghost", "efficientnet_coordinate_ghost", "vit_20",
                      "mlp_mixer_tiny", "resnet18", "mobilenetv3_small")  # fmt: skip
-# Rows of the tables that differ from a smaller sibling in numbers alone: that a .keras file holds their layers and that
-# they take other bands is tried with the sibling.
+# Models that differ from a smaller sibling only in numbers: the .keras file and other bands are tested with that one.
 LARGER_SIBLINGS = {
     name
     for pattern in ("*_b[1-7]", "resnet1[05]*", "densenet169", "densenet201", "vgg19", "convnext_[sb]*", "regnety_008",
@@ -57,8 +55,9 @@ LARGER_SIBLINGS = {
     for name in list_models(pattern)
 }  # fmt: skip
 OTHER_BANDS = ("S1", "RGB", "S2_ALL", "MM")
-# In every run these take all of them, and other tiny ones one; in the full run one of each structure takes all.
-ALL_BANDS_WHERE_TINY = ("wide_resnet_eca_b0", "k_branch_cnn", "mlp_mixer_tiny")
+# In every run these tiny variants are tested with all of them and the others with one; in the full run, one member of
+# each structure is tested with all.
+TINY_WITH_ALL_BANDS = ("wide_resnet_eca_b0", "k_branch_cnn", "mlp_mixer_tiny")
 
 
 def read_goldens():
@@ -72,40 +71,31 @@ GOLDENS = read_goldens()
 
 
 def zoo(among=None):
-    """Returns (name, overrides) as parameters: tiny variants for every run, members as they are for the full one."""
+    """Returns (name, overrides) as parameters: tiny variants for every run, unchanged members for the full run."""
     whole = [pytest.param(name, {}, marks=pytest.mark.full, id=name) for name in among or list_models()]
     return [*(pytest.param(name, overrides, id=f"tiny-{name}") for name, overrides in TINY.items()), *whole]
 
 
 @pytest.fixture(autouse=True)
-def forget_what_was_built():
-    gc.disable()  # One look for what can go, after the test, will do.
+def free_memory():
+    gc.disable()  # One collection after the test is enough.
     yield
     gc.enable()
     keras.backend.clear_session()
     gc.collect()
-    gc.freeze()  # What TensorFlow never lets go of, millions of objects in the end, need not be looked at again.
-    # Else freed weights of hundreds of megabytes stay with the process, by the gigabyte.
+    gc.freeze()  # TensorFlow keeps millions of objects, which need not be examined again.
+    # Otherwise the process keeps the memory of freed weights, gigabytes in total.
     ctypes.CDLL(None).malloc_trim(0)
-
-
-def make_batch(bands="S2", size=2, seed=0):
-    rng = np.random.default_rng(seed)
-    batch = {}
-    for band in get_bands(bands):
-        pixels = rng.normal(band.mean, band.std, (size, band.size_px, band.size_px))
-        batch[band.name] = (np.maximum(pixels, 0) if band.sensor == "S2" else pixels).astype(band.dtype)
-    return batch
 
 
 def count(weights):
     return sum(int(np.prod(weight.shape)) for weight in weights)
 
 
-def randomise(model, low, high, seed=0):
-    """Moves what starts at 0 or 1, so that no unit is dead by its start and no two forms are equal by theirs.
+def randomize(model, low, high, seed=0):
+    """Changes weights of initial value 0 or 1, so that no unit is dead and no two forms are equal by initialization.
 
-    Not the statistics of Normalization layers: those take effect when they are loaded, not when they are assigned.
+    The statistics of Normalization layers stay: they take effect when loaded, not when assigned.
     """
     rng = np.random.default_rng(seed)
     for weight in model.weights:
@@ -114,65 +104,22 @@ def randomise(model, low, high, seed=0):
 
 
 def test_every_member_has_a_golden_row_and_every_row_a_member():
-    published = [name for name in list_models() if has_published_form(name)]
-    assert set(GOLDENS) == {(name, "default") for name in list_models()} | {(name, "published") for name in published}
+    with_reference = [name for name in list_models() if has_reference_form(name)]
+    assert set(GOLDENS) == {(name, "default") for name in list_models()} | {
+        (name, "published") for name in with_reference
+    }
 
 
-def has_published_form(name):
+def has_reference_form(name):
     try:
         return bool(reference_config(name))
     except ValueError:
         return False
 
 
-def test_every_published_name_is_there_in_its_published_form():
+def test_every_model_of_the_benchmark_has_a_reference_form():
     assert len(REFERENCE_NAMES) == len(set(REFERENCE_NAMES.values())) == 55
-    assert set(REFERENCE_NAMES.values()) == {name for name in list_models() if has_published_form(name)}
-
-
-# Layers that know their output's shape from their input's.
-SHAPED = (
-    keras.layers.Activation, keras.layers.Add, keras.layers.AveragePooling2D, keras.layers.BatchNormalization,
-    keras.layers.Concatenate, keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Dense,
-    keras.layers.DepthwiseConv2D, keras.layers.Dropout, keras.layers.Flatten, keras.layers.GlobalAveragePooling2D,
-    keras.layers.GlobalMaxPooling2D, keras.layers.LayerNormalization, keras.layers.MaxPooling2D, keras.layers.Multiply,
-    keras.layers.Permute, keras.layers.ReLU, keras.layers.Rescaling, keras.layers.Reshape, keras.layers.Resizing,
-    keras.layers.ZeroPadding2D,
-)  # fmt: skip
-
-
-@contextlib.contextmanager
-def shapes_alone():
-    """Has models built by the same code from shapes: most layers trace no graph, and their weights hold no numbers."""
-    trace, add_weight = base_layer.Layer._infer_output_signature, base_layer.Layer.add_weight
-
-    def add_shape(layer, name=None, shape=(), trainable=True, **_):
-        weight = SimpleNamespace(name=name, shape=tuple(shape))
-        (layer._trainable_weights if trainable else layer._non_trainable_weights).append(weight)
-        return weight
-
-    def infer(layer, inputs, args, kwargs, masks):
-        if isinstance(layer, keras.Model):
-            if not layer._is_graph_network:  # A Sequential that has not been called yet.
-                layer._build_graph_network_for_inferred_shape(inputs.shape, inputs.dtype)
-            (seen,), (output,) = layer.inputs, layer.outputs
-            assert seen.shape == inputs.shape
-            return keras_tensor.KerasTensor(tf.TensorSpec(output.shape, layer.compute_dtype))
-        if type(layer) not in SHAPED:
-            return trace(layer, inputs, args, kwargs, masks)
-        base_layer.Layer.add_weight = add_shape
-        try:
-            layer._maybe_build(inputs)
-        finally:
-            base_layer.Layer.add_weight = add_weight
-        shape = layer.compute_output_shape(tf.nest.map_structure(lambda tensor: tensor.shape, inputs))
-        return keras_tensor.KerasTensor(tf.TensorSpec(shape, layer.compute_dtype))
-
-    base_layer.Layer._infer_output_signature = infer
-    try:
-        yield
-    finally:
-        base_layer.Layer._infer_output_signature = trace
+    assert set(REFERENCE_NAMES.values()) == {name for name in list_models() if has_reference_form(name)}
 
 
 @pytest.mark.parametrize(("name", "form"), GOLDENS)
@@ -180,7 +127,7 @@ def test_count_of_every_form_from_shapes(name, form):
     overrides = reference_overrides(name) if form == "published" else {}
     config = reference_config(name) if form == "published" else model_config(name)
     assert model_config(name, **overrides) == config
-    with shapes_alone():
+    with build_from_shapes():
         model = create_model(name, num_classes=19, **overrides)
     assert (count(model.trainable_weights), count(model.weights)) == GOLDENS[name, form]
     check_the_estimate(model, config)
@@ -188,7 +135,7 @@ def test_count_of_every_form_from_shapes(name, form):
 
 @pytest.mark.parametrize(("name", "overrides"), zoo())
 def test_member(name, overrides, tmp_path):
-    """Builds the member once: counts, gradients, finite logits, and the same outputs back from disk."""
+    """Builds the member once: checks counts, gradients, finite logits, and equal outputs when restored from disk."""
     keras.utils.set_random_seed(1)
     model = create_model(name, num_classes=19, **overrides)
     if overrides:
@@ -197,28 +144,28 @@ def test_member(name, overrides, tmp_path):
         assert (count(model.trainable_weights), count(model.weights)) == GOLDENS[name, "default"]
     check_the_estimate(model, model_config(name, **overrides))
     batch = make_batch()
-    # Little: over a hundred layers a tenth in each would make logits of thousands, which mean nothing.
-    randomise(model, -0.02, 0.02)
+    # By little: a tenth in each of a hundred layers would give meaningless logits of thousands.
+    randomize(model, -0.02, 0.02)
     logits = model(batch, training=False)
     assert logits.shape == (2, 19)
     assert logits.dtype == "float32"
     assert np.isfinite(logits).all()
-    # Logits of an untrained network may be thousands: bring them to the size of those of a trained one. They follow the
-    # head's weights exactly, as it is a power of two.
+    # Logits of an untrained network may be thousands: scale them to the size of a trained network's. The scale is a
+    # power of two, so that the logits are exactly proportional to the head's weights.
     scale = 2.0 ** np.ceil(np.log2(np.abs(logits).max()))
     head = model.get_layer("logits")
     head.set_weights([weight / scale for weight in head.get_weights()])
-    check_it_comes_back_from_disk(name, model, batch, logits / scale, tmp_path / "model")
-    randomise(model, 0.05, 0.3)
+    check_it_is_restored_from_disk(name, model, batch, logits / scale, tmp_path / "model")
+    randomize(model, 0.05, 0.3)
     check_every_weight_gets_a_gradient(model, batch)
 
 
 def check_shapes_against_built(model, name, overrides):
-    with shapes_alone():
+    with build_from_shapes():
         shaped = create_model(name, num_classes=19, **overrides)
     assert cost_of(shaped) == cost_of(model)
     for kind in ("trainable_weights", "weights"):
-        shapes = [[tuple(weight.shape) for weight in getattr(made, kind)] for made in (shaped, model)]
+        shapes = [[tuple(weight.shape) for weight in getattr(built, kind)] for built in (shaped, model)]
         assert shapes[0] == shapes[1]
 
 
@@ -229,58 +176,58 @@ def check_shapes_against_built(model, name, overrides):
     ("vit_20", {"depth": 1}),
     ("mlp_mixer_tiny", {"depth": 1}),
 ])  # fmt: skip
-def test_shapes_of_a_published_form_are_those_of_the_built_one(name, overrides):
+def test_shapes_of_a_reference_form_are_those_of_the_built_model(name, overrides):
     overrides = {**reference_overrides(name), **overrides}
     check_shapes_against_built(create_model(name, num_classes=19, **overrides), name, overrides)
 
 
 def check_the_estimate(model, config):
-    """Checks what is worked out of a config alone against the built model, where there is an estimate."""
+    """Checks the cost computed from the config against the built model, if the family has an estimate."""
     if isinstance(config, (wide_resnet.Config, efficientnet.Config)):
         assert estimate(config, num_bands=10, num_classes=19) == cost_of(model)
 
 
 def check_every_weight_gets_a_gradient(model, batch):
-    moved = set()
-    for _ in range(3):  # Stochastic depth may leave out a block for all records of a small batch, but hardly for ever.
+    with_gradient = set()
+    for _ in range(3):  # Stochastic depth may drop a block for all records of a small batch, but hardly three times.
         with tf.GradientTape() as tape:
             loss = tf.reduce_mean(tf.square(model(batch, training=True) - 1.0))
         for weight, gradient in zip(model.trainable_weights, tape.gradient(loss, model.trainable_weights)):
             assert gradient is not None, weight.name
             assert np.isfinite(gradient).all(), weight.name
-            moved |= {weight.name} if np.any(gradient != 0) else set()
-        still = [weight.name for weight in model.trainable_weights if weight.name not in moved]
-        if not still:
+            with_gradient |= {weight.name} if np.any(gradient != 0) else set()
+        missing = [weight.name for weight in model.trainable_weights if weight.name not in with_gradient]
+        if not missing:
             return
-    raise AssertionError(f"no gradient for {still}")
+    raise AssertionError(f"no gradient for {missing}")
 
 
 def load_unpacked(path):
-    """Does what keras.models.load_model does, which seeks back in the zip for each weight: ten times slower or more."""
+    """Loads a .keras file as keras.models.load_model does, but ten times faster: without seeking in the zip."""
     with zipfile.ZipFile(path) as archive:
         model = keras.models.model_from_json(archive.read("config.json").decode())
         model.load_weights(archive.extract("model.weights.h5", path.parent))
     return model
 
 
-def check_it_comes_back_from_disk(name, model, batch, logits, path):
-    if name in LOOKED_AT_CLOSELY:
+def check_it_is_restored_from_disk(name, model, batch, logits, path):
+    if name in TESTED_MORE_CLOSELY:
         model.save(path.with_suffix(".keras"))
         loaded = keras.models.load_model(path.with_suffix(".keras"))
         np.testing.assert_array_equal(loaded(batch), logits)
         check_a_weights_file(loaded, batch, logits, path)
     elif name in LARGER_SIBLINGS:
         check_a_weights_file(model, batch, logits, path)
-    else:  # The weights in the archive are a weights file.
+    else:  # The weights in the archive are tested as a weights file.
         model.save(path.with_suffix(".keras"))
         np.testing.assert_array_equal(load_unpacked(path.with_suffix(".keras"))(batch), logits)
     with tensors_compared_by_identity():
         save_model(model, get_bands("S2"), [f"class {index}" for index in range(19)], path)
     served = tf.saved_model.load(str(path)).signatures["serving_default"]
     bands = {name: tf.constant(pixels) for name, pixels in batch.items()}
-    with graphs_as_they_are():
+    with graphs_without_optimization():
         np.testing.assert_allclose(served(**bands)["probabilities"], tf.sigmoid(logits), atol=1e-5)
-    if name in LOOKED_AT_CLOSELY:
+    if name in TESTED_MORE_CLOSELY:
         np.testing.assert_allclose(served(**bands)["probabilities"], tf.sigmoid(logits), atol=5e-3)
 
 
@@ -294,7 +241,7 @@ def check_a_weights_file(model, batch, logits, path):
 
 @contextlib.contextmanager
 def tensors_compared_by_identity():
-    """Has TensorFlow find tensors in lists at once, as it does for each swish that it saves; it finds the same ones."""
+    """Lets TensorFlow find tensors in lists quickly, which it does for each swish that it saves."""
     tf.compat.v1.disable_tensor_equality()
     try:
         yield
@@ -303,8 +250,8 @@ def tensors_compared_by_identity():
 
 
 @contextlib.contextmanager
-def graphs_as_they_are():
-    """Has no graph optimised: that rounds otherwise, which an untrained deep network amplifies, and it takes long."""
+def graphs_without_optimization():
+    """Disables the optimization of graphs: it is slow, and untrained networks amplify its different rounding."""
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     try:
         yield
@@ -314,9 +261,9 @@ def graphs_as_they_are():
 
 @pytest.mark.parametrize(("name", "overrides"), zoo([name for name in list_models() if name not in LARGER_SIBLINGS]))
 def test_member_takes_other_bands(name, overrides):
-    """Each other band set in at least one of each structure, and in a quarter of the others; in 16 bits."""
+    """Tests each other band set with at least one member of each structure and a quarter of the others, in 16 bits."""
     turn = list_models().index(name) % len(OTHER_BANDS)
-    takes_all = name in (ALL_BANDS_WHERE_TINY if overrides else TINY)
+    takes_all = name in (TINY_WITH_ALL_BANDS if overrides else TINY)
     for bands in OTHER_BANDS if takes_all else OTHER_BANDS[turn : turn + 1]:
         keras.mixed_precision.set_global_policy("mixed_bfloat16")
         try:
@@ -330,66 +277,13 @@ def test_member_takes_other_bands(name, overrides):
         assert np.isfinite(logits).all()
 
 
-def test_published_forms_have_the_published_counts(repository):
+def test_reference_forms_have_the_counts_of_the_benchmark(repository):
     path = repository.parent / "shared" / "reference" / "zoo.csv"
     if not path.exists():
-        pytest.skip("the list of published counts is not beside the checkout")
+        pytest.skip("no list of the benchmark's counts next to the checkout")
     with path.open(newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["certainty"] in ("yes", "likely")]
     assert len(rows) == 40
     for row in rows:
         found = GOLDENS[REFERENCE_NAMES[row["zoo_name"]], "published"]
         assert found == (int(row["trainable_params"]), int(row["total_params"])), row["zoo_name"]
-
-
-@pytest.mark.parametrize("bands", ["S1", "S2", "MM", "RGB", "S2_ALL"])
-def test_every_band_reaches_the_logits(bands):
-    model = create_model("wide_resnet_eca_b0", bands=bands, num_classes=3)
-    batch = make_batch(bands)
-    logits = model(batch).numpy()
-    for name in batch:
-        changed = {**batch, name: batch[name][::-1].copy()}
-        assert not np.allclose(model(changed), logits), f"{name} has no influence"
-
-
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
-def test_a_lower_precision_changes_the_logits_little(policy):
-    keras.utils.set_random_seed(1)
-    expected = create_model("wide_resnet_eca_b0", num_classes=3)(make_batch())
-    keras.utils.set_random_seed(1)
-    keras.mixed_precision.set_global_policy(policy)
-    try:
-        logits = create_model("wide_resnet_eca_b0", num_classes=3)(make_batch())
-    finally:
-        keras.mixed_precision.set_global_policy("float32")
-    assert logits.dtype == "float32"
-    np.testing.assert_allclose(logits, expected, atol=0.1)
-    assert not np.array_equal(logits, expected)
-
-
-def test_an_encoder_is_the_model_without_its_head():
-    keras.utils.set_random_seed(1)
-    encoder = create_encoder("wide_resnet_eca_b0", bands="RGB")
-    keras.utils.set_random_seed(1)
-    model = create_model("wide_resnet_eca_b0", bands="RGB", num_classes=3)
-    batch = make_batch("RGB")
-    assert encoder.output_shape == (None, 128)
-    features = encoder(batch)
-    np.testing.assert_array_equal(keras.Model(model.inputs, model.get_layer("features").output)(batch), features)
-    np.testing.assert_allclose(model.get_layer("logits")(features), model(batch), atol=1e-6)
-
-
-def test_unknown_names_and_overrides_are_told_with_the_nearest():
-    with pytest.raises(ValueError, match=r"Unknown model 'wide_resnet_eca'; did you mean wide_resnet_eca_b\d, "):
-        create_model("wide_resnet_eca", num_classes=3)
-    with pytest.raises(ValueError, match="has no field 'witdh'; did you mean width"):
-        create_model("wide_resnet", num_classes=3, witdh=3)
-    with pytest.raises(ValueError, match="wide_resnet_ghost has no reference form; did you mean wide_resnet"):
-        reference_config("wide_resnet_ghost")
-
-
-def test_list_models_takes_a_pattern():
-    assert set(list_models("wide_resnet_*_ghost")) == {
-        f"wide_resnet_{attention}_ghost" for attention in ("se", "cbam", "coordinate", "eca")
-    }
-    assert list_models("no such") == ()
