@@ -48,13 +48,13 @@ COLUMNS = {
 
 def build_row(name: str) -> dict[str, str]:
     """Returns the row of a model, which is built once for each of its forms."""
-    from bigearth_tf.models.cost import cost_of
+    from bigearth_tf.models.cost import compute_cost
     from bigearth_tf.models.reference_names import REFERENCE_NAMES
     from bigearth_tf.models.registry import create_model, model_config, reference_overrides
 
     reference_name = {ours: theirs for theirs, ours in REFERENCE_NAMES.items()}.get(name, "")
     config, model = model_config(name), create_model(name, num_classes=NUM_CLASSES)
-    cost, features = cost_of(model), model.get_layer("features").output
+    cost, features = compute_cost(model), model.get_layer("features").output
     reference_parameters = ""
     if reference_name:
         overrides = reference_overrides(name)

@@ -110,7 +110,10 @@ def is_same_efficientnet(one: efficientnet.Config, other: efficientnet.Config) -
 
     def shapes(config: efficientnet.Config) -> list[Any]:
         ends = [efficientnet.STEM_CHANNELS, efficientnet.TOP_CHANNELS]
-        return [efficientnet.blocks(config), *(efficientnet.round_to_8(channels * config.width) for channels in ends)]
+        return [
+            efficientnet.list_blocks(config),
+            *(efficientnet.round_to_8(channels * config.width) for channels in ends),
+        ]
 
     same_size = dataclasses.replace(other, depth=one.depth, width=one.width, resolution_px=one.resolution_px)
     return one == same_size and shapes(one) == shapes(other)
@@ -141,7 +144,7 @@ def _find_depth(width: float, kernels: list[tuple[int, int]]) -> float:
 
 def _depthwise_kernels(depth: float, width: float) -> list[tuple[int, int]]:
     """Returns the side and the channels of each depthwise kernel of an EfficientNet."""
-    rows = efficientnet.blocks(efficientnet.Config(depth=depth, width=width))
+    rows = efficientnet.list_blocks(efficientnet.Config(depth=depth, width=width))
     inputs = [efficientnet.round_to_8(efficientnet.STEM_CHANNELS * width), *(block.channels for block in rows)]
     return [(block.kernel, channels * block.expansion) for block, channels in zip(rows, inputs)]
 

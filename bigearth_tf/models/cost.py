@@ -31,7 +31,7 @@ class Cost:
         return Cost(*(mine + theirs for mine, theirs in zip(dataclasses.astuple(self), dataclasses.astuple(other))))
 
 
-def cost_of(model: keras.Model) -> Cost:
+def compute_cost(model: keras.Model) -> Cost:
     """Returns the cost of a functional or sequential model with its nested models; a layer called twice counts twice.
 
     Raises:

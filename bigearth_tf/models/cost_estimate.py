@@ -1,6 +1,6 @@
 """Cost of a WideResNet or an EfficientNet, computed from its config without building the model.
 
-The result equals `cost.cost_of` of the built model.
+The result equals `cost.compute_cost` of the built model.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from bigearth_tf.models.cost import Cost
 from bigearth_tf.models.families import efficientnet, wide_resnet
 
 
-def estimate(config: wide_resnet.Config | efficientnet.Config, num_bands: int, num_classes: int) -> Cost:
+def estimate_cost(config: wide_resnet.Config | efficientnet.Config, num_bands: int, num_classes: int) -> Cost:
     """Returns the cost of the model of a config, for `num_bands` bands and `num_classes` classes.
 
     Raises:
@@ -47,7 +47,7 @@ def _efficientnet(config: efficientnet.Config, num_bands: int, num_classes: int)
     bias = config.conv_bias
     side, channels = -(-config.resolution_px // 2), efficientnet.round_to_8(efficientnet.STEM_CHANNELS * config.width)
     cost = _conv(side, 3, num_bands, channels, bias) + _norm(channels)
-    for block in efficientnet.blocks(config):
+    for block in efficientnet.list_blocks(config):
         inner = channels * block.expansion
         if block.expansion > 1 or config.always_expand:
             cost += _pointwise(config, side, channels, inner) + _norm(inner)

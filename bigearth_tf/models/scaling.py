@@ -55,7 +55,7 @@ def compound_scaling(alpha: float, beta: float, gamma: float, phi: float, *, tol
     if min(alpha, beta, gamma) < 1 or phi < 0:
         raise ValueError(f"alpha={alpha}, beta={beta}, gamma={gamma} must be at least 1, and phi={phi} at least 0.")
     growth = alpha * beta**2 * gamma**2
-    if round(abs(growth / TARGET_GROWTH - 1), 9) > tolerance:  # 2.2 is 10 % from 2, whatever its last digit.
+    if round(abs(growth / TARGET_GROWTH - 1), 9) > tolerance:  # Rounded, so that 2.2 differs by exactly 10 %.
         raise ValueError(
             f"alpha x beta^2 x gamma^2 = {growth:.3f} for alpha={alpha}, beta={beta}, gamma={gamma}; compound scaling "
             f"keeps it within {tolerance:.0%} of {TARGET_GROWTH:g}. Change a coefficient, or allow a larger tolerance."
@@ -89,8 +89,8 @@ def coefficient_grid(step: float, *, tolerance: float = 0.1) -> list[tuple[float
 # Only B contains the known setting, and keeps B4 below a tenth of the 23.6 M parameters of ResNet50: 1.0 M in the
 # reference form, where A has 2.1 M and C 3.1 M. Each row of B has the factors of one model; they are not powers of one
 # set of coefficients, and do not satisfy the constraint. For other factors, override depth, width and resolution_px, or
-# use `scaled(config, compound_scaling(alpha, beta, gamma, phi))` of a family; experiments/search_scaling.py searches
-# for coefficients.
+# use `scale_config(config, compound_scaling(alpha, beta, gamma, phi))` of a family; experiments/search_scaling.py
+# searches for coefficients.
 REFERENCE_SCALINGS: tuple[Scaling, ...] = (
     Scaling(1.0, 1.0, 1.0),
     Scaling(1.0, 1.1, 1.0),

@@ -12,7 +12,7 @@ from typing import Any
 from absl import logging
 
 from bigearth_tf.models.cost import Cost
-from bigearth_tf.models.cost_estimate import estimate
+from bigearth_tf.models.cost_estimate import estimate_cost
 from bigearth_tf.models.families import wide_resnet
 from bigearth_tf.models.registry import model_config
 from bigearth_tf.models.scaling import Scaling, coefficient_grid
@@ -109,11 +109,11 @@ class CandidateSearch:
 
     def _scaled(self, coefficients: Coefficients) -> wide_resnet.Config:
         """Returns the config at phi = 1; the grid has checked the constraint."""
-        return wide_resnet.scaled(model_config(self.model, **self.overrides), Scaling(*coefficients))
+        return wide_resnet.scale_config(model_config(self.model, **self.overrides), Scaling(*coefficients))
 
     def _candidate(self, coefficients: list[Coefficients]) -> Candidate:
         config = self._scaled(coefficients[0])
         fields = {"depth": config.depth, "width": round(config.width, 9), "resolution_px": config.resolution_px}
-        cost = estimate(config, self.num_bands, self.num_classes)
+        cost = estimate_cost(config, self.num_bands, self.num_classes)
         name = f"depth{config.depth}_width{fields['width']:g}_{config.resolution_px}px"
         return Candidate(name, {**self.overrides, **fields}, cost, tuple(coefficients))

@@ -88,7 +88,7 @@ class Block:
     stride: int
 
 
-def scaled(config: Config, scaling: Scaling) -> Config:
+def scale_config(config: Config, scaling: Scaling) -> Config:
     """Returns the config with the depth, width and resolution of a scaling."""
     return dataclasses.replace(config, depth=scaling.depth, width=scaling.width, resolution_px=scaling.resolution_px)
 
@@ -116,7 +116,7 @@ VARIANTS: dict[str, Config] = {
         for attention in ("se", "cbam", "coordinate", "eca")
     },
     **{
-        f"efficientnet_eca_b{index}": scaled(Config(attention="eca"), scaling)
+        f"efficientnet_eca_b{index}": scale_config(Config(attention="eca"), scaling)
         for index, scaling in enumerate(REFERENCE_SCALINGS)
     },
 }
@@ -130,7 +130,7 @@ def encode(config: Config, inputs: dict[str, Any], bands: Sequence[Band]) -> Any
     stem = round_to_8(STEM_CHANNELS * config.width)
     x = convolution(x, stem, 3, 2, "stem_conv", use_bias=config.conv_bias)
     x = _norm_swish(x, config, "stem")
-    rows = blocks(config)
+    rows = list_blocks(config)
     for index, block in enumerate(rows):
         # From 0 at the first block, as in the authors' code, so that the share of the last block is (n - 1) / n.
         share = index / len(rows) if config.stochastic_depth else 1.0
@@ -142,7 +142,7 @@ def encode(config: Config, inputs: dict[str, Any], bands: Sequence[Band]) -> Any
     return keras.layers.Dropout(config.dropout, name="features")(x)
 
 
-def blocks(config: Config) -> list[Block]:
+def list_blocks(config: Config) -> list[Block]:
     """Returns the blocks of a config from the first to the last."""
     return [
         Block(f"stage{stage}_block{index + 1}", kernel, round_to_8(channels * config.width), expansion,

@@ -63,7 +63,7 @@ REFERENCE: dict[str, Config] = {}
 def encode(config: Config, inputs: dict[str, Any], bands: Sequence[Band]) -> Any:
     """Returns the features [B, feature_dim] of raw bands."""
     branches = [
-        _branch(image, branch_of_size(native_px), config, f"branch_{native_px}px")
+        _branch(image, choose_branch(native_px), config, f"branch_{native_px}px")
         for native_px, image in band_groups(inputs, bands).items()
     ]
     x = keras.layers.Concatenate(name="branches")(branches) if len(branches) > 1 else branches[0]
@@ -71,7 +71,7 @@ def encode(config: Config, inputs: dict[str, Any], bands: Sequence[Band]) -> Any
     return keras.layers.Dropout(config.dense_dropout, name="features")(x)
 
 
-def branch_of_size(native_px: int) -> tuple[tuple[int, int, bool], ...]:
+def choose_branch(native_px: int) -> tuple[tuple[int, int, bool], ...]:
     """Returns the row of `BRANCHES` whose size has the ratio to `native_px` nearest to 1."""
     return BRANCHES[min(BRANCHES, key=lambda size_px: abs(math.log(size_px / native_px)))]
 

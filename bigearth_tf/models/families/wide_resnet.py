@@ -66,7 +66,7 @@ class Config:
         return (self.depth - 4) // 6
 
 
-def scaled(config: Config, scaling: Scaling) -> Config:
+def scale_config(config: Config, scaling: Scaling) -> Config:
     """Returns the config with depth 10 and width 2 scaled; the depth is rounded to the nearest 6 N + 4."""
     blocks = max(1, round((10 * scaling.depth - 4) / 6))
     return dataclasses.replace(
@@ -90,7 +90,7 @@ def reference_form(config: Config) -> Config:
 def _reference_scaled(scaling: Scaling) -> Config:
     """Returns the B-model of the benchmark; NOTE: its code applies the depth factor twice and rounds down twice."""
     blocks = int((10 * scaling.depth - 4) // 6 * scaling.depth)
-    config = scaled(Config(attention="eca"), scaling)
+    config = scale_config(Config(attention="eca"), scaling)
     return reference_form(dataclasses.replace(config, depth=6 * blocks + 4))
 
 
@@ -107,7 +107,7 @@ VARIANTS: dict[str, Config] = {
     },
     "wide_resnet_eca_ghost": Config(attention="eca", ghost="depthwise"),
     **{
-        f"wide_resnet_eca_b{index}": scaled(Config(attention="eca"), scaling)
+        f"wide_resnet_eca_b{index}": scale_config(Config(attention="eca"), scaling)
         for index, scaling in enumerate(REFERENCE_SCALINGS)
     },
 }

@@ -42,7 +42,7 @@ IN_EVERY_RUN = ("vit_30", "mlp_mixer", "mlp_mixer_tiny", "resnet50")
 
 
 @pytest.fixture(autouse=True)
-def forget_what_was_built():
+def clear_session():
     yield
     tf.keras.backend.clear_session()
 

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from bigearth_tf.models.cost import Cost, cost_of
+from bigearth_tf.models.cost import Cost, compute_cost
 from bigearth_tf.models.registry import create_model
 
 # Only these are compared: the profiler also counts norms, pooling and sums.
@@ -46,7 +46,7 @@ def einsum_flops(op):
 ])  # fmt: skip
 def test_flops_match_the_profiler(name):
     model = create_model(name, num_classes=19)
-    assert cost_of(model).flops == profiled_flops(model)
+    assert compute_cost(model).flops == profiled_flops(model)
 
 
 @pytest.mark.parametrize(("build", "multiply_adds"), [
@@ -62,7 +62,7 @@ def test_flops_match_the_profiler(name):
 def test_multiply_adds_at_224_px_match_the_papers(build, multiply_adds):
     model = getattr(keras.applications, build)(weights=None)
     assert model.input_shape == (None, 224, 224, 3)
-    cost = cost_of(model)
+    cost = compute_cost(model)
     assert cost.flops == pytest.approx(2 * multiply_adds, rel=0.02)
     assert cost.parameters == model.count_params()
 
@@ -70,13 +70,13 @@ def test_multiply_adds_at_224_px_match_the_papers(build, multiply_adds):
 def test_activations_of_resnet50_match_the_paper():
     # Radosavovic et al., https://arxiv.org/abs/2003.13678, comparison with ResNe(X)t: 11.1 M. The paper's has its
     # strides in the 3 x 3 convolutions; Keras's has them in the 1 x 1 before, whose maps are smaller.
-    cost = cost_of(keras.applications.ResNet50(weights=None))
+    cost = compute_cost(keras.applications.ResNet50(weights=None))
     earlier_strides = sum(3 * size * size * channels for size, channels in ((28, 128), (14, 256), (7, 512)))
     assert cost.activations + earlier_strides == pytest.approx(11.1e6, rel=0.01)
 
 
 def cost_of_layers(shape, *layers):
-    return cost_of(keras.Sequential([keras.Input(shape), *layers]))
+    return compute_cost(keras.Sequential([keras.Input(shape), *layers]))
 
 
 @pytest.mark.parametrize(("shape", "layer", "flops", "activations"), [
@@ -103,7 +103,7 @@ def test_cost_of_one_layer(shape, layer, flops, activations):
 def test_cost_of_attention():
     queries, values = keras.Input((5, 8)), keras.Input((7, 6))
     outputs = keras.layers.MultiHeadAttention(num_heads=2, key_dim=3, value_dim=4)(queries, values)
-    cost = cost_of(keras.Model([queries, values], outputs))
+    cost = compute_cost(keras.Model([queries, values], outputs))
     # Queries, keys, values, scores, weighted values, and the projection to 8 channels.
     assert cost.flops == 2 * (5 * 8 * 6 + 7 * 6 * 6 + 7 * 6 * 8 + 2 * 5 * 7 * 3 + 2 * 5 * 7 * 4 + 5 * 8 * 8)
     assert cost.activations == 5 * 6 + 7 * 6 + 7 * 8 + 2 * 5 * 7 + 5 * 8 + 5 * 8
@@ -112,14 +112,14 @@ def test_cost_of_attention():
 
 def test_cost_of_a_dot_product():
     first, second = keras.Input((6, 3)), keras.Input((6, 4))
-    cost = cost_of(keras.Model([first, second], keras.layers.Dot(1)([first, second])))
+    cost = compute_cost(keras.Model([first, second], keras.layers.Dot(1)([first, second])))
     assert cost == Cost(0, 0, 2 * 3 * 4 * 6, 12)
 
 
 def test_a_shared_layer_counts_flops_per_call_and_parameters_once():
     inputs = [keras.Input((7,)), keras.Input((7,))]
     shared = keras.layers.Dense(5)
-    cost = cost_of(keras.Model(inputs, keras.layers.Add()([shared(tensor) for tensor in inputs])))
+    cost = compute_cost(keras.Model(inputs, keras.layers.Add()([shared(tensor) for tensor in inputs])))
     assert cost == Cost(40, 40, 2 * (2 * 7 * 5), 10)
 
 
@@ -127,21 +127,21 @@ def test_nested_models_count_and_statistics_of_norms_are_not_trainable():
     inner = keras.Sequential([keras.Input((7,)), keras.layers.Dense(5), keras.layers.BatchNormalization()])
     inputs = keras.Input((7,))
     outputs = keras.layers.Dense(2)(inner(inputs))
-    assert cost_of(keras.Model(inputs, outputs)) == Cost(72, 62, 2 * (35 + 10), 7)
+    assert compute_cost(keras.Model(inputs, outputs)) == Cost(72, 62, 2 * (35 + 10), 7)
 
 
 def test_a_layer_used_outside_the_model_does_not_count():
     inputs = keras.Input((7,))
     shared = keras.layers.Dense(5)
     shared(keras.Input((7,)))
-    assert cost_of(keras.Model(inputs, shared(inputs))).activations == 5
+    assert compute_cost(keras.Model(inputs, shared(inputs))).activations == 5
 
 
 def test_operators_between_tensors_are_free_unless_they_multiply_matrices():
     inputs = keras.Input((4, 4))
-    assert cost_of(keras.Model(inputs, inputs * inputs + 3.0)) == Cost()
+    assert compute_cost(keras.Model(inputs, inputs * inputs + 3.0)) == Cost()
     with pytest.raises(ValueError, match="its cost is unknown"):
-        cost_of(keras.Model(inputs, inputs @ inputs))
+        compute_cost(keras.Model(inputs, inputs @ inputs))
 
 
 class Doubled(keras.layers.Dense):
@@ -166,4 +166,4 @@ def test_an_undefined_size_is_an_error():
 
 def test_a_model_without_known_layers_is_an_error():
     with pytest.raises(ValueError, match="only functional and built sequential models"):
-        cost_of(keras.Sequential([keras.layers.Dense(3)]))
+        compute_cost(keras.Sequential([keras.layers.Dense(3)]))

@@ -6,10 +6,10 @@ import re
 import keras
 import pytest
 
-from bigearth_tf.models.cost import cost_of
-from bigearth_tf.models.cost_estimate import estimate
+from bigearth_tf.models.cost import compute_cost
+from bigearth_tf.models.cost_estimate import estimate_cost
 from bigearth_tf.models.families import mlp_mixer as another_family
-from bigearth_tf.models.families.wide_resnet import Config, scaled
+from bigearth_tf.models.families.wide_resnet import Config, scale_config
 from bigearth_tf.models.registry import create_model, list_models, model_config, reference_overrides
 from bigearth_tf.models.scaling import REFERENCE_SCALINGS, Scaling, coefficient_grid, compound_scaling
 
@@ -105,7 +105,7 @@ def test_the_reference_scalings_contain_the_one_known_setting():
     # Committed in the benchmark's code: 90 px and 984,313 trainable parameters for WideResNet-ECA.
     assert REFERENCE_SCALINGS[4] == Scaling(1.4, 1.8, 1.4)
     assert REFERENCE_SCALINGS[4].resolution_px == 90
-    cost = estimate(model_config("wide_resnet_eca_b4", **reference_overrides("wide_resnet_eca_b4")), 10, 19)
+    cost = estimate_cost(model_config("wide_resnet_eca_b4", **reference_overrides("wide_resnet_eca_b4")), 10, 19)
     assert cost.trainable_parameters == 984_313
     # "An order of magnitude" below ResNet50.
     assert cost.parameters < 23.6e6 / 10
@@ -121,7 +121,7 @@ def test_the_reference_scalings_only_grow():
 
 
 def test_other_coefficients_give_other_variants():
-    config = scaled(Config(attention="eca"), compound_scaling(1.3, 1.1, 1.15, phi=3))
+    config = scale_config(Config(attention="eca"), compound_scaling(1.3, 1.1, 1.15, phi=3))
     assert (config.depth, config.width, config.resolution_px) == (22, pytest.approx(2.662), 100)
     assert config.attention == "eca"
 
@@ -135,7 +135,7 @@ SMALL += ["efficientnet_se", "efficientnet_cbam_ghost", "efficientnet_coordinate
 @pytest.mark.parametrize("name", SMALL)
 def test_the_estimate_equals_the_cost_of_the_built_model(name):
     model = create_model(name, num_classes=19)
-    assert estimate(model_config(name), num_bands=10, num_classes=19) == cost_of(model)
+    assert estimate_cost(model_config(name), num_bands=10, num_classes=19) == compute_cost(model)
     keras.backend.clear_session()
 
 
@@ -145,9 +145,9 @@ def test_the_estimate_equals_the_cost_of_the_built_model(name):
 ])  # fmt: skip
 def test_the_estimate_follows_overrides_bands_and_classes(overrides):
     model = create_model("wide_resnet", bands="RGB", num_classes=5, **overrides)
-    assert estimate(model_config("wide_resnet", **overrides), num_bands=3, num_classes=5) == cost_of(model)
+    assert estimate_cost(model_config("wide_resnet", **overrides), num_bands=3, num_classes=5) == compute_cost(model)
 
 
 def test_other_families_are_not_estimated():
     with pytest.raises(ValueError, match="Only WideResNets"):
-        estimate(another_family.Config(), 10, 19)
+        estimate_cost(another_family.Config(), 10, 19)

@@ -16,8 +16,8 @@ import pytest
 import tensorflow as tf
 
 from bigearth_tf.data.bands import get_bands
-from bigearth_tf.models.cost import cost_of
-from bigearth_tf.models.cost_estimate import estimate
+from bigearth_tf.models.cost import compute_cost
+from bigearth_tf.models.cost_estimate import estimate_cost
 from bigearth_tf.models.families import efficientnet, wide_resnet
 from bigearth_tf.models.reference_names import REFERENCE_NAMES
 from bigearth_tf.models.registry import (
@@ -163,7 +163,7 @@ def test_member(name, overrides, tmp_path):
 def check_shapes_against_built(model, name, overrides):
     with build_from_shapes():
         shaped = create_model(name, num_classes=19, **overrides)
-    assert cost_of(shaped) == cost_of(model)
+    assert compute_cost(shaped) == compute_cost(model)
     for kind in ("trainable_weights", "weights"):
         shapes = [[tuple(weight.shape) for weight in getattr(built, kind)] for built in (shaped, model)]
         assert shapes[0] == shapes[1]
@@ -184,7 +184,7 @@ def test_shapes_of_a_reference_form_are_those_of_the_built_model(name, overrides
 def check_the_estimate(model, config):
     """Checks the cost computed from the config against the built model, if the family has an estimate."""
     if isinstance(config, (wide_resnet.Config, efficientnet.Config)):
-        assert estimate(config, num_bands=10, num_classes=19) == cost_of(model)
+        assert estimate_cost(config, num_bands=10, num_classes=19) == compute_cost(model)
 
 
 def check_every_weight_gets_a_gradient(model, batch):

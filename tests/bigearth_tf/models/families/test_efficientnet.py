@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bigearth_tf.data.bands import get_bands
-from bigearth_tf.models.families.efficientnet import REFERENCE, VARIANTS, Config, blocks, round_to_8
+from bigearth_tf.models.families.efficientnet import REFERENCE, VARIANTS, Config, list_blocks, round_to_8
 from bigearth_tf.models.registry import (
     create_encoder,
     create_model,
@@ -54,7 +54,7 @@ def test_width_1_and_depth_1_match_the_table_of_the_paper():
     expected = []
     for kernel, channels, stride, repeats, expansion in PAPER:
         expected += [(kernel, channels, stride if index == 0 else 1, expansion) for index in range(repeats)]
-    rows = [(block.kernel, block.channels, block.stride, block.expansion) for block in blocks(Config())]
+    rows = [(block.kernel, block.channels, block.stride, block.expansion) for block in list_blocks(Config())]
     assert rows == expected
     model = create_encoder("efficientnet_se", attention="none", resolution_px=64)
     sides = [model.get_layer(f"stage{stage}_block1_depthwise").output.shape[1] for stage in range(1, 8)]
@@ -67,7 +67,7 @@ def test_parameters_without_attention_match_keras_applications():
     # keras.applications.EfficientNetB0 with 10 bands and 19 classes has 4,033,903; its squeeze-and-excitation squeezes
     # to a quarter of the block's input channels.
     gates, channels_in = 0, 32
-    for block in blocks(Config()):
+    for block in list_blocks(Config()):
         inside, squeezed = channels_in * block.expansion, channels_in // 4
         gates += inside * squeezed + squeezed + squeezed * inside + inside
         channels_in = block.channels
@@ -77,14 +77,14 @@ def test_parameters_without_attention_match_keras_applications():
 
 @pytest.mark.parametrize(("depth", "repeats"), [(0.5, "1112221"), (1.0, "1223341"), (1.1, "2334452"), (2.0, "2446682")])
 def test_the_number_of_blocks_is_scaled_and_rounded_up(depth, repeats):
-    names = [block.name for block in blocks(Config(depth=depth))]
+    names = [block.name for block in list_blocks(Config(depth=depth))]
     assert names == [f"stage{s}_block{b}" for s in range(1, 8) for b in range(1, int(repeats[s - 1]) + 1)]
 
 
 def test_b_models_scale_equally_in_both_forms():
     names = [f"efficientnet_eca_b{index}" for index in range(8)]
     for configs in ([model_config(name) for name in names], [reference_config(name) for name in names]):
-        assert [len(blocks(config)) for config in configs] == [16, 16, 23, 23, 26, 29, 32, 32]
+        assert [len(list_blocks(config)) for config in configs] == [16, 16, 23, 23, 26, 29, 32, 32]
         assert [round_to_8(1280 * config.width) for config in configs] == [
             1280, 1408, 1536, 1792, 2304, 2816, 3328, 3968]  # fmt: skip
         assert [config.resolution_px for config in configs] == [60, 60, 70, 80, 90, 100, 110, 120]

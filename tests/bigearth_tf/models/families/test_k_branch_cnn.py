@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bigearth_tf.data.bands import BANDS, get_bands
-from bigearth_tf.models.families.k_branch_cnn import BRANCHES, branch_of_size
+from bigearth_tf.models.families.k_branch_cnn import BRANCHES, choose_branch
 from bigearth_tf.models.registry import create_encoder, create_model
 
 
@@ -69,7 +69,7 @@ def test_a_branch_is_that_of_the_nearest_size():
         (20, 20),
         (1, 20),
     ]:
-        assert branch_of_size(size) == BRANCHES[nearest_size], size
+        assert choose_branch(size) == BRANCHES[nearest_size], size
 
 
 def test_bands_of_other_datasets_have_their_branches():
