@@ -122,7 +122,7 @@ def main() -> None:
     from bigearth_tf.data.bands import get_bands
     from bigearth_tf.models.scaling_search import CandidateSearch, SearchSpace
 
-    config = _CONFIG.value
+    config, workdir = _CONFIG.value, Path(_WORKDIR.value or "")
     is_training = bool(_DATA_DIR.value) and not _DRY_RUN.value
     if is_training and not _WORKDIR.value:
         raise ValueError("Name the folder of the search with --workdir, or print only the candidates with --dry_run.")
@@ -138,7 +138,6 @@ def main() -> None:
     replica = start_replica()
     if replica.is_chief:
         print_candidates(search.base, candidates)
-    workdir = Path(_WORKDIR.value)
     scores = train_all(config, candidates, workdir, replica)
     if replica.is_chief:
         print_ranking(config.best_metric, _rank(config.best_metric, candidates, scores), scores)

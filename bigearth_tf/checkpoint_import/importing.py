@@ -20,6 +20,7 @@ from bigearth_tf.checkpoint_import.weights import load_weights, read_layers
 from bigearth_tf.config import TrainConfig
 from bigearth_tf.data.bands import Band, get_bands
 from bigearth_tf.data.datasets.bigearthnet_v1 import SPEC
+from bigearth_tf.data.label_kind import LabelKind
 from bigearth_tf.data.labels import CLASSES_19
 from bigearth_tf.models.registry import create_model
 from bigearth_tf.runs.checkpoints import save_best
@@ -139,7 +140,7 @@ def _make_settings(imported: BenchmarkModel) -> RunSettings:
         name=SPEC.name,
         source=SPEC.source,
         licence=SPEC.licence,
-        label_kind="multi",
+        label_kind=LabelKind.MULTI,
         class_names=CLASSES_19,
         bands=get_bands(architecture.bands),
         num_records=_NUM_RECORDS,
