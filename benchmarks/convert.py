@@ -35,7 +35,8 @@ from bigearth_tf.runtime.command import run_command
 from bigearth_tf.runtime.progress import progress_bar
 
 if TYPE_CHECKING:
-    from tfrecord_tools.source import Patch, PatchRef, Source
+    from tfrecord_tools.listing.patch_ref import PatchRef
+    from tfrecord_tools.source import Patch, Source
 
 _NUM_PATCHES = flags.DEFINE_integer("num_patches", 8000, "Patches to make.", lower_bound=20)
 _REPEATS = flags.DEFINE_integer("repeats", 3, "How often each side is measured.", lower_bound=1)
@@ -163,22 +164,17 @@ def _write_int64(source: Source, folder: Path) -> tuple[float, float]:
 
     from bigearth_tf.data.int64_schema import encode_int64_example
     from bigearth_tf.data.labels import label_indices
-    from tfrecord_tools.raster.geotiff import use_plain_reader
 
     refs = source.refs[::_INT64_SHARE]
 
     def write() -> None:
         with tempfile.TemporaryDirectory(dir=folder) as name, tf.io.TFRecordWriter(f"{name}/x.tfrecord") as writer:
             for ref in refs:
-                patch = source.read(ref)
+                patch = source.read(ref, gdal_only=True)
                 indices = label_indices(patch.labels, source.class_names)
                 writer.write(encode_int64_example(ref.patch_id, indices, patch.bands, source.bands))
 
-    use_plain_reader(False)
-    try:
-        return _rate(len(refs), write)
-    finally:
-        use_plain_reader(True)
+    return _rate(len(refs), write)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How is work on many shards or patches shared among processes?"""
+"""Work on many shards or patches, shared among processes."""
 
 from __future__ import annotations
 
@@ -9,44 +9,46 @@ from typing import Any, TypeVar
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
+# In a worker process only: the function that this process calls for every item.
+_function_of_worker: Callable[[Any], Any]
 
 
 def map_in_processes(
-    function: Callable[[_Item], _Result],
-    items: Sequence[_Item],
-    workers: int,
-    prepare: Callable[..., None] | None = None,
-    arguments: tuple[Any, ...] = (),
-    chunk_size: int = 1,
+    function: Callable[[_Item], _Result], items: Sequence[_Item], workers: int, chunk_size: int = 1
 ) -> Iterator[_Result]:
-    """Yields `function(item)` of every item in order, worked out by up to `workers` processes.
+    """Yields `function(item)` of every item in order, computed by up to `workers` processes.
 
     Args:
-        function: To be called; it is sent to the processes.
-        items: Its arguments.
+        function: Sent once to each process, with all arguments that `functools.partial` binds to it, however large.
+        items: Sent to the processes as they are needed: they should be small.
         workers: With one, everything is done in this process.
-        prepare: Called once in each process before its first item, with `arguments`: what is large is sent only once.
-        arguments: Of `prepare`.
-        chunk_size: Items that a process takes at a time; more where one takes milliseconds.
+        chunk_size: Number of items that a process takes at a time; more than one where an item takes milliseconds.
 
     Raises:
         OSError: A process was killed.
     """
     workers = max(1, min(workers, len(items)))
     if workers == 1:
-        if prepare:
-            prepare(*arguments)
         yield from map(function, items)
         return
-    # Spawned: a caller may hold threads that no fork survives.
+    # Spawned: the calling process may have threads, which do not survive a fork.
     context = multiprocessing.get_context("spawn")
-    pool = concurrent.futures.ProcessPoolExecutor(workers, context, prepare, arguments)
+    pool = concurrent.futures.ProcessPoolExecutor(workers, context, _set_function, (function,))
     try:
-        yield from pool.map(function, items, chunksize=chunk_size)
+        yield from pool.map(_call_function, items, chunksize=chunk_size)
     except concurrent.futures.BrokenExecutor as error:
         raise OSError(
-            "A process was killed, perhaps for want of memory. Run the same command to go on, with fewer --workers if "
-            "it happens again."
+            "A process was killed, perhaps because memory ran out. Run the same command to resume, with fewer "
+            "--workers if it happens again."
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _set_function(function: Callable[[Any], Any]) -> None:
+    global _function_of_worker  # noqa: PLW0603  # A pool's initializer has no other way to keep what it is given.
+    _function_of_worker = function
+
+
+def _call_function(item: Any) -> Any:
+    return _function_of_worker(item)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import Protocol
 
 import numpy as np
 
 from bigearth_tf.data.bands import Band
 from bigearth_tf.data.datasets import DatasetSpec
 from bigearth_tf.data.label_kind import LabelKind
-from tfrecord_tools.listing.archive import File, Folder
+from tfrecord_tools.listing.patch_ref import PatchRef
 
 RESTORE = "Extract this patch from the archive again, or take it off the split lists."
 
@@ -41,14 +40,20 @@ class PatchError(ValueError):
         return f"{self.file}: {self.problem}; expected {self.expected}. {self.mend}"
 
 
-class PatchRef(NamedTuple):
-    """Where one patch lies, and what lists say of it: its id, split, folders or files, labels, and attributes."""
+class ReadPatch(Protocol):
+    """The function of a source that reads a patch; it can be sent to another process."""
 
-    patch_id: str
-    split: str
-    parts: tuple[Folder | File, ...]
-    labels: tuple[str, ...] = ()
-    attributes: tuple[tuple[str, str], ...] = ()
+    def __call__(self, ref: PatchRef, *, gdal_only: bool = False) -> Patch:
+        """Returns the patch, with labels among the source's class names.
+
+        Args:
+            ref: One of the source's.
+            gdal_only: Decode every GeoTIFF by GDAL, as a check of converted records must: it must not share a mistake
+                with the faster reader of plain files.
+
+        Raises:
+            PatchError: A file is missing or broken.
+        """
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +78,7 @@ class SourceInputs:
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """Patches to convert. `read` gives a patch whose labels are among `class_names`; it can be sent to a process.
+    """Patches to convert, and the function that reads one.
 
     `roots` must stay there while patches are read. `exclusions` counts what was left out, by reason. `options` are
     those that decide what is read.
@@ -84,12 +89,27 @@ class Source:
     class_names: tuple[str, ...]
     label_kind: LabelKind
     refs: list[PatchRef]
-    read: Callable[[PatchRef], Patch]
+    read: ReadPatch
     roots: tuple[str, ...]
     origin: str
     exclusions: dict[str, int] = dataclasses.field(default_factory=dict)
     attributes: tuple[str, ...] = ()
     options: dict[str, object] = dataclasses.field(default_factory=dict)
+
+
+def read_exclusions(inputs: SourceInputs, reasons: tuple[str, ...]) -> tuple[str, ...]:
+    """Returns for which reasons a user wants patches left out: by default for all.
+
+    Raises:
+        ValueError: A reason is unknown, or no patches are named at all.
+    """
+    if not inputs.s2 and not inputs.s1:
+        raise ValueError("Name the patches with --s2, --s1, or both: folders or uncompressed tars.")
+    exclude = reasons if inputs.exclude is None else inputs.exclude
+    unknown = sorted(set(exclude) - set(reasons))
+    if unknown:
+        raise ValueError(f"--exclude={','.join(unknown)}: unknown; allowed are {', '.join(reasons)}.")
+    return exclude
 
 
 def require_inputs(inputs: SourceInputs, source: str, needed: tuple[str, ...], allowed: tuple[str, ...] = ()) -> None:

@@ -12,7 +12,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +22,8 @@ from bigearth_tf.data.bands import Band
 from bigearth_tf.data.labels import label_indices
 from bigearth_tf.data.manifest import Shard, shard_from_json
 from bigearth_tf.runtime.files import file_sha256, write_text_atomically
-from tfrecord_tools.source import Patch, PatchError, PatchRef
+from tfrecord_tools.listing.patch_ref import PatchRef
+from tfrecord_tools.source import PatchError, ReadPatch
 
 WORK_DIR = "_conversion"
 _OVERHEAD_BYTES = 500  # Of names, keys and framing in a record.
@@ -179,7 +180,7 @@ class ShardSource(NamedTuple):
 
     bands: tuple[Band, ...]
     class_names: tuple[str, ...]
-    read: Callable[[PatchRef], Patch]
+    read: ReadPatch
     roots: tuple[str, ...]
 
 

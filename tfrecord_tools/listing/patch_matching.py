@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from tfrecord_tools.listing.archive import Folder, list_folders
-from tfrecord_tools.source import PatchRef, SourceInputs
+from tfrecord_tools.listing.patch_ref import PatchRef
 
 
 class ListedPatch(NamedTuple):
@@ -22,21 +22,6 @@ class ListedPatch(NamedTuple):
     reason: str = ""
     labels: tuple[str, ...] = ()
     attributes: tuple[tuple[str, str], ...] = ()
-
-
-def read_exclusions(inputs: SourceInputs, reasons: tuple[str, ...]) -> tuple[str, ...]:
-    """Returns for which reasons a user wants patches left out: by default for all.
-
-    Raises:
-        ValueError: A reason is unknown, or no patches are named at all.
-    """
-    if not inputs.s2 and not inputs.s1:
-        raise ValueError("Name the patches with --s2, --s1, or both: folders or uncompressed tars.")
-    exclude = reasons if inputs.exclude is None else inputs.exclude
-    unknown = sorted(set(exclude) - set(reasons))
-    if unknown:
-        raise ValueError(f"--exclude={','.join(unknown)}: unknown; allowed are {', '.join(reasons)}.")
-    return exclude
 
 
 def find_folders(root: str, kind: str, pattern: re.Pattern[str], example: str) -> dict[str, Folder]:

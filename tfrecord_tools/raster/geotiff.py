@@ -18,35 +18,38 @@ gdal.UseExceptions()
 
 _DTYPES = {gdal.GDT_UInt16: "uint16", gdal.GDT_Float32: "float32"}
 _GDAL_TYPES = {name: code for code, name in _DTYPES.items()}
-_plain_reader = True
 
 
-def use_plain_reader(enabled: bool) -> None:
-    """Says whether this process may read plain files without GDAL; a check of the converter must not."""
-    global _plain_reader  # noqa: PLW0603
-    _plain_reader = enabled
-
-
-def read_band(file: File, band: Band) -> np.ndarray:
+def read_band(file: File, band: Band, *, gdal_only: bool = False) -> np.ndarray:
     """Returns the band's pixels [size_px, size_px] as stored.
 
     Where they lie is not read here: making the CRS takes GDAL ten times as long as reading the pixels.
+
+    Args:
+        file: A GeoTIFF of one band.
+        band: The row that it must match.
+        gdal_only: Leave plain files to GDAL, too.
 
     Raises:
         PatchError: The file is missing, unreadable or truncated, its size, type or band count differs from the row of
             `band`, or a number of it is not finite.
     """
-    (pixels,) = read_bands(file, (band,))
+    (pixels,) = read_bands(file, (band,), gdal_only=gdal_only)
     return pixels
 
 
-def read_bands(file: File, bands: Sequence[Band]) -> list[np.ndarray]:
+def read_bands(file: File, bands: Sequence[Band], *, gdal_only: bool = False) -> list[np.ndarray]:
     """Returns the pixels of a file that holds several bands, all of one size and type, in the order of the file.
+
+    Args:
+        file: A GeoTIFF.
+        bands: The rows that its bands must match.
+        gdal_only: Leave plain files to GDAL, too.
 
     Raises:
         PatchError: As of `read_band`.
     """
-    plain = _read_plain(file, bands[0]) if _plain_reader and len(bands) == 1 else None
+    plain = _read_plain(file, bands[0]) if len(bands) == 1 and not gdal_only else None
     pixels = _decode(file, bands) if plain is None else [plain]
     if pixels[0].dtype.kind == "f" and not all(np.isfinite(band).all() for band in pixels):
         raise PatchError(file, "holds numbers that are not finite", f"finite {bands[0].unit} in band {_names(bands)}")

@@ -22,9 +22,10 @@ from bigearth_tf.data.label_kind import LabelKind
 from bigearth_tf.data.labels import CLASSES_43, NOMENCLATURES, translate
 from tfrecord_tools.listing.archive import Folder, FolderFiles
 from tfrecord_tools.listing.patch_lists import EXCLUSION_LISTS, PatchLists, official_lists_folder, read_patch_lists
-from tfrecord_tools.listing.patch_matching import ListedPatch, find_folders, match_patches, read_exclusions
+from tfrecord_tools.listing.patch_matching import ListedPatch, find_folders, match_patches
+from tfrecord_tools.listing.patch_ref import PatchRef
 from tfrecord_tools.raster.geotiff import read_band
-from tfrecord_tools.source import Patch, PatchError, PatchRef, Source, SourceInputs, require_inputs
+from tfrecord_tools.source import Patch, PatchError, Source, SourceInputs, read_exclusions, require_inputs
 
 _NAMES = {
     "S2": re.compile(r"S2[AB]_MSIL2A_\d{8}T\d{5,6}_\d{1,2}_\d{1,2}"),
@@ -57,8 +58,8 @@ def open_source(inputs: SourceInputs) -> Source:
     )
 
 
-def _read_listed(ref: PatchRef, nomenclature: str) -> Patch:
-    patch = read_patch(*ref.parts)  # type: ignore[arg-type]  # This source lists folders only.
+def _read_listed(ref: PatchRef, nomenclature: str, *, gdal_only: bool = False) -> Patch:
+    patch = read_patch(*ref.parts, gdal_only=gdal_only)  # type: ignore[arg-type]  # This source lists folders only.
     return dataclasses.replace(patch, labels=translate(patch.labels, nomenclature), attributes=dict(ref.attributes))
 
 
@@ -129,15 +130,19 @@ def _scan(root: str, sensor: str) -> dict[str, Folder]:
     return find_folders(root, sensor, _NAMES[sensor], _EXAMPLES[sensor])
 
 
-def read_patch(*folders: Folder) -> Patch:
+def read_patch(*folders: Folder, gdal_only: bool = False) -> Patch:
     """Returns the patch of one folder (S2 or S1), or of the two folders of a pair (S2 first).
 
     `labels` are names of the 43 classes; `patch_id` is the first folder's name.
 
+    Args:
+        folders: Of one patch.
+        gdal_only: As for `ReadPatch`.
+
     Raises:
         PatchError: A file is missing or broken, or the two folders are not mates.
     """
-    parts = [_read_folder(folder) for folder in folders]
+    parts = [_read_folder(folder, gdal_only) for folder in folders]
     (first, _), (last, mate_metadata) = parts[0], parts[-1]
     if len(parts) > 1:
         mate = mate_metadata.get("corresponding_s2_patch")
@@ -151,7 +156,7 @@ def read_patch(*folders: Folder) -> Patch:
     return Patch(first.patch_id, pixels, first.labels)
 
 
-def _read_folder(folder: Folder) -> tuple[Patch, dict[str, Any]]:
+def _read_folder(folder: Folder, gdal_only: bool) -> tuple[Patch, dict[str, Any]]:
     name = folder.name
     sensor = name[:2]
     if sensor not in _NAMES or not _NAMES[sensor].fullmatch(name):
@@ -160,7 +165,10 @@ def _read_folder(folder: Folder) -> tuple[Patch, dict[str, Any]]:
         raise PatchError(folder, "is no folder", f"a folder of {sensor} bands")
     files = folder.locate()
     metadata = _read_metadata(files)
-    pixels = {band.name: read_band(files.file(f"{name}_{band.name}.tif"), band) for band in _SENSOR_BANDS[sensor]}
+    pixels = {
+        band.name: read_band(files.file(f"{name}_{band.name}.tif"), band, gdal_only=gdal_only)
+        for band in _SENSOR_BANDS[sensor]
+    }
     return Patch(name, pixels, tuple(metadata["labels"])), metadata
 
 

@@ -28,9 +28,10 @@ from bigearth_tf.data.datasets.bigearthnet_v2 import REFERENCE_MAP, SPEC
 from bigearth_tf.data.label_kind import LabelKind
 from bigearth_tf.data.labels import CLASSES_19, label_indices
 from tfrecord_tools.listing.archive import File, Folder, FolderFiles
-from tfrecord_tools.listing.patch_matching import ListedPatch, find_folders, match_patches, read_exclusions
+from tfrecord_tools.listing.patch_matching import ListedPatch, find_folders, match_patches
+from tfrecord_tools.listing.patch_ref import PatchRef
 from tfrecord_tools.raster.geotiff import read_band
-from tfrecord_tools.source import Patch, PatchRef, Source, SourceInputs, require_inputs
+from tfrecord_tools.source import Patch, Source, SourceInputs, read_exclusions, require_inputs
 
 if TYPE_CHECKING:
     import pandas
@@ -90,8 +91,13 @@ def open_source(inputs: SourceInputs) -> Source:
     )
 
 
-def read_patch(ref: PatchRef, sensors: Sequence[str]) -> Patch:
+def read_patch(ref: PatchRef, sensors: Sequence[str], *, gdal_only: bool = False) -> Patch:
     """Returns a listed patch, whose parts are folders of these sensors.
+
+    Args:
+        ref: One that `list_patches` returned.
+        sensors: "S2", "S1", "MAP", in the order of the parts.
+        gdal_only: As for `ReadPatch`.
 
     Raises:
         PatchError: A file is missing or broken.
@@ -100,7 +106,7 @@ def read_patch(ref: PatchRef, sensors: Sequence[str]) -> Patch:
     for sensor, folder in zip(sensors, ref.parts):
         files = folder.locate()  # type: ignore[union-attr]  # This source lists folders only.
         for band in _SENSOR_BANDS[sensor]:
-            pixels[band.name] = read_band(_band_file(files, band.name), band)
+            pixels[band.name] = read_band(_band_file(files, band.name), band, gdal_only=gdal_only)
     return Patch(ref.patch_id, pixels, ref.labels, dict(ref.attributes))
 
 

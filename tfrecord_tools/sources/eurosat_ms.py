@@ -12,9 +12,10 @@ import re
 from bigearth_tf.data.datasets.eurosat_ms import CLASS_NAMES, SPEC
 from bigearth_tf.data.label_kind import LabelKind
 from tfrecord_tools.listing.archive import File, list_files
+from tfrecord_tools.listing.patch_ref import PatchRef
 from tfrecord_tools.listing.seeded_splits import SPLIT_SHARES, assign_splits
 from tfrecord_tools.raster.geotiff import read_bands
-from tfrecord_tools.source import Patch, PatchRef, Source, SourceInputs, require_inputs
+from tfrecord_tools.source import Patch, Source, SourceInputs, require_inputs
 
 # Hidden files are no images: some systems leave `._Forest_1.tif` in a tar.
 _ANY_TIFF = re.compile(r"[^.].*\.tiff?", re.IGNORECASE)
@@ -75,8 +76,8 @@ def _list_images(root: str) -> dict[str, File]:
     return found
 
 
-def _read_listed(ref: PatchRef) -> Patch:
+def _read_listed(ref: PatchRef, *, gdal_only: bool = False) -> Patch:
     (file,) = ref.parts
     assert isinstance(file, File), file
-    pixels = read_bands(file, SPEC.bands)
+    pixels = read_bands(file, SPEC.bands, gdal_only=gdal_only)
     return Patch(ref.patch_id, {band.name: array for band, array in zip(SPEC.bands, pixels)}, ref.labels)

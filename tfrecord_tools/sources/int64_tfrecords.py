@@ -23,7 +23,8 @@ from tfrecord_tools.listing.int64_files import (
     list_int64_shards,
     read_frames,
 )
-from tfrecord_tools.source import Patch, PatchError, PatchRef, Source, SourceInputs, require_inputs
+from tfrecord_tools.listing.patch_ref import PatchRef
+from tfrecord_tools.source import Patch, PatchError, Source, SourceInputs, require_inputs
 
 _MEND = "Copy this file again from where it came."
 
@@ -69,7 +70,8 @@ def _list_records(shards: list[Int64Shard], record_format: str) -> list[PatchRef
     return list(refs.values())
 
 
-def _read(ref: PatchRef, bands: tuple[Band, ...], record_format: str) -> Patch:
+def _read(ref: PatchRef, bands: tuple[Band, ...], record_format: str, *, gdal_only: bool = False) -> Patch:
+    del gdal_only  # These records are no GeoTIFFs.
     file = ref.parts[0]
     assert isinstance(file, File)
     try:

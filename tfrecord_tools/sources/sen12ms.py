@@ -20,9 +20,10 @@ from bigearth_tf.data.bands import Band
 from bigearth_tf.data.datasets.sen12ms import CLASS_NAMES, IGBP_VALUES, MULTI_LABEL_PERCENT, S1_BAND_NAMES, SPEC
 from bigearth_tf.data.label_kind import LabelKind
 from tfrecord_tools.listing.archive import File, list_files
+from tfrecord_tools.listing.patch_ref import PatchRef
 from tfrecord_tools.listing.seeded_splits import SPLIT_SHARES, assign_splits
 from tfrecord_tools.raster.geotiff import read_bands
-from tfrecord_tools.source import Patch, PatchError, PatchRef, Source, SourceInputs, require_inputs
+from tfrecord_tools.source import Patch, PatchError, Source, SourceInputs, require_inputs
 
 _PARTS = ("s2", "s1", "lc")
 _SEASONS = ("ROIs1158_spring", "ROIs1868_summer", "ROIs1970_fall", "ROIs2017_winter")
@@ -113,12 +114,13 @@ def _path_of(patch_id: str, part: str) -> str:
     return f"{roi}_{season}/{part}_{scene}/{roi}_{season}_{part}_{scene}_{number}.tif"
 
 
-def _read_listed(ref: PatchRef, label_kind: LabelKind) -> Patch:
+def _read_listed(ref: PatchRef, label_kind: LabelKind, *, gdal_only: bool = False) -> Patch:
     s2, s1, maps = ref.parts
     assert isinstance(s2, File) and isinstance(s1, File) and isinstance(maps, File), ref
-    pixels = dict(zip((band.name for band in _S2_BANDS), read_bands(s2, _S2_BANDS)))
-    pixels.update(zip((band.name for band in _S1_BANDS), read_bands(s1, _S1_BANDS)))
-    counts = _count_classes(maps, read_bands(maps, _MAPS)[0])
+    pixels: dict[str, np.ndarray] = {}
+    for file, bands in ((s2, _S2_BANDS), (s1, _S1_BANDS)):
+        pixels.update(zip((band.name for band in bands), read_bands(file, bands, gdal_only=gdal_only)))
+    counts = _count_classes(maps, read_bands(maps, _MAPS, gdal_only=gdal_only)[0])
     return Patch(ref.patch_id, pixels, choose_labels(counts, label_kind))
 
 

@@ -16,8 +16,9 @@ from bigearth_tf.runtime.files import file_sha256
 from tests.support.archives import S2_NAMES, random_pixels, write_lists, write_pair
 from tfrecord_tools.conversion import shards
 from tfrecord_tools.conversion.convert_source import ConversionOptions, convert
+from tfrecord_tools.listing.patch_ref import PatchRef
 from tfrecord_tools.records.check_against_manifest import verify
-from tfrecord_tools.source import PatchRef, SourceInputs
+from tfrecord_tools.source import SourceInputs
 from tfrecord_tools.sources import open_source
 
 LABELS = (["Pastures", "Airports"], ["Sea and ocean"], ["Broad-leaved forest", "Natural grassland"])

@@ -17,9 +17,10 @@ from tests.support.archives import constant_pixels, random_pixels
 from tfrecord_tools.conversion.convert_source import ConversionOptions, convert
 from tfrecord_tools.listing.archive import Folder
 from tfrecord_tools.listing.patch_lists import official_lists_folder, read_patch_lists
+from tfrecord_tools.listing.patch_ref import PatchRef
 from tfrecord_tools.raster.geotiff import utm_wkt, write_band
 from tfrecord_tools.records.check_against_manifest import verify
-from tfrecord_tools.source import PatchRef, SourceInputs
+from tfrecord_tools.source import SourceInputs
 from tfrecord_tools.sources import open_source
 from tfrecord_tools.sources.bigearthnet_v2 import list_patches, read_metadata, read_patch
 
