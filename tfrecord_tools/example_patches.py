@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from absl import flags
 
 from bigearth_tf.runtime.command import run_command
+from bigearth_tf.runtime.files import atomic_folder
 from tfrecord_tools.listing.patch_lists import official_lists_folder
 
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder to write; made if need be.", required=True)
@@ -42,12 +43,9 @@ def unpack(output_dir: Path) -> list[Path]:
     for archive, name in _ARCHIVES.items():
         folder = output_dir / name
         if not folder.exists():
-            temporary = output_dir / f".{name}.tmp"
-            shutil.rmtree(temporary, ignore_errors=True)  # Of a process that was killed.
-            with tarfile.open(official_lists_folder() / archive) as tar:
+            with tarfile.open(official_lists_folder() / archive) as tar, atomic_folder(folder) as temporary:
                 for member in tar:
                     _unpack_member(tar, member, temporary)
-            temporary.rename(folder)
         folders.append(folder)
     return folders
 

@@ -28,7 +28,7 @@ from bigearth_tf.data.manifest import (
     read_manifest,
     write_manifest,
 )
-from bigearth_tf.runtime.files import write_text_atomically
+from bigearth_tf.runtime.files import write_json_atomically, write_text_atomically
 from bigearth_tf.runtime.progress import progress_bar
 from bigearth_tf.runtime.provenance import package_versions
 from tfrecord_tools.conversion.shards import (
@@ -172,8 +172,7 @@ def _claim(output_dir: Path, source: Source, plans: Sequence[ShardPlan], decisiv
         "versions": package_versions(),
     }
     plan_file.parent.mkdir(parents=True, exist_ok=True)
-    content = {"manifest": skeleton, "shards": [plan.name for plan in plans]}
-    write_text_atomically(plan_file, json.dumps(content, ensure_ascii=False))
+    write_json_atomically(plan_file, {"manifest": skeleton, "shards": [plan.name for plan in plans]})
 
 
 def _require_same(output_dir: Path, held: dict[str, Any], decisive: dict[str, Any]) -> None:

@@ -21,7 +21,7 @@ import numpy as np
 from bigearth_tf.data.bands import Band
 from bigearth_tf.data.labels import label_indices
 from bigearth_tf.data.manifest import Shard, shard_from_json
-from bigearth_tf.runtime.files import file_sha256, write_text_atomically
+from bigearth_tf.runtime.files import file_sha256, write_json_atomically
 from tfrecord_tools.listing.patch_ref import PatchRef
 from tfrecord_tools.source import PatchError, ReadPatch
 
@@ -151,7 +151,7 @@ def write_shard(plan: ShardPlan, output_dir: Path, source: ShardSource, compress
     _note(output_dir, plan.name).unlink(missing_ok=True)
     temporary.replace(output_dir / plan.name)
     content = {"shard": dataclasses.asdict(shard), "problems": problems}
-    write_text_atomically(_note(output_dir, plan.name), json.dumps(content))
+    write_json_atomically(_note(output_dir, plan.name), content)
     return Written(shard, tuple(problems))
 
 

@@ -14,12 +14,13 @@ import functools
 import itertools
 import json
 import os
-import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
 from bigearth_tf.data.bands import BANDS, PATCH_EXTENT_M, S1, S2_ALL
+from bigearth_tf.runtime.files import atomic_folder, write_json_atomically
 from bigearth_tf.runtime.progress import progress_bar
 from tfrecord_tools.listing.patch_lists import ORIGIN_NAME
 from tfrecord_tools.parallel import map_in_processes
@@ -178,18 +179,15 @@ def write_patch(output_dir: str, seed: int, with_s1: bool, index: int) -> None:
     for (folder, names), description in zip(folders.items(), describe_patch(place, patch)):
         if _is_whole(folder, names):
             continue
-        parent, name = os.path.split(folder)
-        part = os.path.join(parent, f".{name}.part")
-        for leftover in (part, folder):
-            shutil.rmtree(leftover, ignore_errors=True)
-        os.makedirs(part)
-        for band_name in names:
-            size_m = BANDS[band_name].resolution_m
-            geotransform = (place.ulx, size_m, 0, place.uly, 0, -size_m)
-            geotiff.write_band(f"{part}/{name}_{band_name}.tif", patch.bands[band_name], crs_wkt, geotransform)
-        with open(f"{part}/{name}_labels_metadata.json", "w", encoding="utf-8") as file:
-            json.dump(description, file)
-        os.replace(part, folder)
+        name = os.path.basename(folder)
+        with atomic_folder(Path(folder)) as part:
+            part.mkdir(parents=True)
+            for band_name in names:
+                size_m = BANDS[band_name].resolution_m
+                geotransform = (place.ulx, size_m, 0, place.uly, 0, -size_m)
+                geotiff.write_band(part / f"{name}_{band_name}.tif", patch.bands[band_name], crs_wkt, geotransform)
+            with (part / f"{name}_labels_metadata.json").open("w", encoding="utf-8") as file:
+                json.dump(description, file)
 
 
 def _utm_wkt(place: Place) -> str:
@@ -213,14 +211,14 @@ def _is_whole(folder: str, names: tuple[str, ...]) -> bool:
 
 def write_lists(output_dir: str, seed: int, num_patches: int) -> None:
     """Writes the split and exclusion lists and the list of pairs; every patch is in exactly one of the groups."""
-    target = os.path.join(output_dir, LISTS_FOLDER)
-    part = os.path.join(output_dir, f".{LISTS_FOLDER}.part")
-    for leftover in (part, target):
-        shutil.rmtree(leftover, ignore_errors=True)
-    os.makedirs(part)
     with contextlib.ExitStack() as stack:
+        part = stack.enter_context(atomic_folder(Path(output_dir, LISTS_FOLDER)))
+        part.mkdir()
+        (part / ORIGIN_NAME).write_text(
+            f"synthetic patches of tfrecord_tools.synthesize, seed {seed}, number {num_patches}\n", encoding="utf-8"
+        )
         names = [name for name, _ in GROUPS.values()] + [PAIRS_FILE]
-        files = {name: stack.enter_context(open(f"{part}/{name}", "w", encoding="utf-8", newline="")) for name in names}
+        files = {name: stack.enter_context((part / name).open("w", encoding="utf-8", newline="")) for name in names}
         pairs = files[PAIRS_FILE]
         pairs.write("s1_name,s2_name,country,season\n")
         for index in range(num_patches):
@@ -228,9 +226,6 @@ def write_lists(output_dir: str, seed: int, num_patches: int) -> None:
             name, line_end = GROUPS[draw_group(seed, index, place.season)]
             files[name].write(place.s2_name + line_end)
             pairs.write(f"{place.s1_name},{place.s2_name},{place.country},{place.season}\n")
-    with open(os.path.join(part, ORIGIN_NAME), "w", encoding="utf-8") as file:
-        file.write(f"synthetic patches of tfrecord_tools.synthesize, seed {seed}, number {num_patches}\n")
-    os.replace(part, target)
 
 
 def synthesize_archive(output_dir: str, num_patches: int, seed: int, *, with_s1: bool, workers: int = 1) -> int:
@@ -275,9 +270,7 @@ def _claim_folder(output_dir: str, settings: dict[str, int | bool]) -> None:
             "--output_dir."
         )
     else:
-        with open(path + ".part", "w", encoding="utf-8") as file:
-            json.dump(settings, file)
-        os.replace(path + ".part", path)
+        write_json_atomically(Path(path), settings)
 
 
 def _write_patches(write: Callable[[int], None], indices: list[int], workers: int) -> None:

@@ -109,16 +109,16 @@ def test_bytes_do_not_depend_on_workers_or_on_where_the_source_lies(archive, rec
 
 
 def test_an_interrupted_conversion_goes_on_and_ends_in_the_same_bytes(archive, records, tmp_path, monkeypatch):
-    written, write = [], shards.write_text_atomically
+    written, write = [], shards.write_json_atomically
 
-    def killed_at_the_third(path, text):
+    def killed_at_the_third(path, content):
         written.append(path.name)
         if len(written) == 3:  # The plan is not counted: another module writes it.
             raise KeyboardInterrupt
-        write(path, text)
+        write(path, content)
 
     # Killed after a shard was renamed and before its row was written: the worst moment.
-    monkeypatch.setattr(shards, "write_text_atomically", killed_at_the_third)
+    monkeypatch.setattr(shards, "write_json_atomically", killed_at_the_third)
     with pytest.raises(KeyboardInterrupt):
         run(archive, tmp_path / "out")
     monkeypatch.undo()

@@ -182,7 +182,7 @@ def test_a_second_run_makes_what_is_missing(archive, archive_copy):
     s2_folder = archive_copy / synthetic_patches.S2_FOLDER
     shutil.rmtree(s2_folder / places[0].s2_name)
     (s2_folder / places[1].s2_name / f"{places[1].s2_name}_B05.tif").unlink()
-    half_written = s2_folder / f".{places[0].s2_name}.part"
+    half_written = s2_folder / f".{places[0].s2_name}.tmp"
     half_written.mkdir()
     (half_written / "rubbish.tif").write_bytes(b"II*")
     shutil.rmtree(archive_copy / synthetic_patches.S1_FOLDER / places[2].s1_name)
