@@ -1,1 +1,1 @@
-"""Turn patch folders into sharded TFRecords: command-line tools that need a CPU only."""
+"""Conversion of patches to sharded TFRecords: command-line tools that need a CPU only."""

@@ -1,9 +1,9 @@
-"""Works out each band's mean and standard deviation over a split, exactly, from the records.
+"""Computes each band's exact mean and standard deviation over a split, from the records.
 
     python -m tfrecord_tools.band_stats --data_dir=records --write
 
-Prints them beside those of the manifest, with extremes and the share of zeros, which mark missing data. With --write
-they replace those of the manifest, where training reads them.
+Prints them next to those of the manifest, with the minimum, the maximum and the share of zeros, which point to missing
+data. With --write they replace those of the manifest, which training reads.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from bigearth_tf.data.sharded_dataset import ShardedDataset
 from bigearth_tf.runtime.command import run_command
 
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder with a manifest and its shards.", required=True)
-_SPLIT = flags.DEFINE_string("split", "train", "Split to read; what a model knows should come from train alone.")
+_SPLIT = flags.DEFINE_string("split", "train", "Split to read. Training should use the statistics of train only.")
 _WORKERS = flags.DEFINE_integer("workers", os.cpu_count() or 1, "Processes that read shards.", lower_bound=1)
-_WRITE = flags.DEFINE_bool("write", False, "Put mean and standard deviation into the manifest.")
+_WRITE = flags.DEFINE_bool("write", False, "Write mean and standard deviation into the manifest.")
 
 
 def main() -> None:
-    """Works them out, as the flags say."""
+    """Computes and prints the statistics, and writes them with --write."""
     from tfrecord_tools.records.band_moments import compute_moments, describe_moments, with_statistics
 
     dataset = ShardedDataset.open(_DATA_DIR.value)

@@ -2,9 +2,9 @@
 
     python -m tfrecord_tools.convert --s2=BigEarthNet-v1.0 --s1=BigEarthNet-S1-v1.0 --output_dir=records
 
-Each input is a folder or an uncompressed tar. Interrupted at any point and started again, it goes on with the shards
-that are missing. Several tasks share the work with --task_index and --num_tasks, taken from SLURM's array variables
-where there are any; `python -m tfrecord_tools.finalize` then writes the manifest.
+Each input is a folder or an uncompressed tar. After an interruption, the same command writes the shards that are missing.
+Several tasks share the work with --task_index and --num_tasks, whose defaults are SLURM's array variables;
+`python -m tfrecord_tools.finalize` then writes the manifest.
 """
 
 from __future__ import annotations
@@ -19,20 +19,24 @@ from bigearth_tf.runtime.command import run_command
 from tfrecord_tools.source_flags import define_source_flags, read_source_inputs
 from tfrecord_tools.sources import open_source
 
-define_source_flags("bigearthnet_v1", "Where the patches come from.")
+define_source_flags("bigearthnet_v1", "Source of the patches.")
 
-_OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder to write; made if need be.", required=True)
-_SHARD_MB = flags.DEFINE_float("shard_mb", 128.0, "Wanted size of a shard in 10^6 bytes.", lower_bound=0.1)
-_NUM_SHARDS = flags.DEFINE_integer("num_shards", None, "Number of shards of each split, instead.", lower_bound=1)
+_OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder to write; created if missing.", required=True)
+_SHARD_MB = flags.DEFINE_float("shard_mb", 128.0, "Approximate size of a shard in 10^6 bytes.", lower_bound=0.1)
+_NUM_SHARDS = flags.DEFINE_integer(
+    "num_shards", None, "Number of shards of each split, instead of their size.", lower_bound=1
+)
 _GZIP = flags.DEFINE_bool("gzip", False, "Compress: a fifth smaller, several times slower to read.")
 _WORKERS = flags.DEFINE_integer("workers", os.cpu_count() or 1, "Processes that write shards.", lower_bound=1)
-_TASK_INDEX = flags.DEFINE_integer("task_index", None, "Which task this is, from 0; default: SLURM's array task.")
-_NUM_TASKS = flags.DEFINE_integer("num_tasks", None, "Tasks that share the work; default: SLURM's array tasks, or 1.")
-_ALLOW_PROBLEMS = flags.DEFINE_integer("allow_problems", 0, "Go without up to so many broken patches.", lower_bound=0)
+_TASK_INDEX = flags.DEFINE_integer("task_index", None, "Index of this task, from 0; default: SLURM's array task.")
+_NUM_TASKS = flags.DEFINE_integer(
+    "num_tasks", None, "Number of tasks that share the work; default: SLURM's array tasks, or 1."
+)
+_ALLOW_PROBLEMS = flags.DEFINE_integer("allow_problems", 0, "Leave out up to this many broken patches.", lower_bound=0)
 
 
 def main() -> None:
-    """Converts, as the flags say."""
+    """Converts the source, or one task's part of it."""
     from tfrecord_tools.conversion.convert_source import ConversionOptions, convert
 
     task_index, num_tasks = _task()
@@ -50,7 +54,7 @@ def main() -> None:
     manifest = convert(open_source(flags.FLAGS.source, read_source_inputs()), output_dir, options)
     if manifest is None:
         print(
-            f"task {task_index} of {num_tasks} is done; when all are: python -m tfrecord_tools.finalize "
+            f"task {task_index} of {num_tasks} is done; when all tasks are done, run: python -m tfrecord_tools.finalize "
             f"--output_dir={output_dir}"
         )
         return
@@ -59,13 +63,13 @@ def main() -> None:
 
 
 def _task() -> tuple[int, int]:
-    """Returns this task's index and the number of tasks: of the flags, else of a SLURM array, else the only one."""
+    """Returns this task's index and the number of tasks: from the flags, else from a SLURM array, else 0 and 1."""
     slurm = os.environ
     if _NUM_TASKS.value is None and _TASK_INDEX.value is None and "SLURM_ARRAY_TASK_ID" in slurm:
         first, step = int(slurm["SLURM_ARRAY_TASK_MIN"]), int(slurm.get("SLURM_ARRAY_TASK_STEP", "1"))
         return (int(slurm["SLURM_ARRAY_TASK_ID"]) - first) // step, int(slurm["SLURM_ARRAY_TASK_COUNT"])
     if (_NUM_TASKS.value is None) != (_TASK_INDEX.value is None):
-        raise ValueError("--task_index and --num_tasks belong together; give both or none.")
+        raise ValueError("--task_index and --num_tasks belong together; give both or neither.")
     return _TASK_INDEX.value or 0, _NUM_TASKS.value or 1
 
 

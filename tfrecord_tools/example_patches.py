@@ -1,8 +1,8 @@
-"""Unpacks the six real Sentinel-1 and Sentinel-2 pairs that the package bigearthnet-common carries.
+"""Unpacks the six real Sentinel-1 and Sentinel-2 pairs of the package bigearthnet-common.
 
     python -m tfrecord_tools.example_patches --output_dir=real
 
-Writes `BigEarthNet-v1.0/` and `BigEarthNet-S1-v1.0/` in the layout of the archive. The patches are of BigEarthNet-MM,
+Writes `BigEarthNet-v1.0/` and `BigEarthNet-S1-v1.0/` in the layout of the archive. The patches belong to BigEarthNet-MM,
 CDLA-Permissive-1.0, and contain modified Copernicus Sentinel data 2017-2018.
 """
 
@@ -18,7 +18,7 @@ from bigearth_tf.runtime.command import run_command
 from bigearth_tf.runtime.files import atomic_folder
 from tfrecord_tools.listing.patch_lists import official_lists_folder
 
-_OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder to write; made if need be.", required=True)
+_OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder to write; created if missing.", required=True)
 
 _ARCHIVES = {
     "BigEarthNet-S2-Example.tar.bz2": "BigEarthNet-v1.0",
@@ -27,13 +27,13 @@ _ARCHIVES = {
 
 
 def main() -> None:
-    """Unpacks, as the flags say."""
+    """Unpacks the patches, and prints how many each folder contains."""
     for folder in unpack(Path(_OUTPUT_DIR.value)):
         print(f"{folder}: {len(list(folder.iterdir()))} patches")
 
 
 def unpack(output_dir: Path) -> list[Path]:
-    """Writes both folders, each whole or not at all, and returns them; a folder that is there is kept.
+    """Writes both folders, each whole or not at all, and returns them; an existing folder is kept.
 
     Raises:
         FileNotFoundError: bigearthnet-common is not installed.
@@ -51,7 +51,7 @@ def unpack(output_dir: Path) -> list[Path]:
 
 
 def _unpack_member(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
-    """Writes `root/patch/file`; whatever else a tar may hold (links, devices, paths that climb) is passed over."""
+    """Writes `root/patch/file`; skips anything else in the tar (links, devices, paths that lead out of the folder)."""
     parts = PurePosixPath(member.name).parts
     content = tar.extractfile(member) if member.isreg() else None
     if content is None or len(parts) != 3 or ".." in parts:

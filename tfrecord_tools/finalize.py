@@ -2,7 +2,7 @@
 
     python -m tfrecord_tools.finalize --output_dir=records
 
-It reads the tasks' notes only, not the records, and takes seconds.
+It reads the notes of the tasks, not the records, and takes seconds.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from absl import flags
 from bigearth_tf.data.manifest import MANIFEST_NAME
 from bigearth_tf.runtime.command import run_command
 
-_OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder that the tasks wrote into.", required=True)
-_ALLOW_PROBLEMS = flags.DEFINE_integer("allow_problems", 0, "Go without up to so many broken patches.", lower_bound=0)
+_OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder into which the tasks wrote.", required=True)
+_ALLOW_PROBLEMS = flags.DEFINE_integer("allow_problems", 0, "Leave out up to this many broken patches.", lower_bound=0)
 
 
 def main() -> None:
-    """Finalizes, as the flags say."""
+    """Writes the manifest, and prints its summary."""
     from tfrecord_tools.conversion.convert_source import finalize
 
     output_dir = Path(_OUTPUT_DIR.value)

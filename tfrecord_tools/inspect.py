@@ -1,8 +1,8 @@
-"""Shows people what is in a data set: its manifest in words, class frequencies as bars, and sample patches.
+"""Shows what a data set contains: its manifest as text, class frequencies as bars, and sample patches.
 
     python -m tfrecord_tools.inspect --data_dir=records --output_dir=inspection
 
-The text needs the manifest alone and is there at once; `classes.png` and `samples.png` follow, unless --noplots.
+The text needs only the manifest and is printed at once; `classes.png` and `samples.png` follow, unless --noplots.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder with a manifest and it
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", "inspection", "Folder for classes.png and samples.png.")
 _PLOTS = flags.DEFINE_bool("plots", True, "Write the images.")
 _SAMPLES = flags.DEFINE_integer("samples", 12, "Patches on the contact sheet; 0 for none.", lower_bound=0)
-_SPLIT = flags.DEFINE_string("split", None, "Split that the samples are of; default: train, or the first.")
+_SPLIT = flags.DEFINE_string("split", None, "Split of the samples; default: train, or the first.")
 
 
 def main() -> None:
-    """Shows it, as the flags say."""
+    """Prints the text, and writes the images."""
     from tfrecord_tools.records.describe_dataset import class_chart, describe
 
     dataset = ShardedDataset.open(_DATA_DIR.value)
@@ -32,12 +32,12 @@ def main() -> None:
     split = _SPLIT.value or ("train" if "train" in manifest.splits else next(iter(manifest.splits), "train"))
     dataset.shards(split)
     print(describe(manifest) + "\n")
-    print(class_chart(manifest, shutil.get_terminal_size().columns, ascii_only=not _knows_blocks()))
+    print(class_chart(manifest, shutil.get_terminal_size().columns, ascii_only=not _shows_blocks()))
     if _PLOTS.value:
         _plot(dataset, split)
 
 
-def _knows_blocks() -> bool:
+def _shows_blocks() -> bool:
     """Whether the terminal can show block characters."""
     try:
         "█▏".encode(sys.stdout.encoding or "ascii")

@@ -1,4 +1,7 @@
-"""Types of a data source: a patch, where it lies, what a user says of the source, and the source itself."""
+"""The types of a data source: a patch, the inputs that a user names, and the source itself.
+
+Of listing/, this module uses only the places of patches; the modules of sources/ build on both.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +15,15 @@ from bigearth_tf.data.datasets import DatasetSpec
 from bigearth_tf.data.label_kind import LabelKind
 from tfrecord_tools.listing.patch_ref import PatchRef
 
-RESTORE = "Extract this patch from the archive again, or take it off the split lists."
+RESTORE = "Extract this patch from the archive again, or remove it from the split lists."
 
 
 @dataclasses.dataclass(frozen=True)
 class Patch:
-    """One image as its source holds it.
+    """One image as its source stores it.
 
     `bands` maps a band name to a native array [size_px, size_px] in storage type and unit. `labels` are class names.
-    `attributes` are further texts, such as the country.
+    `attributes` are other texts, such as the country.
     """
 
     patch_id: str
@@ -30,26 +33,26 @@ class Patch:
 
 
 class PatchError(ValueError):
-    """A file of a patch is missing or broken: says which file, what is wrong, what was expected, and the mend."""
+    """A file of a patch is missing or broken: which file, what is wrong, what was expected, and how to fix it."""
 
-    def __init__(self, file: object, problem: str, expected: str, mend: str = RESTORE) -> None:
-        self.file, self.problem, self.expected, self.mend = str(file), problem, expected, mend
-        super().__init__(self.file, problem, expected, mend)
+    def __init__(self, file: object, problem: str, expected: str, fix: str = RESTORE) -> None:
+        self.file, self.problem, self.expected, self.fix = str(file), problem, expected, fix
+        super().__init__(self.file, problem, expected, fix)
 
     def __str__(self) -> str:
-        return f"{self.file}: {self.problem}; expected {self.expected}. {self.mend}"
+        return f"{self.file}: {self.problem}; expected {self.expected}. {self.fix}"
 
 
 class ReadPatch(Protocol):
     """The function of a source that reads a patch; it can be sent to another process."""
 
     def __call__(self, ref: PatchRef, *, gdal_only: bool = False) -> Patch:
-        """Returns the patch, with labels among the source's class names.
+        """Returns the patch, its labels among the class names of the source.
 
         Args:
-            ref: One of the source's.
-            gdal_only: Decode every GeoTIFF by GDAL, as a check of converted records must: it must not share a mistake
-                with the faster reader of plain files.
+            ref: One of `Source.refs`.
+            gdal_only: Read every GeoTIFF with GDAL, and not with the faster reader of plain files. A check of converted
+                records needs this: it must not repeat a mistake of that reader.
 
         Raises:
             PatchError: A file is missing or broken.
@@ -58,7 +61,7 @@ class ReadPatch(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class SourceInputs:
-    """What a user says of a source; each module's `open_source` says which it takes.
+    """The inputs of a source, as flags of a command name them; each module of sources/ takes some of them.
 
     `s2`, `s1`, `maps` and `input` are folders or uncompressed tars.
     """
@@ -80,8 +83,9 @@ class SourceInputs:
 class Source:
     """Patches to convert, and the function that reads one.
 
-    `roots` must stay there while patches are read. `exclusions` counts what was left out, by reason. `options` are
-    those that decide what is read.
+    `roots` are the folders or files that must exist while patches are read. `origin` is the text that the manifest
+    gives as the source. `exclusions` counts the patches that are left out, by reason. `attributes` are the names of
+    those that patches may have. `options` decide what is read; the manifest stores them.
     """
 
     spec: DatasetSpec
@@ -98,10 +102,10 @@ class Source:
 
 
 def read_exclusions(inputs: SourceInputs, reasons: tuple[str, ...]) -> tuple[str, ...]:
-    """Returns for which reasons a user wants patches left out: by default for all.
+    """Returns the reasons for which patches of BigEarthNet are to be left out: by default all.
 
     Raises:
-        ValueError: A reason is unknown, or no patches are named at all.
+        ValueError: A reason is unknown, or the inputs name no patches.
     """
     if not inputs.s2 and not inputs.s1:
         raise ValueError("Name the patches with --s2, --s1, or both: folders or uncompressed tars.")
@@ -113,10 +117,10 @@ def read_exclusions(inputs: SourceInputs, reasons: tuple[str, ...]) -> tuple[str
 
 
 def require_inputs(inputs: SourceInputs, source: str, needed: tuple[str, ...], allowed: tuple[str, ...] = ()) -> None:
-    """Checks that a user gave what a source takes.
+    """Checks that the inputs are those that a source takes.
 
     Raises:
-        ValueError: An input is missing, or is given but not taken.
+        ValueError: An input is missing, or is given that the source does not take.
     """
     given = {field.name for field in dataclasses.fields(inputs) if getattr(inputs, field.name) != field.default}
     missing = [f"--{name}" for name in needed if name not in given]

@@ -31,29 +31,27 @@ def define_source_flags(default: str | None, purpose: str) -> None:
     names = list_sources()
     flags.DEFINE(_SourceParser(names), "source", default, f"<{'|'.join(names)}>: {purpose}")
     flags.DEFINE_string("s2", None, "Sentinel-2 patches of BigEarthNet.")
-    flags.DEFINE_string("s1", None, "Sentinel-1 patches of BigEarthNet; with --s2 the pairs.")
-    flags.DEFINE_string("maps", None, "Reference maps of BigEarthNet v2, to store them as a further band.")
-    flags.DEFINE_string("input", None, "Files of any other source.")
+    flags.DEFINE_string("s1", None, "Sentinel-1 patches of BigEarthNet; with --s2, pairs.")
+    flags.DEFINE_string("maps", None, "Reference maps of BigEarthNet v2, to be stored as one more band.")
+    flags.DEFINE_string("input", None, "Files of any other source: a folder or an uncompressed tar.")
     flags.DEFINE_string("lists_dir", None, "Folder of lists for BigEarthNet v1; default: the official ones.")
-    flags.DEFINE_string("metadata", None, "metadata.parquet of BigEarthNet v2; several tables with commas between.")
-    flags.DEFINE_string(
-        "nomenclature", None, "Classes of the labels, where a source has several; for BigEarthNet 19 or 43."
-    )
+    flags.DEFINE_string("metadata", None, "metadata.parquet of BigEarthNet v2; several tables separated by commas.")
+    flags.DEFINE_string("nomenclature", None, "Nomenclature of the labels, for BigEarthNet v1: 19 or 43 classes.")
     flags.DEFINE_enum(
         "label_kind",
         None,
         [kind.value for kind in (LabelKind.SINGLE, LabelKind.MULTI)],
-        "Labels a patch, where a source has both.",
+        "One label per patch or several, for a source that has both.",
     )
     flags.DEFINE_list(
-        "exclude", None, "Leave out patches for these reasons of BigEarthNet: snow, cloud, no_label (all)."
+        "exclude", None, "Reasons to leave out patches of BigEarthNet: snow, cloud, no_label; default: all."
     )
-    flags.DEFINE_bool("partial_archive", False, "Take what is there although listed patches are missing.")
-    flags.DEFINE_integer("seed", 0, "Decides the splits of a source that has no official ones.", lower_bound=0)
+    flags.DEFINE_bool("partial_archive", False, "Convert what is there although listed patches are missing.")
+    flags.DEFINE_integer("seed", 0, "Decides the splits of a source without official ones.", lower_bound=0)
 
 
 def read_source_inputs() -> SourceInputs:
-    """Returns what the flags of a source say."""
+    """Returns the values of the flags of a source."""
     values: dict[str, Any] = {field.name: flags.FLAGS[field.name].value for field in dataclasses.fields(SourceInputs)}
     if values["exclude"] is not None:
         values["exclude"] = tuple(values["exclude"])

@@ -1,11 +1,11 @@
-"""Reads a converted data set again, whole, and says PASS or what is wrong with it.
+"""Reads a converted data set again, all of it, and reports PASS or what is wrong with it.
 
     python -m tfrecord_tools.verify --data_dir=records
     python -m tfrecord_tools.verify --data_dir=records --source=bigearthnet_v1 --s2=BigEarthNet-v1.0
 
-Every record's checksum and schema, label ranges, counts, unique patch ids, and every shard's size and SHA-256 are held
-against the manifest. With --source, and the same flags of the source that the conversion had, pixels are compared bit
-by bit with the files that they come from, and labels and attributes too; so are the lists of patches.
+Compares with the manifest: every record's checksum and schema, label ranges, counts, unique patch ids, and every shard's
+size and SHA-256. With --source, and the same flags of the source that the conversion had, it also compares pixels bit by
+bit with the files that they come from, labels and attributes, and the lists of patches.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from bigearth_tf.data.sharded_dataset import ShardedDataset
 from bigearth_tf.runtime.command import run_command
 from tfrecord_tools.source_flags import define_source_flags, read_source_inputs
 
-define_source_flags(None, "Compare with the patches of this source; default: do not.")
+define_source_flags(None, "Source to compare the records with; default: none.")
 
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder with a manifest and its shards.", required=True)
 _WORKERS = flags.DEFINE_integer("workers", os.cpu_count() or 1, "Processes that compare with a source.", lower_bound=1)
 
 
 def main() -> None:
-    """Verifies, prints what was found, and exits with 1 where something is wrong."""
-    # TensorFlow and what reads sources are loaded here: --help must not wait for them.
+    """Checks the data set, prints the result, and exits with 1 if anything is wrong."""
+    # TensorFlow and GDAL are loaded here: --help must not wait for them.
     from tfrecord_tools.records.check_against_manifest import verify
     from tfrecord_tools.records.compare_with_source import compare, require_same_source
     from tfrecord_tools.source import SourceInputs

@@ -170,7 +170,7 @@ def _records(plan: ShardPlan, source: ShardSource, problems: list[Problem]) -> I
                         f"{root}: the source is gone. Make it available again, and run the same command: "
                         "it goes on with what is missing."
                     ) from error
-            problems.append(Problem(ref.patch_id, error.file, error.problem, error.expected, error.mend))
+            problems.append(Problem(ref.patch_id, error.file, error.problem, error.expected, error.fix))
             continue
         yield encode_example(ref.patch_id, indices, patch.bands, source.bands, patch.attributes), indices
 

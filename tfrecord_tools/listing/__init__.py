@@ -1,1 +1,1 @@
-"""Which patches a source has: archives, lists of patches, and splits."""
+"""Where patches are, and which of them belong to which split."""

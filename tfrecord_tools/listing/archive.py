@@ -1,8 +1,8 @@
-"""Where is a file of an archive? In a folder tree, or in an uncompressed tar that is read in place.
+"""Places of files and folders in a folder tree, or in an uncompressed tar that is read in place.
 
-A tar of millions of small files need never be unpacked onto a cluster's file system: its headers are read once, a
-folder is remembered as the byte ranges that hold it, and GDAL reads a member where it lies (`/vsisubfile/`). A place is
-a few words in memory and goes to another process as it is.
+A tar of millions of small files need not be unpacked onto a cluster's file system: its headers are read once, a folder is
+stored as the byte ranges that contain it, and GDAL reads a member where it lies (`/vsisubfile/`). A place takes little
+memory and can be sent to another process.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import tarfile
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
-_DEPTH = 3  # Of folders that may lie around those of the patches; also ends loops of links.
+_DEPTH = 3  # Levels of folders above those of the patches; also ends loops of links.
 _COMPRESSED = {
     b"\x1f\x8b": ("gzip", "gunzip --keep"),
     b"BZh": ("bzip2", "bunzip2 --keep"),
@@ -23,7 +23,7 @@ _COMPRESSED = {
 
 
 class File(NamedTuple):
-    """A file of a tree, or a member of a tar: then `offset` and `size` in bytes within the tar at `path`."""
+    """A file of a tree, or a member of a tar: then `offset` and `size` are in bytes within the tar at `path`."""
 
     path: str
     offset: int = 0
@@ -32,15 +32,15 @@ class File(NamedTuple):
 
     @property
     def gdal_path(self) -> str:
-        """What GDAL opens."""
+        """The name by which GDAL opens the file."""
         return f"/vsisubfile/{self.offset}_{self.size},{self.path}" if self.member else self.path
 
     def __str__(self) -> str:
-        """What a person looks for."""
+        """The name for messages."""
         return f"{self.path}:{self.member}" if self.member else self.path
 
     def exists(self) -> bool:
-        """Whether there is such a file."""
+        """Whether the file exists."""
         return bool(self.member) or os.path.isfile(self.path)
 
     def read_bytes(self) -> bytes:
@@ -50,7 +50,7 @@ class File(NamedTuple):
             return file.read(self.size)
 
     def read_start(self, limit: int) -> bytes:
-        """Returns the content, or its first `limit` bytes; never waits for a pipe."""
+        """Returns the content, or its first `limit` bytes; does not wait for a pipe."""
         descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK)
         try:
             return os.pread(descriptor, min(limit, self.size) if self.member else limit, self.offset)
@@ -59,22 +59,22 @@ class File(NamedTuple):
 
 
 class Folder(NamedTuple):
-    """A folder of a tree, or of a tar: then `ranges` are the bytes of the tar at `parent` that hold its members."""
+    """A folder of a tree, or of a tar: then `ranges` are the bytes of the tar at `parent` that contain its members."""
 
     parent: str
     name: str
     ranges: tuple[tuple[int, int], ...] = ()
 
     def __str__(self) -> str:
-        """What a person looks for."""
+        """The name for messages."""
         return f"{self.parent}:{self.name}" if self.ranges else os.path.join(self.parent, self.name)
 
     def exists(self) -> bool:
-        """Whether there is such a folder."""
+        """Whether the folder exists."""
         return bool(self.ranges) or os.path.isdir(str(self))
 
     def locate(self) -> FolderFiles:
-        """Returns the folder's files by name; of a tar, their headers are read now."""
+        """Returns the folder's files by name; those of a tar are found by reading their headers."""
         if not self.ranges:
             return FolderFiles(self, str(self), None)
         members: dict[str, File] = {}
@@ -87,14 +87,14 @@ class Folder(NamedTuple):
 
 
 class FolderFiles(NamedTuple):
-    """The files of one folder; of a tar, `members` are those that it has."""
+    """The files of one folder; `members` are those of a tar, None for a folder of a tree."""
 
     folder: Folder
     path: str
     members: dict[str, File] | None
 
     def file(self, name: str) -> File:
-        """Returns the file of a name, whether it exists or not."""
+        """Returns the file with a name, whether it exists or not."""
         named = File(f"{self.path}{os.sep}{name}")
         return named if self.members is None else self.members.get(name, named)
 
@@ -103,8 +103,8 @@ def list_folders(root: str, pattern: re.Pattern[str]) -> dict[str, Folder]:
     """Returns name -> place of every folder below `root`, a tree or a tar, whose own name matches the whole pattern.
 
     Raises:
-        FileNotFoundError: There is no such root.
-        ValueError: The root is a compressed archive or another file, or holds two folders of one name.
+        FileNotFoundError: The root is missing.
+        ValueError: The root is a compressed archive or another file, or contains two folders of one name.
     """
     found: dict[str, Folder] = {}
     for folder in _tar_folders(root, pattern) if _is_tar(root) else _tree_folders(root, pattern, _DEPTH):
@@ -118,7 +118,7 @@ def list_files(root: str, pattern: re.Pattern[str]) -> list[File]:
     """Returns every file below `root`, a tree or a tar, whose own name matches the whole pattern, sorted by path.
 
     Raises:
-        FileNotFoundError: There is no such root.
+        FileNotFoundError: The root is missing.
         ValueError: The root is a compressed archive or another file.
     """
     if _is_tar(root):
@@ -135,7 +135,7 @@ def list_files(root: str, pattern: re.Pattern[str]) -> list[File]:
 
 
 def _is_tar(root: str) -> bool:
-    """Returns whether the root is an uncompressed tar rather than a folder."""
+    """Returns whether the root is an uncompressed tar, False for a folder."""
     if os.path.isdir(root):
         return False
     if not os.path.exists(root):
@@ -158,42 +158,41 @@ def _tree_folders(root: str, pattern: re.Pattern[str], depth: int) -> Iterator[F
         for entry in entries:
             if pattern.fullmatch(entry.name):
                 yield Folder(root, entry.name)
-            elif depth and os.path.isdir(entry.path):  # Not entry.is_dir(): a link to itself is no folder, no error.
+            elif depth and os.path.isdir(entry.path):  # Not entry.is_dir(), which fails for a link to itself.
                 yield from _tree_folders(entry.path, pattern, depth - 1)
 
 
 def _tar_folders(root: str, pattern: re.Pattern[str]) -> Iterator[Folder]:
-    """Yields each folder once, its members' bytes joined into as few ranges as they lie in."""
+    """Yields each folder once, the bytes of its members joined into as few ranges as possible."""
     ranges: dict[str, list[list[int]]] = {}
     with open(root, "rb") as stream:
         for file, start, end in _members(stream, root):
             name = os.path.basename(os.path.dirname(file.member))
             if not pattern.fullmatch(name):
                 continue
-            held = ranges.setdefault(name, [])
-            if (
-                held and start - held[-1][1] <= 2 * tarfile.BLOCKSIZE
-            ):  # The header of the folder itself may lie between.
-                held[-1][1] = end
+            parts = ranges.setdefault(name, [])
+            # The header of the folder itself may lie between two members.
+            if parts and start - parts[-1][1] <= 2 * tarfile.BLOCKSIZE:
+                parts[-1][1] = end
             else:
-                held.append([start, end])
+                parts.append([start, end])
     for name, parts in ranges.items():
         yield Folder(root, name, tuple((start, end) for start, end in parts))
 
 
 def _members(stream: BinaryIO, root: str, start: int = 0, end: int | None = None) -> Iterator[tuple[File, int, int]]:
-    """Yields every regular member between two bytes of a tar, with the bytes where its header starts and it ends."""
+    """Yields every regular member between two bytes of a tar, with the bytes where its header starts and its data end."""
     stream.seek(start)
     try:
         tar = tarfile.TarFile(fileobj=stream, mode="r")
         while (member := tar.next()) is not None and (end is None or member.offset < end):
-            tar.members.clear()  # type: ignore[attr-defined]  # It would keep all of them.
+            tar.members.clear()  # type: ignore[attr-defined]  # Otherwise it keeps all of them in memory.
             if member.isreg():
                 blocks = -(-member.size // tarfile.BLOCKSIZE)
                 file = File(root, member.offset_data, member.size, member.name)
                 yield file, member.offset, member.offset_data + blocks * tarfile.BLOCKSIZE
         stream.seek(tar.offset)
-        # tarfile takes a broken header, or a cut, for the end.
+        # tarfile treats a broken header, or a truncated file, as the end.
         if end is None and stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
             raise tarfile.ReadError(f"no header and no end mark at byte {tar.offset}")
     except (tarfile.TarError, OSError) as error:

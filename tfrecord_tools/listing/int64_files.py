@@ -1,4 +1,4 @@
-"""Which files of a folder hold published records, of which schema, and where in them does each record lie?"""
+"""Files of int64 records: their list, their schema, and the place of each record in them."""
 
 from __future__ import annotations
 
@@ -16,36 +16,36 @@ from bigearth_tf.data.int64_schema import detect_int64_format, read_example
 from bigearth_tf.data.manifest import MANIFEST_NAME
 
 _NAME = re.compile(r"(train|val|validation|test)_(\d+)\.tfrecord")
-_COPY_AGAIN = "Copy this file again from where it came."
+_COPY_AGAIN = "Copy this file again from its origin."
 # https://www.tensorflow.org/tutorials/load_data/tfrecord: u64 length, u32 CRC of it, the data, u32 CRC of them.
 _HEADER_BYTES, _FOOTER_BYTES = 12, 4
 
 
 class Int64Shard(NamedTuple):
-    """A file of published records, and the split that its name says."""
+    """A file of int64 records, and the split that its name gives."""
 
     path: Path
     split: str
 
 
 class Frame(NamedTuple):
-    """A record as it lies in its file: `offset` is that of `data` in bytes."""
+    """A record and its place in the file: `offset` is the first byte of `data`."""
 
     offset: int
     data: bytes
 
     @property
     def num_bytes(self) -> int:
-        """Bytes that it takes in the file."""
+        """Number of bytes of the record in the file, with its framing."""
         return _HEADER_BYTES + len(self.data) + _FOOTER_BYTES
 
 
 def list_int64_shards(folder: Path) -> list[Int64Shard]:
-    """Returns the shards `<split>_<number>.tfrecord` of a folder, by split and number; hidden files are passed over.
+    """Returns the shards `<split>_<number>.tfrecord` of a folder, by split and number; hidden files are ignored.
 
     Raises:
-        FileNotFoundError: There is no such folder, or it holds no shard.
-        ValueError: A file is of another name, or a number is missing.
+        FileNotFoundError: The folder is missing, or contains no shard.
+        ValueError: A file has another name, or a number is missing.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder.")
@@ -53,30 +53,30 @@ def list_int64_shards(folder: Path) -> list[Int64Shard]:
     unknown = [name for name in names if not _NAME.fullmatch(name)]
     if unknown:
         raise ValueError(
-            f"{folder / unknown[0]}: not named as a shard of published records, train_00.tfrecord, val_00.tfrecord, "
+            f"{folder / unknown[0]}: not named like a shard of int64 records, train_00.tfrecord, val_00.tfrecord, "
             f"test_00.tfrecord and so on ({len(unknown)} such names). Rename it, or move it elsewhere."
         )
     if not names:
-        raise FileNotFoundError(f"{folder}: holds no shard such as train_00.tfrecord.")
+        raise FileNotFoundError(f"{folder}: contains no shard such as train_00.tfrecord.")
     numbers: dict[str, dict[int, str]] = {}
     for name in names:
         prefix, number = _NAME.fullmatch(name).groups()  # type: ignore[union-attr]  # All match.
         numbers.setdefault(prefix, {})[int(number)] = name
     shards = []
-    for prefix, held in numbers.items():
-        absent = sorted(set(range(max(held))) - set(held))
-        if absent:
+    for prefix, names_of in numbers.items():
+        missing = sorted(set(range(max(names_of))) - set(names_of))
+        if missing:
             raise ValueError(
-                f"{folder}: {held[max(held)]} is there but {prefix}_{absent[0]:02d}.tfrecord is not. Copy the missing "
-                "shards, or number those that are there from 00."
+                f"{folder}: {names_of[max(names_of)]} is there but {prefix}_{missing[0]:02d}.tfrecord is missing. Copy "
+                "the missing shards, or number the shards from 00."
             )
         split = "val" if prefix == "validation" else prefix
-        shards += [Int64Shard(folder / held[number], split) for number in sorted(held)]
+        shards += [Int64Shard(folder / names_of[number], split) for number in sorted(names_of)]
     return shards
 
 
 def read_frames(path: Path) -> Iterator[Frame]:
-    """Yields the records of a file in order, their checksums compared.
+    """Yields the records of a file in order, after checking their checksums.
 
     Raises:
         ValueError: The file is damaged, or empty.
@@ -94,17 +94,17 @@ def read_frames(path: Path) -> Iterator[Frame]:
     except tf.errors.OpError as error:
         raise OSError(f"{path}: cannot be read ({error.message}).") from error
     surplus = path.stat().st_size - offset
-    if surplus:  # TensorFlow takes the rest of a file for its end where that is shorter than a header.
+    if surplus:  # TensorFlow ignores a rest that is shorter than a header.
         raise ValueError(f"{path}: record {count} is damaged ({surplus} bytes are left over). {_COPY_AGAIN}")
     if not count:
-        raise ValueError(f"{path}: holds no record. {_COPY_AGAIN}")
+        raise ValueError(f"{path}: contains no record. {_COPY_AGAIN}")
 
 
 def detect_format_of_files(shards: list[Int64Shard]) -> tuple[str, tuple[Band, ...]]:
     """Returns the record format and the bands of the first record.
 
     Raises:
-        ValueError: It is of no published schema.
+        ValueError: The record has none of the int64 schemas.
     """
     path = shards[0].path
     frame = next(read_frames(path))
@@ -115,5 +115,5 @@ def detect_format_of_files(shards: list[Int64Shard]) -> tuple[str, tuple[Band, .
 
 
 def int64_origin(record_format: str) -> str:
-    """Returns what a manifest says of its source where the patches come from published records."""
+    """Returns the text that a manifest gives as the source of int64 records."""
     return f"TFRecords of the schema {record_format}, of {SPEC.source}"

@@ -1,10 +1,10 @@
-"""Which patch belongs to which split, which are left out, and which are mates? The official lists, or a user's own.
+"""The lists that assign patches to splits, exclude patches, and pair Sentinel-2 with Sentinel-1.
 
-A folder of lists holds, each as `.csv` or `.csv.bz2`, the files that the package bigearthnet-common 2.8.0 carries
-(https://pypi.org/project/bigearthnet-common, Apache-2.0): one patch name a line in `train`, `val`, `test`,
+A folder of lists contains, each as `.csv` or `.csv.bz2`, the files of the package bigearthnet-common 2.8.0
+(https://pypi.org/project/bigearthnet-common, Apache-2.0): one patch name per line in `train`, `val`, `test`,
 `patches_with_seasonal_snow`, `patches_with_cloud_and_shadow` and `patches_with_no_19_class_targets`, and
-`s1_s2_name_country_season` with a header. It may hold `origin.txt` besides, on patches that no satellite made. That
-package is read as data: its code does not import today.
+`s1_s2_name_country_season` with a header. It may also contain `origin.txt`, for patches that no satellite took. The
+official lists are package data of bigearthnet-common, whose code does not import with current dependencies.
 """
 
 from __future__ import annotations
@@ -18,23 +18,24 @@ import sys
 from pathlib import Path
 
 SPLITS = ("train", "val", "test")
-# Reason for leaving a patch out -> the list that names such patches, in the order in which reasons are counted.
+# Reason for leaving a patch out -> the list of such patches. A patch with several reasons is counted for the first.
 EXCLUSION_LISTS = {
     "snow": "patches_with_seasonal_snow",
     "cloud": "patches_with_cloud_and_shadow",
     "no_label": "patches_with_no_19_class_targets",
 }
-_MATES = "s1_s2_name_country_season"
-_MATES_COLUMNS = ["s1_name", "s2_name", "country", "season"]
-# Says what made the patches, if it was not a satellite; goes into the manifest as the source.
+_PAIRS = "s1_s2_name_country_season"
+_PAIRS_COLUMNS = ["s1_name", "s2_name", "country", "season"]
+# File that names what produced the patches, if not a satellite; the manifest gives it as the source.
 ORIGIN_NAME = "origin.txt"
 
 
 @dataclasses.dataclass(frozen=True)
 class PatchLists:
-    """Names are those of the Sentinel-2 patches; `excluded` maps a reason to names, the others are keyed by them.
+    """The content of the lists, by the names of the Sentinel-2 patches.
 
-    `origin` says what made the patches, if it was not a satellite.
+    `excluded` maps a reason to names; the other mappings have names as keys. `origin` is what produced the patches, if
+    not a satellite.
     """
 
     split_of: dict[str, str]
@@ -54,7 +55,7 @@ def official_lists_folder() -> Path:
     spec = importlib.util.find_spec("bigearthnet_common")
     if spec is None or not spec.submodule_search_locations:
         raise FileNotFoundError(
-            "The official split lists are not here: `pip install --no-deps bigearthnet-common==2.8.0`, "
+            "The official split lists are not installed: `pip install --no-deps bigearthnet-common==2.8.0`, "
             "or name a folder of lists with --lists_dir."
         )
     return Path(spec.submodule_search_locations[0])
@@ -65,7 +66,7 @@ def read_patch_lists(folder: Path) -> PatchLists:
 
     Raises:
         FileNotFoundError: A list is missing.
-        ValueError: A patch is on two split lists, or a line of the table of mates has other columns.
+        ValueError: A patch is on two split lists, or a line of the table of pairs has other columns.
     """
     split_of: dict[str, str] = {}
     for split in SPLITS:
@@ -73,12 +74,12 @@ def read_patch_lists(folder: Path) -> PatchLists:
             if split_of.setdefault(name, split) != split:
                 raise ValueError(f"{folder}: patch {name} is on the lists of both {split_of[name]} and {split}.")
     excluded = {reason: frozenset(_read_text(folder, name).split()) for reason, name in EXCLUSION_LISTS.items()}
-    rows = [row for row in csv.reader(io.StringIO(_read_text(folder, _MATES))) if row]
-    if not rows or rows[0] != _MATES_COLUMNS:
-        raise ValueError(f"{folder}/{_MATES}: first line {rows[:1]}; expected {','.join(_MATES_COLUMNS)}.")
-    short = next((row for row in rows if len(row) != len(_MATES_COLUMNS)), None)
+    rows = [row for row in csv.reader(io.StringIO(_read_text(folder, _PAIRS))) if row]
+    if not rows or rows[0] != _PAIRS_COLUMNS:
+        raise ValueError(f"{folder}/{_PAIRS}: first line {rows[:1]}; expected {','.join(_PAIRS_COLUMNS)}.")
+    short = next((row for row in rows if len(row) != len(_PAIRS_COLUMNS)), None)
     if short is not None:
-        raise ValueError(f"{folder}/{_MATES}: a line {','.join(short)!r}; expected {','.join(_MATES_COLUMNS)}.")
+        raise ValueError(f"{folder}/{_PAIRS}: a line {','.join(short)!r}; expected {','.join(_PAIRS_COLUMNS)}.")
     origin = folder / ORIGIN_NAME
     note = origin.read_text(encoding="utf-8").strip() if origin.exists() else ""
     s1_of, country_of, season_of = ({row[1]: sys.intern(row[column]) for row in rows[1:]} for column in (0, 2, 3))
@@ -89,12 +90,12 @@ def _read_text(folder: Path, name: str) -> str:
     plain, packed = folder / f"{name}.csv", folder / f"{name}.csv.bz2"
     try:
         if plain.exists():
-            return plain.read_text(encoding="utf-8-sig")  # Some editors put a byte order mark first.
+            return plain.read_text(encoding="utf-8-sig")  # Some editors write a byte order mark first.
         if packed.exists():
             return bz2.decompress(packed.read_bytes()).decode("utf-8-sig")
     except (UnicodeDecodeError, EOFError) as error:
         raise ValueError(f"{plain}[.bz2]: cannot be read ({error}). Get this list again.") from error
     raise FileNotFoundError(
-        f"{plain}[.bz2]: the list is missing. A folder of lists holds the files that "
+        f"{plain}[.bz2]: the list is missing. A folder of lists contains the files that "
         "tfrecord_tools/listing/patch_lists.py describes."
     )

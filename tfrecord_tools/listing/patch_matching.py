@@ -1,4 +1,4 @@
-"""Which of the listed patches are there? Lists meet the folders that were found, and what stays out is counted."""
+"""The match between the patches of the lists and the folders that exist, with counts of what is left out."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from tfrecord_tools.listing.patch_ref import PatchRef
 
 
 class ListedPatch(NamedTuple):
-    """What lists say of a patch. `names` are those of its folders, one in each root; the first is its id.
+    """A patch of the lists. `names` are those of its folders, one in each root; the first is its id.
 
-    `reason` says why the patch is left out, and is empty where it is not.
+    `reason` is why the patch is left out; it is empty if the patch is not left out.
     """
 
     names: tuple[str, ...]
@@ -29,13 +29,13 @@ def find_folders(root: str, kind: str, pattern: re.Pattern[str], example: str) -
 
     Args:
         root: Folder or tar.
-        kind: What the folders are, for the message.
-        pattern: What a patch is named like, from its first letter to its last.
+        kind: The sensor, for the message.
+        pattern: Matches the whole name of a patch.
         example: Such a name, for the message.
 
     Raises:
-        FileNotFoundError: There is no such root, or it holds no patches.
-        ValueError: The root is a compressed archive or another file, or holds a patch twice.
+        FileNotFoundError: The root is missing, or contains no patches.
+        ValueError: The root is a compressed archive or another file, or contains a patch twice.
     """
     found = list_folders(root, pattern)
     if not found:
@@ -44,23 +44,23 @@ def find_folders(root: str, kind: str, pattern: re.Pattern[str], example: str) -
 
 
 def match_patches(
-    there: Sequence[tuple[str, Mapping[str, Folder]]],
+    found: Sequence[tuple[str, Mapping[str, Folder]]],
     listed: Iterable[ListedPatch],
     unlisted: str,
     partial_archive: bool,
 ) -> tuple[list[PatchRef], dict[str, int]]:
-    """Returns the patches to convert, in the order of the lists, and how many were left out for which reason.
+    """Returns the patches to convert, in the order of the lists, and the number left out for each reason.
 
     Args:
-        there: Each root with the folders in it by name. A patch has one folder in each.
-        listed: What is known, each patch once.
-        unlisted: What to call the patches of the first root that are not listed.
-        partial_archive: Take listed patches that are not there for absent on purpose: count them.
+        found: Each root, with its folders by name. A patch has one folder in each root.
+        listed: The patches of the lists, each once.
+        unlisted: The reason under which patches of the first root that are not listed are counted.
+        partial_archive: Count listed patches that are missing, instead of raising an error.
 
     Raises:
         FileNotFoundError: Listed patches are missing.
     """
-    folders = [found for _, found in there]
+    folders = [by_name for _, by_name in found]
     refs: list[PatchRef] = []
     missing: list[tuple[str, ...]] = []
     left_out: collections.Counter[str] = collections.Counter()
@@ -71,18 +71,24 @@ def match_patches(
             left_out[reason] += names[0] in folders[0]
             continue
         try:
-            parts = tuple([found[name] for found, name in zip(folders, names)])
+            parts = tuple([by_name[name] for by_name, name in zip(folders, names)])
         except KeyError:
             missing.append(names)
             continue
         refs.append(PatchRef(names[0], split, parts, labels, attributes))
     if missing and not (partial_archive and refs):
-        absent = next((root, name) for (root, found), name in zip(there, missing[0]) if name not in found)
-        mend = "Finish unpacking the archive, or pass --partial_archive to convert those that are there."
-        raise FileNotFoundError(
-            f"{len(missing)} of {len(refs) + len(missing)} listed patches are not there, the first is {missing[0][0]}: "
-            f"{absent[0]} has no folder {absent[1]}. {mend if refs else 'Name the archive that these lists are of.'}"
-        )
+        raise FileNotFoundError(_describe_missing(found, missing, len(refs)))
     left_out["not in the folder"] = len(missing)
     left_out[unlisted] = len(folders[0]) - known
     return refs, {reason: count for reason, count in sorted(left_out.items()) if count}
+
+
+def _describe_missing(
+    found: Sequence[tuple[str, Mapping[str, Folder]]], missing: Sequence[tuple[str, ...]], num_matched: int
+) -> str:
+    root, name = next((root, name) for (root, by_name), name in zip(found, missing[0]) if name not in by_name)
+    fix = "Finish unpacking the archive, or pass --partial_archive to convert those that are there."
+    return (
+        f"{len(missing)} of {num_matched + len(missing)} listed patches are missing, the first is {missing[0][0]}: "
+        f"{root} has no folder {name}. {fix if num_matched else 'Name the archive to which these lists belong.'}"
+    )

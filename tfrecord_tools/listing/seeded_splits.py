@@ -1,7 +1,7 @@
-"""Which split does a member fall into, where a data set has no official ones? A seeded hash decides in each stratum.
+"""Splits by a seeded hash, for data sets without official ones.
 
-A stratum is what every split should hold a share of, such as a class; a member is what must stay whole, such as a patch
-or a scene. The order in which members are listed, or where they lie, changes nothing.
+A stratum is a group of which every split gets a share, such as a class; a member is what is never divided, such as a
+patch or a scene. The assignment does not depend on the order of the members or on where they lie.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ def assign_splits(
 ) -> dict[str, str]:
     """Returns member -> split.
 
-    Within a stratum the members are ordered by a hash of (seed, member), and cut at the shares, rounded so that they
-    sum up; a stratum of as many members as there are splits, or more, is in all of them.
+    The members of a stratum are sorted by a hash of (seed, member) and cut at the shares, rounded so that they add up.
+    A stratum with at least as many members as there are splits is in all splits.
 
     Args:
-        strata: Stratum -> its members, each in one stratum.
-        seed: Another one gives another assignment.
-        shares: Split -> percent, 100 together.
+        strata: Stratum -> its members. A member is in one stratum.
+        seed: Another seed gives another assignment.
+        shares: Split -> percent; the sum is 100.
     """
     assert sum(shares.values()) == 100, shares
     split_of: dict[str, str] = {}
@@ -43,7 +43,11 @@ def _seeded_hash(seed: int, member: str) -> bytes:
 
 
 def _counts(total: int, shares: Mapping[str, int]) -> dict[str, int]:
-    """Returns split -> number of members: shares rounded down, the rest to the largest remainders, then none empty."""
+    """Returns split -> number of members.
+
+    Shares are rounded down and the rest goes to the largest remainders; then each empty split takes a member of the
+    largest split.
+    """
     counts = {split: total * share // 100 for split, share in shares.items()}
     by_remainder = sorted(shares, key=lambda split: -(total * shares[split] % 100))  # Stable: ties go to the first.
     for split in by_remainder[: total - sum(counts.values())]:

@@ -366,16 +366,16 @@ REFUSED = {
     "patch on two lists": (
         rewrite_list("val.csv", lambda c: c + S2_NAMES[0].encode()), "on the lists of both train and val"
     ),
-    "unknown patch on a list": (rewrite_list("train.csv", lambda c: c + UNKNOWN), "1 of 5 listed patches are not"),
+    "unknown patch on a list": (rewrite_list("train.csv", lambda c: c + UNKNOWN), "1 of 5 listed patches are missing"),
     "other columns of mates": (
         rewrite_list("s1_s2_name_country_season.csv", lambda c: c.replace(b"country", b"land")), "first line"
     ),
     "S1 mate missing": (
-        lambda root: shutil.rmtree(root / "s1" / S1_NAMES[HIT]), "listed patches are not.*--partial"
+        lambda root: shutil.rmtree(root / "s1" / S1_NAMES[HIT]), "listed patches are missing.*--partial"
     ),
     "S2 patch named without its zeros": (
         lambda root: (root / "s2" / S2_NAMES[HIT]).rename(root / "s2" / S2_NAMES[HIT].replace("T1010", "T101")),
-        "listed patches are not",
+        "listed patches are missing",
     ),
     "patch in two places": (
         lambda root: shutil.copytree(root / "s2" / S2_NAMES[HIT], root / "s2" / "copy" / S2_NAMES[HIT]),

@@ -115,7 +115,7 @@ def test_the_command_says_what_it_did(folder, repository):
         assert output.returncode == 0, output.stderr
         assert "train: 5 records in 2 shards" in output.stdout
     assert outputs[0].stdout.endswith(f"wrote {folder / MANIFEST_NAME}\n")
-    assert outputs[1].stdout.endswith("was there already; nothing was read again\n")
+    assert outputs[1].stdout.endswith("already existed; nothing was read again\n")
 
 
 def test_a_shard_that_came_later_is_not_passed_over(folder):
@@ -149,17 +149,17 @@ def refused(folder, match, error=ValueError):
 @pytest.mark.parametrize("name", ["dev_00.tfrecord", "train.tfrecord", "train_00.tfrecord.gz", "readme.txt"])
 def test_an_unknown_name_is_an_error(folder, name):
     (folder / name).touch()
-    refused(folder, f"{name}: not named as a shard of published records")
+    refused(folder, f"{name}: not named like a shard of int64 records")
 
 
 def test_a_missing_number_is_an_error(folder):
     (folder / "train_00.tfrecord").unlink()
-    refused(folder, r"train_01\.tfrecord is there but train_00\.tfrecord is not")
+    refused(folder, r"train_01\.tfrecord is there but train_00\.tfrecord is missing")
 
 
 def test_no_folder_and_no_shards(tmp_path):
     refused(tmp_path / "x", "no such folder", FileNotFoundError)
-    refused(tmp_path, "holds no shard", FileNotFoundError)
+    refused(tmp_path, "contains no shard", FileNotFoundError)
 
 
 @pytest.mark.parametrize("cut", [1, 5, 4000, 158_000])
@@ -167,7 +167,7 @@ def test_a_truncated_shard_names_the_record(folder, cut):
     path = folder / "train_00.tfrecord"
     with path.open("r+b") as file:
         file.truncate(path.stat().st_size - cut)
-    refused(folder, r"train_00\.tfrecord: record 2 is damaged .*Copy this file again")
+    refused(folder, r"train_00\.tfrecord: record 2 is damaged .*Copy this file again from its origin")
 
 
 def test_a_header_cut_short_is_seen(folder):
@@ -178,7 +178,7 @@ def test_a_header_cut_short_is_seen(folder):
 
 def test_an_empty_shard_is_an_error(folder):
     (folder / "val_01.tfrecord").write_bytes(b"")
-    refused(folder, r"val_01\.tfrecord: holds no record")
+    refused(folder, r"val_01\.tfrecord: contains no record")
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.999])

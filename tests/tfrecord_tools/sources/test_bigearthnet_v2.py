@@ -356,7 +356,7 @@ def test_real_patches_are_read_bit_by_bit(real):
 def test_the_real_archive_in_part(real, tmp_path, what):
     if "maps" in what:
         # The one real map is of another patch than the one real image.
-        with pytest.raises(FileNotFoundError, match="480038 of 480038 .*Name the archive that these lists are of"):
+        with pytest.raises(FileNotFoundError, match="480038 of 480038 .*Name the archive to which these lists belong"):
             open_v2(real, what, partial_archive=True)
         return
     source = open_v2(real, what, partial_archive=True)
