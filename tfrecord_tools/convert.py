@@ -2,8 +2,8 @@
 
     python -m tfrecord_tools.convert --s2=BigEarthNet-v1.0 --s1=BigEarthNet-S1-v1.0 --output_dir=records
 
-Each input is a folder or an uncompressed tar. After an interruption, the same command writes the shards that are missing.
-Several tasks share the work with --task_index and --num_tasks, whose defaults are SLURM's array variables;
+Each input is a folder or an uncompressed tar. After an interruption, the same command writes the shards that are
+missing. Several tasks share the work with --task_index and --num_tasks, whose defaults are SLURM's array variables;
 `python -m tfrecord_tools.finalize` then writes the manifest.
 """
 
@@ -54,8 +54,8 @@ def main() -> None:
     manifest = convert(open_source(flags.FLAGS.source, read_source_inputs()), output_dir, options)
     if manifest is None:
         print(
-            f"task {task_index} of {num_tasks} is done; when all tasks are done, run: python -m tfrecord_tools.finalize "
-            f"--output_dir={output_dir}"
+            f"task {task_index} of {num_tasks} is done; when all tasks are done, run: "
+            f"python -m tfrecord_tools.finalize --output_dir={output_dir}"
         )
         return
     print(manifest.summary())

@@ -2,7 +2,7 @@
 
     python -m tfrecord_tools.example_patches --output_dir=real
 
-Writes `BigEarthNet-v1.0/` and `BigEarthNet-S1-v1.0/` in the layout of the archive. The patches belong to BigEarthNet-MM,
+Writes `BigEarthNet-v1.0/` and `BigEarthNet-S1-v1.0/` in the layout of the archive. The patches are of BigEarthNet-MM,
 CDLA-Permissive-1.0, and contain modified Copernicus Sentinel data 2017-2018.
 """
 

@@ -3,9 +3,9 @@
     python -m tfrecord_tools.verify --data_dir=records
     python -m tfrecord_tools.verify --data_dir=records --source=bigearthnet_v1 --s2=BigEarthNet-v1.0
 
-Compares with the manifest: every record's checksum and schema, label ranges, counts, unique patch ids, and every shard's
-size and SHA-256. With --source, and the same flags of the source that the conversion had, it also compares pixels bit by
-bit with the files that they come from, labels and attributes, and the lists of patches.
+Checks every record's checksum, schema and labels, and compares counts, patch ids, and every shard's size and SHA-256
+with the manifest. With --source, and the flags of the source that the conversion had, it also compares the list of
+patches, their labels and attributes, and every pixel, bit by bit, with the files of the source.
 """
 
 from __future__ import annotations

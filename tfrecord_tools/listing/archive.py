@@ -1,8 +1,8 @@
 """Places of files and folders in a folder tree, or in an uncompressed tar that is read in place.
 
-A tar of millions of small files need not be unpacked onto a cluster's file system: its headers are read once, a folder is
-stored as the byte ranges that contain it, and GDAL reads a member where it lies (`/vsisubfile/`). A place takes little
-memory and can be sent to another process.
+A tar of millions of small files need not be unpacked onto a cluster's file system: its headers are read once, a folder
+is stored as the byte ranges that contain it, and GDAL reads a member where it lies (`/vsisubfile/`). A place takes
+little memory and can be sent to another process.
 """
 
 from __future__ import annotations
@@ -181,7 +181,7 @@ def _tar_folders(root: str, pattern: re.Pattern[str]) -> Iterator[Folder]:
 
 
 def _members(stream: BinaryIO, root: str, start: int = 0, end: int | None = None) -> Iterator[tuple[File, int, int]]:
-    """Yields every regular member between two bytes of a tar, with the bytes where its header starts and its data end."""
+    """Yields every regular member between two bytes of a tar, and where its header starts and its data end."""
     stream.seek(start)
     try:
         tar = tarfile.TarFile(fileobj=stream, mode="r")

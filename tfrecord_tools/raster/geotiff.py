@@ -1,4 +1,4 @@
-"""How is one band read from a GeoTIFF, and how is one written? The only importer of GDAL among the tools."""
+"""Bands of GeoTIFF files: reading, checking and writing. The only importer of GDAL among the tools."""
 
 from __future__ import annotations
 
@@ -23,36 +23,38 @@ _GDAL_TYPES = {name: code for code, name in _DTYPES.items()}
 def read_band(file: File, band: Band, *, gdal_only: bool = False) -> np.ndarray:
     """Returns the band's pixels [size_px, size_px] as stored.
 
-    Where they lie is not read here: making the CRS takes GDAL ten times as long as reading the pixels.
+    Their place on Earth is not read: creating the CRS takes GDAL ten times as long as reading the pixels.
 
     Args:
         file: A GeoTIFF of one band.
         band: The row that it must match.
-        gdal_only: Leave plain files to GDAL, too.
+        gdal_only: Read every file with GDAL, plain files too.
 
     Raises:
-        PatchError: The file is missing, unreadable or truncated, its size, type or band count differs from the row of
-            `band`, or a number of it is not finite.
+        PatchError: The file is missing, unreadable or truncated, its size, type or band count differs from `band`,
+            or a value is not finite.
     """
     (pixels,) = read_bands(file, (band,), gdal_only=gdal_only)
     return pixels
 
 
 def read_bands(file: File, bands: Sequence[Band], *, gdal_only: bool = False) -> list[np.ndarray]:
-    """Returns the pixels of a file that holds several bands, all of one size and type, in the order of the file.
+    """Returns the pixels of a file with one or more bands, all of one size and type, in the order of the file.
 
     Args:
         file: A GeoTIFF.
         bands: The rows that its bands must match.
-        gdal_only: Leave plain files to GDAL, too.
+        gdal_only: Read every file with GDAL, plain files too.
 
     Raises:
-        PatchError: As of `read_band`.
+        PatchError: As for `read_band`.
     """
     plain = _read_plain(file, bands[0]) if len(bands) == 1 and not gdal_only else None
     pixels = _decode(file, bands) if plain is None else [plain]
     if pixels[0].dtype.kind == "f" and not all(np.isfinite(band).all() for band in pixels):
-        raise PatchError(file, "holds numbers that are not finite", f"finite {bands[0].unit} in band {_names(bands)}")
+        raise PatchError(
+            file, "contains numbers that are not finite", f"finite {bands[0].unit} in band {_names(bands)}"
+        )
     return pixels
 
 
@@ -60,12 +62,12 @@ def _read_plain(file: File, band: Band) -> np.ndarray | None:
     try:
         content = file.read_start(band.size_px**2 * np.dtype(band.dtype).itemsize + HEADER_BYTES)
     except OSError:
-        return None  # GDAL says it better.
+        return None  # GDAL gives the better message.
     return plain_pixels(content, band.size_px, band.dtype)
 
 
 def _decode(file: File, bands: Sequence[Band]) -> list[np.ndarray]:
-    """Returns the pixels of any GeoTIFF that GDAL reads."""
+    """Returns the pixels of a GeoTIFF, read with GDAL."""
     names = _names(bands)
     size_px, expected_dtype = bands[0].size_px, bands[0].dtype
     if not file.exists():
@@ -73,16 +75,16 @@ def _decode(file: File, bands: Sequence[Band]) -> list[np.ndarray]:
     try:
         dataset = gdal.OpenEx(file.gdal_path, gdal.OF_RASTER, allowed_drivers=["GTiff"])
         shape = (dataset.RasterCount, dataset.RasterYSize, dataset.RasterXSize)
-        # A band must not outlive its dataset, or the interpreter crashes.
+        # A band must not outlive its dataset: the interpreter would crash.
         dtype = _DTYPES.get(dataset.GetRasterBand(1).DataType, "another type") if dataset.RasterCount else "no type"
         if (shape, dtype) != ((len(bands), size_px, size_px), expected_dtype):
             raise PatchError(
                 file,
-                f"holds {shape[0]} band(s) of {shape[2]} x {shape[1]} px, {dtype}",
+                f"has {shape[0]} band(s) of {shape[2]} x {shape[1]} px, {dtype}",
                 f"band {names} as {len(bands)} band(s) of {size_px} x {size_px} px, {expected_dtype}",
             )
         if not all(_blocks_stored(dataset.GetRasterBand(index + 1)) for index in range(len(bands))):
-            raise PatchError(file, "does not say where its pixels lie", f"a whole GeoTIFF of band {names}")
+            raise PatchError(file, "does not give the place of its pixels", f"a whole GeoTIFF of band {names}")
         pixels = dataset.ReadAsArray()
     except RuntimeError as error:
         raise PatchError(file, f"cannot be read ({error})", f"a whole GeoTIFF of band {names}") from error
@@ -92,7 +94,7 @@ def _decode(file: File, bands: Sequence[Band]) -> list[np.ndarray]:
 
 
 def _blocks_stored(band: gdal.Band) -> bool:
-    """Returns whether every block has a place in the file: GDAL makes up the others, of zeros or of the header."""
+    """Returns whether every block has a place in the file: GDAL fills others with zeros or with bytes of the header."""
     width, height = band.GetBlockSize()
     columns, rows = -(-band.XSize // width), -(-band.YSize // height)
     places = (band.GetMetadataItem(f"BLOCK_OFFSET_{x}_{y}", "TIFF") for y in range(rows) for x in range(columns))
@@ -104,7 +106,7 @@ def _names(bands: Sequence[Band]) -> str:
 
 
 def read_georeference(path: str | os.PathLike) -> tuple[str, tuple[float, ...]]:
-    """Returns the CRS as WKT, and GDAL's geotransform: left, pixel width, 0, top, 0, minus pixel height; in metres."""
+    """Returns the CRS as WKT, and GDAL's geotransform: left, pixel width, 0, top, 0, minus pixel height; in meters."""
     dataset = gdal.Open(os.fspath(path))
     return dataset.GetProjectionRef(), dataset.GetGeoTransform()
 

@@ -1,8 +1,8 @@
-"""Where do the pixels of a plain TIFF lie? Read without GDAL, where nothing has to be decoded.
+"""Pixels of a plain TIFF, read without GDAL because nothing has to be decoded.
 
 All files of BigEarthNet are plain: one uncompressed little-endian band, whose strips follow each other. Opening such a
-file takes GDAL several times as long as reading its bytes. Whatever is not exactly plain, damage included, is left to
-GDAL, which has the last word.
+file takes GDAL several times as long as reading its bytes. A file that is not exactly plain, or is damaged, is left to
+GDAL, which decides.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ import numpy as np
 # TIFF 6.0 (https://www.itu.int/itudoc/itu-t/com16/tiff-fx/docs/tiff6.pdf), sections 2, 8 and 19: numbers of tags.
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
 _STRIP_OFFSETS, _SAMPLES, _STRIP_ROWS, _STRIP_BYTES, _PLANAR, _SAMPLE_FORMAT = 273, 277, 278, 279, 284, 339
-_PLACE = {33550, 33922, 34735, 34736, 34737, 42113}  # GeoTIFF and GDAL's no-data value: none of them changes a pixel.
+_PLACE = {33550, 33922, 34735, 34736, 34737, 42113}  # GeoTIFF and GDAL's no-data value: they change no pixel.
 _SHORT, _LONG = 3, 4
 _FORMATS = {"u": 1, "f": 3}
 _ENTRY = struct.Struct("<HHII")
-_HEAD_BYTES = 8  # Of every TIFF: no pixel lies among them.
-HEADER_BYTES = 1 << 16  # More than a plain file has besides its pixels.
+_HEAD_BYTES = 8  # The header of every TIFF, which contains no pixel.
+HEADER_BYTES = 1 << 16  # More than a plain file has in addition to its pixels.
 
 
 def plain_pixels(content: bytes, size_px: int, dtype: str) -> np.ndarray | None:
-    """Returns the pixels [size_px, size_px] of a plain TIFF of this size and type; None of any other content."""
+    """Returns the pixels [size_px, size_px] of a plain TIFF of this size and type; None for any other content."""
     try:
         start = _find_pixels(content, size_px, dtype)
         if start is None:
             return None
         return np.frombuffer(content, dtype, size_px * size_px, start).reshape(size_px, size_px)
-    except (struct.error, ValueError, KeyError):  # Something is missing, or lies beyond the end.
+    except (struct.error, ValueError, KeyError):  # A part is missing, or beyond the end.
         return None
 
 
@@ -51,12 +51,12 @@ def _find_pixels(content: bytes, size_px: int, dtype: str) -> int | None:
     return offsets[0] if offsets[0] >= _HEAD_BYTES and len(offsets) == len(sizes) else None
 
 
-# The files of a band have one directory, but for what it points to: it is read once.
+# The files of a band have the same directory, except for the data it points to, so that it is parsed once.
 @functools.lru_cache(maxsize=256)
 def _strip_entries(
     directory: bytes, count: int, size_px: int, dtype: str
 ) -> tuple[tuple[int, int, int], tuple[int, int, int], int] | None:
-    """Returns the entries of the strips' offsets and sizes and their rows; None of what is not plain."""
+    """Returns the entries of the strips' offsets and sizes, and the rows of a strip; None if the file is not plain."""
     entries = {tag: tuple(value) for tag, *value in _ENTRY.iter_unpack(directory)}
     if len(entries) != count or entries.keys() - _allowed_tags():
         return None
@@ -88,7 +88,7 @@ def _required_entries(size_px: int, dtype: str) -> tuple[tuple[int, tuple[int, i
 
 
 def _numbers(content: bytes, kind: int, count: int, value: int) -> tuple[int, ...]:
-    """Returns the numbers of a directory entry: one lies in the entry itself, several where it points to."""
+    """Returns the numbers of a directory entry: a single one is in the entry, several are where it points."""
     if kind not in (_SHORT, _LONG) or not count or (kind == _SHORT and count == 2):
         raise ValueError("not a plain entry")
     return (value,) if count == 1 else struct.unpack_from(f"<{count}{'H' if kind == _SHORT else 'I'}", content, value)

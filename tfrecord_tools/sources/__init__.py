@@ -1,6 +1,6 @@
 """The sources of patches: one module each, with the function `open_source(inputs)`.
 
-A source lists its patches once, cheaply; reading one is a function that other processes can call.
+A source lists its patches once, quickly; other processes can call its function that reads a patch.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import pkgutil
 
 from tfrecord_tools.source import Source, SourceInputs
 
-# Former name of a source, which users may still give -> its name.
+# Former name of a source, which is still accepted -> its name.
 FORMER_NAMES = {"published_tfrecords": "int64_tfrecords"}
 
 
@@ -20,7 +20,7 @@ def list_sources() -> tuple[str, ...]:
 
 
 def open_source(name: str, inputs: SourceInputs) -> Source:
-    """Returns the source of a name or former name, its patches listed.
+    """Returns the source with a name or former name, after listing its patches.
 
     Raises:
         FileNotFoundError: A folder, tar or list is missing, or contains no patches.

@@ -1,7 +1,7 @@
-"""How is BigEarthNet v1.0 read? A folder a patch: a GeoTIFF a band, and a json with labels of the 43 classes.
+"""The source bigearthnet_v1: one folder per patch, with one GeoTIFF per band and the labels of the 43 classes as JSON.
 
 `S2A_MSIL2A_20170613T101031_87_48/S2A_MSIL2A_20170613T101031_87_48_B02.tif ... _labels_metadata.json`, and the same for
-Sentinel-1 under its own name. Times without a leading zero occur in the archive and are taken as they are.
+Sentinel-1 under its own name. Some names of the archive have times without a leading zero; they are used as they are.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _EXAMPLES = {"S2": "S2A_MSIL2A_20170613T101031_87_48", "S1": "S1A_IW_GRDH_1SDV_2
 
 
 def open_source(inputs: SourceInputs) -> Source:
-    """Returns the patches of `s2`, `s1`, or, of both, the pairs, by the official lists or those of `lists_dir`."""
+    """Returns the patches of `s2` or `s1`, or the pairs of both, by the official lists or those of `lists_dir`."""
     require_inputs(inputs, SPEC.name, (), ("s2", "s1", "lists_dir", "nomenclature", "exclude", "partial_archive"))
     exclude = read_exclusions(inputs, tuple(EXCLUSION_LISTS))
     nomenclature = inputs.nomenclature or "19"
@@ -70,25 +70,25 @@ def list_patches(
     exclude: Collection[str],
     partial_archive: bool = False,
 ) -> tuple[list[PatchRef], dict[str, int]]:
-    """Returns the patches to convert, and how many were left out for which reason.
+    """Returns the patches to convert, and the number left out for each reason.
 
     Args:
         s2: Folder or tar of Sentinel-2 patches, or None for Sentinel-1 alone.
         s1: Folder or tar of Sentinel-1 patches, or None for Sentinel-2 alone. With both, a patch is a pair.
-        lists: Splits, exclusions and mates.
+        lists: Splits, exclusions and pairs.
         exclude: Reasons (keys of `lists.excluded`) that leave a patch out.
-        partial_archive: Take listed patches that are not there for absent on purpose: count them.
+        partial_archive: Count listed patches that are missing, instead of raising an error.
 
     Raises:
-        FileNotFoundError: A folder holds no patches, or listed patches are missing.
+        FileNotFoundError: A folder contains no patches, or listed patches are missing.
     """
     roots = {sensor: root for sensor, root in (("S2", s2), ("S1", s1)) if root}
-    there = [(root, _scan(root, sensor)) for sensor, root in roots.items()]
-    return match_patches(there, _listed(lists, tuple(roots), exclude), "on no split list", partial_archive)
+    found = [(root, _scan(root, sensor)) for sensor, root in roots.items()]
+    return match_patches(found, _listed(lists, tuple(roots), exclude), "on no split list", partial_archive)
 
 
 def _listed(lists: PatchLists, sensors: tuple[str, ...], exclude: Collection[str]) -> Iterator[ListedPatch]:
-    """Yields what is on a list: the patches of all splits, and those to leave out, by the first reason to do so."""
+    """Yields the patches of all lists; those to leave out have the first reason that applies."""
     reasons = [reason for reason in lists.excluded if reason in exclude]
     reason_of = {name: reason for reason in reversed(reasons) for name in lists.excluded[reason]}
     for name in dict.fromkeys((*lists.split_of, *reason_of)):
@@ -104,12 +104,12 @@ def _attributes(name: str, lists: PatchLists) -> tuple[tuple[str, str], ...]:
 
 
 def find_patches(s2: str | None, s1: str | None) -> list[tuple[Folder, ...]]:
-    """Returns the place of every patch that is there, as `read_patch` takes it, sorted by name and without any list.
+    """Returns the place of every patch in the folders, as `read_patch` takes it, sorted by name; uses no list.
 
-    With both sensors given these are the pairs that the Sentinel-1 metadata name.
+    With both sensors, these are the pairs that the Sentinel-1 metadata name.
 
     Raises:
-        FileNotFoundError: A folder or tar holds no patches.
+        FileNotFoundError: A folder or tar contains no patches.
     """
     s2_folders = _scan(s2, "S2") if s2 else {}
     if not s1:
@@ -120,8 +120,8 @@ def find_patches(s2: str | None, s1: str | None) -> list[tuple[Folder, ...]]:
     mates = {_read_metadata(folder.locate()).get("corresponding_s2_patch"): folder for folder in s1_folders.values()}
     pairs: list[tuple[Folder, ...]] = [(s2_folders[name], mates[name]) for name in sorted(s2_folders) if name in mates]
     patches = len(s2_folders) + len(s1_folders)
-    if alone := patches - 2 * len(pairs):
-        logging.warning("%d of %d patches in %s and %s have no mate and are left out", alone, patches, s2, s1)
+    if unpaired := patches - 2 * len(pairs):
+        logging.warning("%d of %d patches in %s and %s have no mate and are left out", unpaired, patches, s2, s1)
     return pairs
 
 
@@ -136,7 +136,7 @@ def read_patch(*folders: Folder, gdal_only: bool = False) -> Patch:
     `labels` are names of the 43 classes; `patch_id` is the first folder's name.
 
     Args:
-        folders: Of one patch.
+        folders: The folder of the patch, or both of the pair.
         gdal_only: As for `ReadPatch`.
 
     Raises:
@@ -160,9 +160,9 @@ def _read_folder(folder: Folder, gdal_only: bool) -> tuple[Patch, dict[str, Any]
     name = folder.name
     sensor = name[:2]
     if sensor not in _NAMES or not _NAMES[sensor].fullmatch(name):
-        raise PatchError(folder, "is not named as a patch", f"a name such as {_EXAMPLES['S2']}")
+        raise PatchError(folder, "is not named like a patch", f"a name such as {_EXAMPLES['S2']}")
     if not folder.exists():
-        raise PatchError(folder, "is no folder", f"a folder of {sensor} bands")
+        raise PatchError(folder, "is not a folder", f"a folder of {sensor} bands")
     files = folder.locate()
     metadata = _read_metadata(files)
     pixels = {

@@ -1,14 +1,15 @@
-"""How is BigEarthNet v2.0 (reBEN) read? A folder a patch, in folders of tiles; a table says all that is known of it.
+"""The source bigearthnet_v2 (reBEN): one folder per patch, in folders of tiles, and tables with everything else.
 
     BigEarthNet-S2/<tile>/<patch>/<patch>_B02.tif ...
     BigEarthNet-S1/<product>/<S1 patch>/<S1 patch>_VV.tif, ..._VH.tif
     Reference_Maps/<tile>/<patch>/<patch>_reference_map.tif
 
-Patches may also lie without folders of tiles, and files may end in `.tiff`. Labels, split, country and mate come from
-two tables of the same form, and --metadata names either or, with a comma, both: `metadata.parquet` has the 480,038
-patches free of seasonal snow, clouds and their shadows, `metadata_for_patches_with_snow_cloud_or_shadow.parquet` the
-other 69,450, which have splits, too. The archives hold the patches of both. With the first alone, the others are
-counted as not in the metadata; with both they are counted as snow and cloud, or converted by an empty --exclude.
+The folders of tiles may be missing, and files may end in `.tiff`. Labels, split, country and mate come from two tables
+of the same form, and --metadata names one or both, separated by a comma: `metadata.parquet` has the 480,038 patches
+without seasonal snow, clouds and cloud shadow, `metadata_for_patches_with_snow_cloud_or_shadow.parquet` the other
+69,450, which have splits too. The archives contain the patches of both. With the first table alone, the other patches
+are counted as not in the metadata; with both tables they are counted as snow and cloud, or converted if --exclude is
+empty.
 """
 
 from __future__ import annotations
@@ -36,11 +37,11 @@ from tfrecord_tools.source import Patch, Source, SourceInputs, read_exclusions, 
 if TYPE_CHECKING:
     import pandas
 
-# A tile is named as its patches are, without the two numbers at the end.
+# The name of a tile is that of its patches without the two numbers at the end.
 _S2_NAME = re.compile(r"S2[AB]_MSIL2A_\d{8}T\d{6}_N\d{4}_R\d{3}_T\d{2}[A-Z]{3}_\d{1,2}_\d{1,2}")
 _S1_NAME = re.compile(r"S1[AB]_IW_GRDH_1SDV_\d{8}T\d{6}_\d{2}[A-Z]{3}_\d{1,2}_\d{1,2}")
 _S2_EXAMPLE = "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_26_57"
-# Sensor -> what its patch folders are named like, such a name, and the column of the metadata that holds it.
+# Sensor -> pattern of the names of its patch folders, an example, and the column of the metadata with these names.
 _FOLDERS = {
     "S2": (_S2_NAME, _S2_EXAMPLE, "patch_id"),
     "S1": (_S1_NAME, "S1A_IW_GRDH_1SDV_20170613T165043_33UUP_70_48", "s1_name"),
@@ -53,19 +54,19 @@ _SENSOR_BANDS = {
     REFERENCE_MAP.sensor: (REFERENCE_MAP,),
 }
 _SPLITS = {"train": "train", "validation": "val", "test": "test"}
-# Reason for leaving a patch out -> the flag that gives it, in the order in which reasons are counted.
+# Reason for leaving a patch out -> its column. A patch with several reasons is counted for the first.
 _FLAGS = {"snow": "contains_seasonal_snow", "cloud": "contains_cloud_or_shadow"}
 _ATTRIBUTES = ("country", "s2v1_name")
-# Column -> what pandas infers of its values.
+# Column -> the type that pandas infers from its values.
 _COLUMNS = {
     **dict.fromkeys(("patch_id", "s1_name", "split", *_ATTRIBUTES), "string"),
     **dict.fromkeys(_FLAGS.values(), "boolean"),
 }
-_MEND = "Name the metadata.parquet of https://doi.org/10.5281/zenodo.10891137 with --metadata."
+_FIX = "Name the metadata.parquet of https://doi.org/10.5281/zenodo.10891137 with --metadata."
 
 
 def open_source(inputs: SourceInputs) -> Source:
-    """Returns the patches of `s2`, `s1`, or, of both, the pairs, by `metadata`; with `maps` each has its map, too."""
+    """Returns the patches of `s2` or `s1`, or the pairs of both, by `metadata`; with `maps` each has its map too."""
     require_inputs(inputs, SPEC.name, ("metadata",), ("s2", "s1", "maps", "exclude", "partial_archive"))
     exclude = read_exclusions(inputs, tuple(_FLAGS))
     given = {"S2": inputs.s2, "S1": inputs.s1, REFERENCE_MAP.sensor: inputs.maps}
@@ -83,7 +84,7 @@ def open_source(inputs: SourceInputs) -> Source:
         origin=SPEC.source,
         exclusions=exclusions,
         attributes=_ATTRIBUTES,
-        # Labels are not in the files: other tables make other records.
+        # Labels are in the tables: other tables give other records.
         options={
             "exclude": sorted(exclude),
             "metadata_sha256": sorted(hashlib.sha256(Path(table).read_bytes()).hexdigest() for table in tables),
@@ -92,7 +93,7 @@ def open_source(inputs: SourceInputs) -> Source:
 
 
 def read_patch(ref: PatchRef, sensors: Sequence[str], *, gdal_only: bool = False) -> Patch:
-    """Returns a listed patch, whose parts are folders of these sensors.
+    """Returns a listed patch.
 
     Args:
         ref: One that `list_patches` returned.
@@ -119,22 +120,22 @@ def _band_file(files: FolderFiles, band_name: str) -> File:
 def list_patches(
     roots: dict[str, str], metadata: pandas.DataFrame, exclude: Collection[str], partial_archive: bool = False
 ) -> tuple[list[PatchRef], dict[str, int]]:
-    """Returns the patches to convert, and how many were left out for which reason.
+    """Returns the patches to convert, and the number left out for each reason.
 
     Args:
-        roots: Sensor ("S2", "S1", "MAP") -> folder or tar. A patch has a folder in each; the first names it.
+        roots: Sensor ("S2", "S1", "MAP") -> folder or tar. A patch has a folder in each; the first gives its id.
         metadata: What `read_metadata` returns.
         exclude: Reasons (snow, cloud) that leave a patch out.
-        partial_archive: Take listed patches that are not there for absent on purpose: count them.
+        partial_archive: Count listed patches that are missing, instead of raising an error.
 
     Raises:
-        FileNotFoundError: A folder holds no patches, or listed patches are missing.
+        FileNotFoundError: A folder contains no patches, or listed patches are missing.
     """
-    there: list[tuple[str, dict[str, Folder]]] = []
+    found: list[tuple[str, dict[str, Folder]]] = []
     for sensor, root in roots.items():
         pattern, example, _ = _FOLDERS[sensor]
-        there.append((root, find_folders(root, sensor, pattern, example)))
-    return match_patches(there, _listed(metadata, tuple(roots), exclude), "not in the metadata", partial_archive)
+        found.append((root, find_folders(root, sensor, pattern, example)))
+    return match_patches(found, _listed(metadata, tuple(roots), exclude), "not in the metadata", partial_archive)
 
 
 def _listed(metadata: pandas.DataFrame, sensors: Sequence[str], exclude: Collection[str]) -> Iterator[ListedPatch]:
@@ -150,15 +151,15 @@ def _listed(metadata: pandas.DataFrame, sensors: Sequence[str], exclude: Collect
 
 
 def read_metadata(paths: Sequence[str]) -> pandas.DataFrame:
-    """Returns the rows of all tables, as the tables have them but for `split` (train, val, test) and `labels`.
+    """Returns the rows of all tables. `split` is train, val or test.
 
-    `labels` are tuples of the 19 classes, in the order of `CLASSES_19`.
+    `labels` are tuples of the 19 classes, in the order of `CLASSES_19`; other columns are unchanged.
 
     Raises:
-        FileNotFoundError: There is no such table.
-        ValueError: A file is no such table, or a patch is in it twice, or has an unknown label or split.
+        FileNotFoundError: A table is missing.
+        ValueError: A file is not such a table, or a patch is there twice, or has an unknown label or split.
     """
-    # It takes a while to load, and processes that write shards do without.
+    # Slow to load, and not needed by processes that write shards.
     import pandas
 
     metadata = pandas.concat([_read_table(path) for path in paths], ignore_index=True)
@@ -176,31 +177,31 @@ def _read_table(path: str) -> pandas.DataFrame:
     import pandas
 
     if not os.path.isfile(path):
-        raise FileNotFoundError(f"{path}: there is no such file. {_MEND}")
+        raise FileNotFoundError(f"{path}: the file is missing. {_FIX}")
     try:
         table = pandas.read_parquet(path, engine="pyarrow")
     except (ValueError, OSError) as error:
-        raise ValueError(f"{path}: cannot be read ({error}); expected a whole parquet file. {_MEND}") from error
+        raise ValueError(f"{path}: cannot be read ({error}); expected a whole parquet file. {_FIX}") from error
     missing = [column for column in (*_COLUMNS, "labels") if column not in table.columns]
     if missing or table.empty:
         raise ValueError(
-            f"{path}: has no {'column ' + ', '.join(missing) if missing else 'rows'}; expected a row a patch, and the "
-            f"columns {', '.join((*_COLUMNS, 'labels'))}. {_MEND}"
+            f"{path}: has no {'column ' + ', '.join(missing) if missing else 'rows'}; expected a row per patch and the "
+            f"columns {', '.join((*_COLUMNS, 'labels'))}. {_FIX}"
         )
     for column, kind in _COLUMNS.items():
         null = table[column].isna().any()
         found = "null in part" if null else pandas.api.types.infer_dtype(table[column], skipna=False)
         if found != kind:
-            raise ValueError(f"{path}: column {column} is {found}; expected {kind} in each row. {_MEND}")
+            raise ValueError(f"{path}: column {column} is {found}; expected {kind} in each row. {_FIX}")
     unknown = sorted(set(table["split"]) - set(_SPLITS))
     if unknown:
-        raise ValueError(f"{path}: split {unknown[0]!r} is unknown; expected {', '.join(_SPLITS)}. {_MEND}")
+        raise ValueError(f"{path}: split {unknown[0]!r} is unknown; expected {', '.join(_SPLITS)}. {_FIX}")
     labels = _check_labels(path, table["patch_id"], table["labels"])
     return table.assign(split=table["split"].map(_SPLITS), labels=labels)
 
 
 def _check_labels(path: str, patch_ids: Iterable[str], rows: Iterable[Any]) -> list[tuple[str, ...]]:
-    """Returns each row's labels in the order of the classes; rows of equal labels share one tuple."""
+    """Returns each row's labels in the order of the classes; rows with the same labels share one tuple."""
     seen: dict[tuple[str, ...], tuple[str, ...]] = {}
     checked = []
     for patch_id, row in zip(patch_ids, rows):
@@ -209,8 +210,8 @@ def _check_labels(path: str, patch_ids: Iterable[str], rows: Iterable[Any]) -> l
             try:
                 seen[names] = tuple(CLASSES_19[index] for index in label_indices(names, CLASSES_19))
             except ValueError as error:
-                raise ValueError(f"{path}: patch {patch_id}: {error} {_MEND}") from error
+                raise ValueError(f"{path}: patch {patch_id}: {error} {_FIX}") from error
         if not names:
-            raise ValueError(f"{path}: patch {patch_id}: labels are {row!r}; expected a list of class names. {_MEND}")
+            raise ValueError(f"{path}: patch {patch_id}: labels are {row!r}; expected a list of class names. {_FIX}")
         checked.append(seen[names])
     return checked

@@ -1,7 +1,6 @@
-"""How is multispectral EuroSAT read? A GeoTIFF of 13 bands an image, in a folder named after its class.
+"""The source eurosat_ms: multispectral EuroSAT, one GeoTIFF of 13 bands per image, in a folder named after its class.
 
-`Forest/Forest_1.tif`. There are no official splits: a class is cut into the shares of
-`tfrecord_tools.listing.seeded_splits`.
+`Forest/Forest_1.tif`. There are no official splits: `tfrecord_tools.listing.seeded_splits` splits each class.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from tfrecord_tools.listing.seeded_splits import SPLIT_SHARES, assign_splits
 from tfrecord_tools.raster.geotiff import read_bands
 from tfrecord_tools.source import Patch, Source, SourceInputs, require_inputs
 
-# Hidden files are no images: some systems leave `._Forest_1.tif` in a tar.
+# Hidden files are not images: some systems put `._Forest_1.tif` into a tar.
 _ANY_TIFF = re.compile(r"[^.].*\.tiff?", re.IGNORECASE)
 _NAME = re.compile(r"([A-Za-z]+)_([1-9]\d*)\.tif")
 
@@ -58,14 +57,14 @@ def _list_images(root: str) -> dict[str, File]:
         class_name = os.path.basename(folder)
         if class_name not in CLASS_NAMES:
             raise ValueError(
-                f"{file}: folder {class_name!r} is no class of EuroSAT; allowed are {', '.join(CLASS_NAMES)}. "
+                f"{file}: folder {class_name!r} is not a class of EuroSAT; allowed are {', '.join(CLASS_NAMES)}. "
                 "Move other images elsewhere."
             )
         match = _NAME.fullmatch(name)
         if not match or match[1] != class_name:
             raise ValueError(
-                f"{file}: file {name!r} does not belong into folder {class_name}; allowed are names such as "
-                f"{class_name}_1.tif. Put it back, or unpack the archive again."
+                f"{file}: file {name!r} does not belong in folder {class_name}; allowed are names such as "
+                f"{class_name}_1.tif. Move it back, or unpack the archive again."
             )
         patch_id = name[: -len(".tif")]
         if patch_id in found:

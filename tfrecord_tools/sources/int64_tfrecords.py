@@ -1,7 +1,7 @@
-"""How are the published int64 TFRecords read as patches? Found in one pass, then each read where it lies.
+"""The source int64_tfrecords: the int64 TFRecords of BigEarthNet-19, listed in one pass and read where they lie.
 
-The folder holds `train_00.tfrecord` and so on: the split is that of the file, the classes are the 19. What the lists
-leave out of a split was left out when these records were written.
+The folder contains `train_00.tfrecord` and so on. The split of a patch is that of its file, the classes are the 19.
+Patches that the lists leave out were left out when these records were written.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from tfrecord_tools.listing.int64_files import (
 from tfrecord_tools.listing.patch_ref import PatchRef
 from tfrecord_tools.source import Patch, PatchError, Source, SourceInputs, require_inputs
 
-_MEND = "Copy this file again from where it came."
+_FIX = "Copy this file again from its origin."
 
 
 def open_source(inputs: SourceInputs) -> Source:
-    """Returns the patches of the published shards in the folder `input`."""
+    """Returns the patches of the shards in the folder `input`."""
     require_inputs(inputs, "int64_tfrecords", ("input",))
     folder = str(inputs.input)
     shards = list_int64_shards(Path(folder))
@@ -49,10 +49,10 @@ def open_source(inputs: SourceInputs) -> Source:
 
 
 def _list_records(shards: list[Int64Shard], record_format: str) -> list[PatchRef]:
-    """Returns the place of every record; this pass compares all checksums.
+    """Returns the place of every record; this pass checks all checksums.
 
     Raises:
-        ValueError: A shard is damaged, a record has no patch id, or a patch is there twice.
+        ValueError: A shard is damaged, a record has no patch id, or two records have the same.
     """
     refs: dict[str, PatchRef] = {}
     with progress_bar(sum(shard.path.stat().st_size for shard in shards), "list", "B", unit_scale=True) as progress:
@@ -62,22 +62,22 @@ def _list_records(shards: list[Int64Shard], record_format: str) -> list[PatchRef
                 try:
                     patch_id = read_patch_id(frame.data, record_format)
                 except ValueError as error:
-                    raise ValueError(f"{file}: {error}. {_MEND}") from error
+                    raise ValueError(f"{file}: {error}. {_FIX}") from error
                 if patch_id in refs:
-                    raise ValueError(f"{file}: patch {patch_id} is also {refs[patch_id].parts[0]}.")
+                    raise ValueError(f"{file}: patch {patch_id} is also in {refs[patch_id].parts[0]}.")
                 refs[patch_id] = PatchRef(patch_id, shard.split, (file,))
                 progress.update(frame.num_bytes)
     return list(refs.values())
 
 
 def _read(ref: PatchRef, bands: tuple[Band, ...], record_format: str, *, gdal_only: bool = False) -> Patch:
-    del gdal_only  # These records are no GeoTIFFs.
+    del gdal_only  # The records contain no GeoTIFF.
     file = ref.parts[0]
     assert isinstance(file, File)
     try:
         patch_id, indices, pixels = decode_int64_record(file.read_bytes(), bands, record_format)
         if patch_id != ref.patch_id:
-            raise ValueError(f"is patch {patch_id} now")
+            raise ValueError(f"is now patch {patch_id}")
     except (ValueError, OSError) as error:
-        raise PatchError(file, str(error), f"patch {ref.patch_id} in the schema {record_format}", _MEND) from error
+        raise PatchError(file, str(error), f"patch {ref.patch_id} in the schema {record_format}", _FIX) from error
     return Patch(patch_id, pixels, tuple(CLASSES_19[index] for index in indices))

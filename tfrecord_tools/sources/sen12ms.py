@@ -1,10 +1,11 @@
-"""How is SEN12MS read? A triple of GeoTIFFs a patch: Sentinel-1, Sentinel-2, and a map that gives the labels.
+"""The source sen12ms: three GeoTIFFs per patch, for Sentinel-1, Sentinel-2, and a land-cover map that gives the labels.
 
 `ROIs1158_spring/{s1_1,s2_1,lc_1}/ROIs1158_spring_{s1,s2,lc}_1_p30.tif`; the first band of the map is IGBP. A scene,
-such as ROIs1158_spring_1, goes to one split as a whole, so that neighbours do not leak; each season is cut on its own.
+such as ROIs1158_spring_1, belongs to one split as a whole, so that no split contains neighbors of another's patches;
+each season is split on its own.
 
 NOTE: not the splits of the classification benchmark, which names its test scenes but leaves the validation set to the
-user (https://github.com/schmitt-muc/SEN12MS, `splits/`): scores are not to be compared with the published ones.
+user (https://github.com/schmitt-muc/SEN12MS, `splits/`): scores cannot be compared with the published ones.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from tfrecord_tools.source import Patch, PatchError, Source, SourceInputs, requi
 
 _PARTS = ("s2", "s1", "lc")
 _SEASONS = ("ROIs1158_spring", "ROIs1868_summer", "ROIs1970_fall", "ROIs2017_winter")
-# Hidden files are no images: some systems leave `._ROIs....tif` in a tar.
+# Hidden files are not images: some systems put `._ROIs....tif` into a tar.
 _ANY_TIFF = re.compile(r"[^.].*\.tiff?", re.IGNORECASE)
 _NAME = re.compile(rf"({'|'.join(_SEASONS)})_({'|'.join(_PARTS)})_([1-9]\d*)_(p[1-9]\d*)\.tif")
 _EXAMPLE = "ROIs1158_spring_s1_1_p30.tif"
@@ -38,7 +39,7 @@ _MAPS = tuple(
     Band(name, "map", 10, 256, "uint16", "class", None, None)
     for name in ("IGBP", "LCCS land cover", "LCCS land use", "LCCS surface hydrology")
 )
-# Value of IGBP -> index of the class; -1 where there is none.
+# Value of IGBP -> index of the class; -1 for a value without a class.
 _CLASS_OF_IGBP = np.full(1 + max(max(values) for values in IGBP_VALUES.values()), -1)
 for _index, _values in enumerate(IGBP_VALUES.values()):
     _CLASS_OF_IGBP[list(_values)] = _index
@@ -81,13 +82,13 @@ def _scene_of(patch_id: str) -> str:
 
 
 def _list_triples(root: str) -> dict[str, tuple[File, ...]]:
-    """Returns patch id -> its files in the order of `_PARTS`; one that is missing is found out when it is read."""
+    """Returns patch id -> its files in the order of `_PARTS`; a missing one raises an error when it is read."""
     found: dict[str, dict[str, File]] = {}
     for file in list_files(root, _ANY_TIFF):
         match = _NAME.fullmatch(os.path.basename(file.member or file.path))
         if not match:
             raise ValueError(
-                f"{file}: not named as a file of SEN12MS; allowed are names such as {_EXAMPLE}, of the seasons "
+                f"{file}: not named like a file of SEN12MS; allowed are names such as {_EXAMPLE}, of the seasons "
                 f"{', '.join(_SEASONS)} and the parts {', '.join(_PARTS)}. Move other images elsewhere."
             )
         season, part, scene, number = match.groups()
@@ -109,7 +110,7 @@ def _list_triples(root: str) -> dict[str, tuple[File, ...]]:
 
 
 def _path_of(patch_id: str, part: str) -> str:
-    """Returns where a file lies in the published layout."""
+    """Returns the path of a file in the published layout."""
     roi, season, scene, number = patch_id.split("_")
     return f"{roi}_{season}/{part}_{scene}/{roi}_{season}_{part}_{scene}_{number}.tif"
 
@@ -125,25 +126,25 @@ def _read_listed(ref: PatchRef, label_kind: LabelKind, *, gdal_only: bool = Fals
 
 
 def _count_classes(file: File, igbp: np.ndarray) -> np.ndarray:
-    """Returns, for each class, how many pixels of a map [256, 256] carry it."""
+    """Returns the number of pixels of each class in a map [256, 256]."""
     values, counts = np.unique(igbp, return_counts=True)
     classes = [_CLASS_OF_IGBP[value] if value < len(_CLASS_OF_IGBP) else -1 for value in values]
     if -1 in classes:
         wrong = classes.index(-1)
         raise PatchError(
             file,
-            f"its band IGBP holds {values[wrong]} in {counts[wrong]} px",
+            f"its band IGBP has the value {values[wrong]} in {counts[wrong]} px",
             f"values 1 ... {len(_CLASS_OF_IGBP) - 1}",
         )
     return np.bincount(classes, weights=counts, minlength=len(CLASS_NAMES)).astype(np.int64)
 
 
 def choose_labels(counts: np.ndarray, label_kind: LabelKind) -> tuple[str, ...]:
-    """Returns the class of most pixels, the first of equals, or for MULTI all of `MULTI_LABEL_PERCENT` or more.
+    """Returns the class with the most pixels (of equals the first), or those with `MULTI_LABEL_PERCENT` or more.
 
     Args:
         counts: Pixels of each class [K].
-        label_kind: Of the labels to return.
+        label_kind: SINGLE for the one class, MULTI for those with enough pixels.
     """
     if label_kind is LabelKind.SINGLE:
         return (CLASS_NAMES[int(np.argmax(counts))],)

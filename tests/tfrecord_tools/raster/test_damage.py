@@ -181,10 +181,10 @@ QUARANTINED = {
     "tif with pixels beyond the end": unreadable(lambda t: t.set_tag(273, 10**6, band="B01"), "B01"),
     "tif with strip offsets beyond the end": unreadable(lambda t: t.set_tag(273, 10**6)),
     "tif with its pixels in the header": Row(
-        lambda t: t.set_tag(273, 0, band="B01"), "_B01.tif", "does not say where its pixels lie", "a whole GeoTIFF"
+        lambda t: t.set_tag(273, 0, band="B01"), "_B01.tif", "does not give the place of its pixels", "a whole GeoTIFF"
     ),
     "tif without its pixels": Row(
-        lambda t: t.rewrite_sparse(), "_B03.tif", "does not say where its pixels lie", WHOLE_B03
+        lambda t: t.rewrite_sparse(), "_B03.tif", "does not give the place of its pixels", WHOLE_B03
     ),
     "tif of an unknown compression": unreadable(lambda t: t.set_tag(259, 60000)),
     "tif said to be wider": other(lambda t: t.set_tag(256, 121), "of 121 x 120 px"),
@@ -199,17 +199,17 @@ QUARANTINED = {
     "band named without its zero": missing_band(lambda t: t.tif().rename(t.s2 / f"{S2_NAMES[HIT]}_B3.tif")),
     "band of another patch's name": missing_band(lambda t: t.tif().rename(t.s2 / f"{S2_NAMES[0]}_B03.tif")),
     "two bands swapped in size": other(
-        lambda t: (shutil.copy(t.tif("B05"), t.tif("B03"))), "holds 1 band(s) of 60 x 60 px, uint16"
+        lambda t: (shutil.copy(t.tif("B05"), t.tif("B03"))), "has 1 band(s) of 60 x 60 px, uint16"
     ),
     "other half of the swap": other(
-        lambda t: (shutil.copy(t.tif("B03"), t.tif("B05"))), "holds 1 band(s) of 120 x 120 px", "B05"
+        lambda t: (shutil.copy(t.tif("B03"), t.tif("B05"))), "has 1 band(s) of 120 x 120 px", "B05"
     ),
     "band of bytes": other(lambda t: t.rewrite(pixels=np.zeros((120, 120), np.uint8)), "another type"),
     "band of signed numbers": other(lambda t: t.rewrite(pixels=np.zeros((120, 120), np.int16)), "another type"),
     "band of floats": other(lambda t: t.rewrite(pixels=np.zeros((120, 120), np.float32)), "float32"),
     "S1 band of integers": other(lambda t: t.rewrite("VV", np.zeros((120, 120), np.uint16)), "uint16", "VV"),
     "S1 band of doubles": other(lambda t: t.rewrite("VV", np.zeros((120, 120))), "another type", "VV"),
-    "two bands in a file": other(lambda t: t.rewrite(pixels=np.zeros((2, 120, 120), np.uint16)), "holds 2 band(s)"),
+    "two bands in a file": other(lambda t: t.rewrite(pixels=np.zeros((2, 120, 120), np.uint16)), "has 2 band(s)"),
     "NaN in S1": Row(lambda t: t.put_pixel(np.nan), "_VV.tif", "not finite", "finite dB in band VV"),
     "infinity in S1": Row(lambda t: t.put_pixel(-np.inf), "_VV.tif", "not finite", "finite dB in band VV"),
     "json missing": Row(lambda t: t.json().unlink(), "metadata.json", "the file is missing", "a json file with"),
@@ -244,10 +244,10 @@ QUARANTINED = {
         lambda t: t.change_json(t.s1, labels=["Pastures"]), S1_NAMES[HIT], "its labels differ", "mate"
     ),
     "file for a patch folder": Row(
-        lambda t: (shutil.rmtree(t.s2), t.s2.write_text("")), S2_NAMES[HIT], "is no folder", "a folder of S2 bands"
+        lambda t: (shutil.rmtree(t.s2), t.s2.write_text("")), S2_NAMES[HIT], "is not a folder", "a folder of S2 bands"
     ),
     "link to itself for a patch folder": Row(
-        lambda t: (shutil.rmtree(t.s2), t.s2.symlink_to(t.s2.name)), S2_NAMES[HIT], "is no folder", "a folder of S2"
+        lambda t: (shutil.rmtree(t.s2), t.s2.symlink_to(t.s2.name)), S2_NAMES[HIT], "is not a folder", "a folder of S2"
     ),
     "patch folder empty": Row(
         lambda t: (shutil.rmtree(t.s2), t.s2.mkdir()), "metadata.json", "the file is missing", "a json file"

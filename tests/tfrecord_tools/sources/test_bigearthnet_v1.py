@@ -66,11 +66,11 @@ DAMAGE = {
     "band missing": (lambda s2, _: tif(s2, "B8A").unlink(), "B8A.tif: the file is missing"),
     "band of another size": (
         lambda s2, _: shutil.copy(tif(s2, "B05"), tif(s2, "B02")),
-        r"B02.tif: holds 1 band\(s\) of 60 x 60 px, uint16; expected band B02 as 1 band\(s\) of 120 x 120 px",
+        r"B02.tif: has 1 band\(s\) of 60 x 60 px, uint16; expected band B02 as 1 band\(s\) of 120 x 120 px",
     ),
     "band of another type": (
         lambda s2, _: rewrite(tif(s2, "B02"), np.zeros((120, 120), np.float32)),
-        "B02.tif: holds .*float32; expected .*uint16",
+        "B02.tif: has .*float32; expected .*uint16",
     ),
     "truncated in the header": (lambda s2, _: truncate(tif(s2, "B03"), 6), "B03.tif: cannot be read"),
     "truncated in the directory": (lambda s2, _: truncate(tif(s2, "B03"), 100), "B03.tif: cannot be read"),
@@ -124,9 +124,9 @@ def test_damage_names_the_file_what_was_expected_and_the_mend(pair, kind):
 
 
 def test_a_folder_that_is_no_patch_is_refused(tmp_path):
-    with pytest.raises(PatchError, match="not named as a patch"):
+    with pytest.raises(PatchError, match="not named like a patch"):
         read_patch(folder_of(tmp_path))
-    with pytest.raises(PatchError, match="is no folder"):
+    with pytest.raises(PatchError, match="is not a folder"):
         read_patch(folder_of(tmp_path / S2_NAMES[0]))
 
 

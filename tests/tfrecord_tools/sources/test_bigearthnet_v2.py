@@ -220,7 +220,7 @@ def tif(root, top, name):
             lambda root: tif(root, "Reference_Maps", "reference_map").write_bytes(
                 tif(root, "BigEarthNet-S2", "B05").read_bytes()
             ),
-            "reference_map.tif: holds 1 band.*60 x 60 px.*expected band reference_map as 1 band.*120 x 120 px, uint16",
+            "reference_map.tif: has 1 band.*60 x 60 px.*expected band reference_map as 1 band.*120 x 120 px, uint16",
         ),
     ],
 )
@@ -273,7 +273,7 @@ def test_a_file_that_is_no_table_is_named(tmp_path):
         path.write_bytes(content)
         with pytest.raises(ValueError, match=r"metadata\.parquet: cannot be read .*zenodo"):
             read_metadata([str(path)])
-    with pytest.raises(FileNotFoundError, match=r"absent\.parquet: there is no such file"):
+    with pytest.raises(FileNotFoundError, match=r"absent\.parquet: the file is missing"):
         read_metadata([str(tmp_path / "absent.parquet")])
 
 

@@ -139,11 +139,11 @@ def test_the_split_of_an_image_follows_from_seed_and_ids_alone(tree, records, tm
 @pytest.mark.parametrize(
     ("path", "named"),
     [
-        ("Glacier/Glacier_1.tif", "Glacier_1.tif: folder 'Glacier' is no class.*AnnualCrop, Forest"),
-        ("Forest_9.tif", "folder 'tif' is no class"),
-        ("forest/forest_1.tif", "folder 'forest' is no class"),
-        ("Forest/River_9.tif", "'River_9.tif' does not belong into folder Forest.*Forest_1.tif"),
-        ("Forest/Forest_09.tif", "'Forest_09.tif' does not belong into folder Forest"),
+        ("Glacier/Glacier_1.tif", "Glacier_1.tif: folder 'Glacier' is not a class.*AnnualCrop, Forest"),
+        ("Forest_9.tif", "folder 'tif' is not a class"),
+        ("forest/forest_1.tif", "folder 'forest' is not a class"),
+        ("Forest/River_9.tif", "'River_9.tif' does not belong in folder Forest.*Forest_1.tif"),
+        ("Forest/Forest_09.tif", "'Forest_09.tif' does not belong in folder Forest"),
         ("Forest/Forest_9.tiff", "'Forest_9.tiff' does not belong"),
         ("Forest/Forest 9.tif", "'Forest 9.tif' does not belong"),
         ("copy/Forest/Forest_1.tif", "Forest_1 is in two places"),
@@ -175,7 +175,7 @@ def test_inputs_that_it_does_not_take_are_refused(tree, tmp_path):
     ("damage", "named"),
     [
         (lambda path: path.write_bytes(path.read_bytes()[:3000]), "cannot be read"),
-        (lambda path: write_tiff(path, pixels_of("x")[:12]), "holds 12 band.*expected band B01, B02.*B12, B8A as 13"),
+        (lambda path: write_tiff(path, pixels_of("x")[:12]), "has 12 band.*expected band B01, B02.*B12, B8A as 13"),
         (lambda path: write_tiff(path, pixels_of("x", 63)), "63 x 63 px.*64 x 64 px"),
         (lambda path: write_tiff(path, pixels_of("x").astype(np.float32)), "float32.*uint16"),
     ],

@@ -227,14 +227,18 @@ def with_nan():
 @pytest.mark.parametrize(
     ("part", "pixels", "named"),
     [
-        ("lc", map_of({1: PIXELS - 3, 0: 3}), "lc_3_p5.tif: its band IGBP holds 0 in 3 px; expected values 1 ... 17"),
-        ("lc", map_of({1: PIXELS - 4, 255: 4}), "its band IGBP holds 255 in 4 px"),
-        ("lc", map_of({18: PIXELS}), "its band IGBP holds 18 in 65536 px"),
-        ("lc", map_of({65535: PIXELS}), "its band IGBP holds 65535"),
-        ("lc", map_of({1: PIXELS})[:1], "lc_3_p5.tif: holds 1 band.*as 4 band"),
-        ("s1", pixels_of("x", "s1")[:1], "s1_3_p5.tif: holds 1 band.*VV, VH as 2 band"),
-        ("s1", with_nan(), "s1_3_p5.tif: holds numbers that are not finite"),
-        ("s2", pixels_of("x", "s2")[:, :128, :128], "s2_3_p5.tif: holds 13 band.*128 x 128 px"),
+        (
+            "lc",
+            map_of({1: PIXELS - 3, 0: 3}),
+            "lc_3_p5.tif: its band IGBP has the value 0 in 3 px; expected values 1 ... 17",
+        ),
+        ("lc", map_of({1: PIXELS - 4, 255: 4}), "its band IGBP has the value 255 in 4 px"),
+        ("lc", map_of({18: PIXELS}), "its band IGBP has the value 18 in 65536 px"),
+        ("lc", map_of({65535: PIXELS}), "its band IGBP has the value 65535"),
+        ("lc", map_of({1: PIXELS})[:1], "lc_3_p5.tif: has 1 band.*as 4 band"),
+        ("s1", pixels_of("x", "s1")[:1], "s1_3_p5.tif: has 1 band.*VV, VH as 2 band"),
+        ("s1", with_nan(), "s1_3_p5.tif: contains numbers that are not finite"),
+        ("s2", pixels_of("x", "s2")[:, :128, :128], "s2_3_p5.tif: has 13 band.*128 x 128 px"),
     ],
 )
 def test_a_broken_file_is_named(small_tree, tmp_path, part, pixels, named):
@@ -246,7 +250,7 @@ def test_a_broken_file_is_named(small_tree, tmp_path, part, pixels, named):
 @pytest.mark.parametrize(
     ("path", "named"),
     [
-        ("ROIs1158_spring/s1_1/ROIs1158_spring_s3_1_p30.tif", "not named as a file of SEN12MS.*s2, s1, lc"),
+        ("ROIs1158_spring/s1_1/ROIs1158_spring_s3_1_p30.tif", "not named like a file of SEN12MS.*s2, s1, lc"),
         ("ROIs1158_autumn/s1_1/ROIs1158_autumn_s1_1_p30.tif", "ROIs1158_spring, ROIs1868_summer"),
         ("copy/ROIs1970_fall_lc_3_p5.tif", "ROIs1970_fall_lc_3_p5.tif is in two places"),
     ],
