@@ -1,1 +1,1 @@
-"""The way from a source's patches to shards and a manifest."""
+"""Conversion of a source's patches to shards and a manifest."""

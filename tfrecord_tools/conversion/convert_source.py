@@ -1,7 +1,7 @@
-"""How does a source become a data set? Plan the shards, write those that are missing, then the manifest.
+"""Conversion of a source to a data set: plan the shards, write the missing ones, then the manifest.
 
-Tasks on several nodes share a conversion without a word: each plans all shards and writes every n-th. The last step,
-`finalize`, reads their notes and writes the manifest.
+Tasks on several nodes share a conversion without communication: each plans all shards and writes every n-th. The last
+step, `finalize`, reads their notes and writes the manifest.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ _PLAN_NAME = "plan.json"
 
 @dataclasses.dataclass(frozen=True)
 class ConversionOptions:
-    """How a conversion is done. Only the first three decide bytes.
+    """How a source is converted. The bytes of the shards depend on the first three only.
 
-    `shard_mb` is the wanted size of a shard in 10^6 bytes, unless `num_shards` gives their number in each split;
-    `compression` is "" or "GZIP". This process is task `task_index` of `num_tasks`, with `workers` processes of its
-    own. Up to `allow_problems` broken patches are left out and recorded in the manifest.
+    `shard_mb` is the approximate size of a shard in 10^6 bytes, unless `num_shards` gives their number in each split;
+    `compression` is "" or "GZIP". This process is task `task_index` of `num_tasks`, and starts `workers` processes. Up
+    to `allow_problems` broken patches are left out and named in the manifest.
     """
 
     shard_mb: float = 128.0
@@ -69,12 +69,12 @@ class ConversionOptions:
 
 
 def convert(source: Source, output_dir: Path, options: ConversionOptions) -> Manifest | None:
-    """Writes this task's shards; if it is the only task, writes and returns the manifest, else returns None.
+    """Writes this task's shards. The only task also writes and returns the manifest; one of several returns None.
 
     Raises:
-        ValueError: `output_dir` holds another data set or other files, is being written by another process, or more
+        ValueError: `output_dir` contains another data set or other files, is being written by another process, or more
             patches are broken than are allowed: `problems.csv` in it names them.
-        OSError: The source is gone, or the folder cannot be written.
+        OSError: The source has disappeared, or the folder cannot be written.
     """
     if not 0 <= options.task_index < options.num_tasks:
         raise ValueError(f"--task_index={options.task_index}: expected 0 ... {options.num_tasks - 1} (--num_tasks).")
@@ -105,14 +105,14 @@ def finalize(output_dir: Path, allow_problems: int = 0) -> Manifest:
     """Writes the manifest of a folder whose shards are all written, and returns it.
 
     Raises:
-        FileNotFoundError: There is no conversion, or a shard is not written yet.
+        FileNotFoundError: The folder contains no conversion, or a shard is not written yet.
         ValueError: More patches are broken than are allowed; `problems.csv` names them.
     """
     if (output_dir / MANIFEST_NAME).exists():
         return read_manifest(output_dir)
     plan_file = output_dir / WORK_DIR / _PLAN_NAME
     if not plan_file.exists():
-        raise FileNotFoundError(f"{plan_file}: no conversion has begun in this folder.")
+        raise FileNotFoundError(f"{plan_file}: no conversion was started in this folder.")
     plan = json.loads(plan_file.read_text(encoding="utf-8"))
     found = {name: read_written(output_dir, name) for name in plan["shards"]}
     missing = [name for name, written in found.items() if written is None]
@@ -121,19 +121,21 @@ def finalize(output_dir: Path, allow_problems: int = 0) -> Manifest:
             f"{output_dir}: {len(missing)} of {len(found)} shards are not written yet, the first is {missing[0]}. "
             "Run the tasks that write them again, then finalize."
         )
-    whole = [written for written in found.values() if written is not None]
-    problems = [problem for written in whole for problem in written.problems]
+    shards = [written for written in found.values() if written is not None]
+    problems = [problem for written in shards for problem in written.problems]
     if len(problems) > allow_problems:
         write_text_atomically(output_dir / PROBLEMS_NAME, _problems_csv(problems))
         raise ValueError(
             f"{len(problems)} patches are broken, {allow_problems} are allowed. The first: {problems[0].file}: "
             f"{problems[0].problem}; expected {problems[0].expected}. {output_dir / PROBLEMS_NAME} names all of them. "
-            "All others are converted: mend these and run the same command, or add "
-            f"--allow_problems={len(problems)} to go without them."
+            "All others are converted: fix these and run the same command, or add "
+            f"--allow_problems={len(problems)} to leave them out."
         )
-    shards = [dataclasses.asdict(written.shard) for written in whole]
-    tolerated = [problem._asdict() for problem in problems]
-    manifest = manifest_from_json({**plan["manifest"], "shards": shards, "problems": tolerated})
+    rows = {
+        "shards": [dataclasses.asdict(written.shard) for written in shards],
+        "problems": [problem._asdict() for problem in problems],
+    }
+    manifest = manifest_from_json({**plan["manifest"], **rows})
     (output_dir / PROBLEMS_NAME).unlink(missing_ok=True)
     write_manifest(manifest, output_dir)
     shutil.rmtree(output_dir / WORK_DIR)
@@ -149,13 +151,13 @@ def _problems_csv(problems: Sequence[Problem]) -> str:
 
 
 def _claim(output_dir: Path, source: Source, plans: Sequence[ShardPlan], decisive: dict[str, object]) -> None:
-    """Takes the folder for this conversion: every task of it writes the same plan."""
+    """Reserves the folder for this conversion by writing its plan, which is the same for every task."""
     plan_file = output_dir / WORK_DIR / _PLAN_NAME
     if plan_file.exists():
         _require_same(output_dir, json.loads(plan_file.read_text(encoding="utf-8"))["manifest"]["options"], decisive)
         return
     if output_dir.exists() and any(path.name != WORK_DIR for path in output_dir.iterdir()):
-        raise ValueError(f"{output_dir}: holds other files. Name a new or empty folder with --output_dir.")
+        raise ValueError(f"{output_dir}: contains other files. Name a new or empty folder with --output_dir.")
     skeleton: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "dataset": source.spec.name,
@@ -175,21 +177,21 @@ def _claim(output_dir: Path, source: Source, plans: Sequence[ShardPlan], decisiv
     write_json_atomically(plan_file, {"manifest": skeleton, "shards": [plan.name for plan in plans]})
 
 
-def _require_same(output_dir: Path, held: dict[str, Any], decisive: dict[str, Any]) -> None:
-    different = [key for key in {**held, **decisive} if held.get(key) != decisive.get(key)]
+def _require_same(output_dir: Path, stored: dict[str, Any], decisive: dict[str, Any]) -> None:
+    different = [key for key in {**stored, **decisive} if stored.get(key) != decisive.get(key)]
     if different:
         raise ValueError(
-            f"{output_dir}: holds another data set, which differs in {', '.join(different)} "
-            f"({'; '.join(f'{key}: {held.get(key)} there, {decisive.get(key)} here' for key in different)}). "
+            f"{output_dir}: contains another data set, which differs in {', '.join(different)} "
+            f"({'; '.join(f'{key}: {stored.get(key)} there, {decisive.get(key)} here' for key in different)}). "
             "Name another folder with --output_dir, or delete this one."
         )
 
 
 @contextlib.contextmanager
 def _lock(output_dir: Path, options: ConversionOptions) -> Iterator[None]:
-    """Holds this task's lock; a lone conversion and the tasks of a shared one keep each other out, too.
+    """Locks the folder for this task: no other process may run it, and a single task and several exclude each other.
 
-    The kernel lets go of a lock when its process ends, however it ends.
+    The kernel releases a lock when its process ends for any reason.
     """
     alone = options.num_tasks == 1
     with contextlib.ExitStack() as stack:
@@ -200,7 +202,7 @@ def _lock(output_dir: Path, options: ConversionOptions) -> Iterator[None]:
                 fcntl.flock(file, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 file.seek(0)
-                holder = file.read().strip() or "a task of several"
+                holder = file.read().strip() or "one of several tasks"
                 raise ValueError(
                     f"{output_dir}: another process is converting into this folder ({holder}). "
                     "Wait for it, or end it, and run the same command."
@@ -213,7 +215,7 @@ def _lock(output_dir: Path, options: ConversionOptions) -> Iterator[None]:
 
 
 def _write_all(plans: Sequence[ShardPlan], write: Callable[[ShardPlan], Written], workers: int) -> None:
-    """Writes the shards of this task; a broken patch does not stop the others, a broken disk does."""
+    """Writes the shards of this task; a broken patch does not stop the others, a full disk does."""
     problems = 0
     with progress_bar(sum(len(plan.refs) for plan in plans), "convert", "patch") as progress:
         for written in map_in_processes(write, plans, workers):

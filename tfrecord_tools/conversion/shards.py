@@ -1,7 +1,7 @@
-"""How do patches become shards? Which record goes where, and how one shard is written, whole or not at all.
+"""Shards: which record belongs to which, and how one shard is written, whole or not at all.
 
-The place of a patch follows from a hash of its id: bytes do not depend on the number of workers, the order of the
-source, or interruptions, and each shard is a random sample of its split.
+A hash of its id decides the place of a patch. The bytes of a shard do not depend on the number of workers, on the order
+of the source, or on interruptions, and each shard is a random sample of its split.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from tfrecord_tools.listing.patch_ref import PatchRef
 from tfrecord_tools.source import PatchError, ReadPatch
 
 WORK_DIR = "_conversion"
-_OVERHEAD_BYTES = 500  # Of names, keys and framing in a record.
+_OVERHEAD_BYTES = 500  # Names, keys and framing of a record.
 
 
 @dataclasses.dataclass(frozen=True)
 class ShardPlan:
-    """One shard to write: its name, its split, and its patches in order."""
+    """A shard to write: its name, its split, and its patches in order."""
 
     name: str
     split: str
@@ -41,13 +41,13 @@ class ShardPlan:
 def plan_shards(
     refs: Iterable[PatchRef], record_bytes: int, shard_mb: float, num_shards: int | None = None
 ) -> list[ShardPlan]:
-    """Returns the shards of all splits, of near equal size.
+    """Returns the shards of all splits, of nearly equal size.
 
     Args:
         refs: Patches of all splits, in any order.
-        record_bytes: Size of a record, to reach `shard_mb`.
-        shard_mb: Wanted size of a shard in 10^6 bytes, if `num_shards` is None.
-        num_shards: Number of shards of each split; a split of fewer records gets one a record.
+        record_bytes: Approximate size of a record.
+        shard_mb: Approximate size of a shard in 10^6 bytes, if `num_shards` is None.
+        num_shards: Number of shards of each split; a split with fewer records gets one shard per record.
     """
     by_split: dict[str, list[PatchRef]] = {}
     for ref in refs:
@@ -55,8 +55,8 @@ def plan_shards(
     plans = []
     for split, members in sorted(by_split.items()):
         members.sort(key=lambda ref: (_stable_hash(ref.patch_id), ref.patch_id))
-        wanted = num_shards or math.ceil(len(members) * record_bytes / (shard_mb * 1e6))
-        count = min(wanted, len(members))
+        requested = num_shards or math.ceil(len(members) * record_bytes / (shard_mb * 1e6))
+        count = min(requested, len(members))
         for index in range(count):
             part = members[index * len(members) // count : (index + 1) * len(members) // count]
             plans.append(ShardPlan(f"{split}-{index:05d}-of-{count:05d}.tfrecord", split, tuple(part)))
@@ -73,21 +73,24 @@ def record_bytes(bands: Sequence[Band]) -> int:
 
 
 def plan_digest(plans: Iterable[ShardPlan], options: dict[str, object]) -> str:
-    """Returns a SHA-256 of everything that decides the shards' bytes, but the pixels themselves."""
+    """Returns a SHA-256 of everything that decides the bytes of the shards, except the content of the patches."""
     content = [options, [[plan.name, [ref.patch_id for ref in plan.refs]] for plan in plans]]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 @dataclasses.dataclass(frozen=True)
 class Written:
-    """What became of a planned shard: its row of the manifest, and the broken patches that are not in it."""
+    """A shard that was written: its row of the manifest, and the broken patches that it does not contain."""
 
     shard: Shard
     problems: tuple[Problem, ...]
 
 
 class Problem(NamedTuple):
-    """A broken patch: its id, the file, what is wrong with it, what was expected, and the mend."""
+    """A broken patch: its id, the file, what is wrong, what was expected, and how to fix it.
+
+    The names are the columns of `problems.csv` and keys in manifests on users' disks.
+    """
 
     patch_id: str
     file: str
@@ -97,7 +100,7 @@ class Problem(NamedTuple):
 
 
 def read_written(output_dir: Path, name: str) -> Written | None:
-    """Returns what an earlier process wrote of a shard; None where it did not finish."""
+    """Returns the shard that an earlier process wrote, None if there is none or it was not finished."""
     note, path = _note(output_dir, name), output_dir / name
     if not note.exists() or not path.exists():
         return None
@@ -113,46 +116,54 @@ def _note(output_dir: Path, name: str) -> Path:
 
 
 def write_shard(plan: ShardPlan, output_dir: Path, source: ShardSource, compression: str = "") -> Written:
-    """Writes a shard, unless it is whole already, and returns what became of it.
+    """Writes a shard, unless it is finished, and returns it.
 
-    A broken patch is passed over and told. Written beside and renamed; the note of it is written last, and is kept in
-    `_conversion/` until the manifest takes it up. A shard that lacks broken patches is tried again each time.
+    Broken patches are skipped and reported. The shard is written in `_conversion/` and renamed; a note of it is written
+    last and stays in `_conversion/` until the manifest is written. A shard without its broken patches is written again
+    in each conversion of the folder.
 
     Raises:
-        FileNotFoundError: The source as a whole is gone.
+        FileNotFoundError: The source as a whole has disappeared.
         OSError: The folder cannot be written, for example because the disk is full.
     """
     earlier = read_written(output_dir, plan.name)
     if earlier and not earlier.problems:
         return earlier
-    # TensorFlow takes seconds to load: only a process that writes pays for it.
-    import tensorflow as tf
-
     temporary = output_dir / WORK_DIR / f"{plan.name}.{os.getpid()}.tmp"
     problems: list[Problem] = []
-    class_counts = [0] * len(source.class_names)
-    try:
-        with tf.io.TFRecordWriter(os.fspath(temporary), compression) as writer:
-            for record, indices in _records(plan, source, problems):
-                writer.write(record)
-                for index in indices:
-                    class_counts[index] += 1
-    except tf.errors.OpError as error:
-        temporary.unlink(missing_ok=True)
-        raise OSError(
-            f"{temporary}: cannot be written ({error.message}). Make room, and run the same command."
-        ) from error
-    with concurrent.futures.ThreadPoolExecutor(1) as pool:  # The disk has work to do, and so has the core.
+    class_counts = _write_records(temporary, _records(plan, source, problems), len(source.class_names), compression)
+    # The disk writes while the core computes the checksum, which `atomic_file` would not allow.
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
         flushed = pool.submit(_flush, temporary)
         digest, num_bytes = file_sha256(temporary), temporary.stat().st_size
         flushed.result()
     count = len(plan.refs) - len(problems)
-    shard = Shard(plan.name, plan.split, count, num_bytes, digest, tuple(class_counts))
+    shard = Shard(plan.name, plan.split, count, num_bytes, digest, class_counts)
     _note(output_dir, plan.name).unlink(missing_ok=True)
     temporary.replace(output_dir / plan.name)
     content = {"shard": dataclasses.asdict(shard), "problems": problems}
     write_json_atomically(_note(output_dir, plan.name), content)
     return Written(shard, tuple(problems))
+
+
+def _write_records(
+    path: Path, records: Iterable[tuple[bytes, tuple[int, ...]]], num_classes: int, compression: str
+) -> tuple[int, ...]:
+    """Writes records with their label indices, and returns the number of records of each class."""
+    # TensorFlow takes seconds to load: only a process that writes records loads it.
+    import tensorflow as tf
+
+    class_counts = [0] * num_classes
+    try:
+        with tf.io.TFRecordWriter(os.fspath(path), compression) as writer:
+            for record, indices in records:
+                writer.write(record)
+                for index in indices:
+                    class_counts[index] += 1
+    except tf.errors.OpError as error:
+        path.unlink(missing_ok=True)
+        raise OSError(f"{path}: cannot be written ({error.message}). Make room, and run the same command.") from error
+    return tuple(class_counts)
 
 
 def _records(plan: ShardPlan, source: ShardSource, problems: list[Problem]) -> Iterator[tuple[bytes, tuple[int, ...]]]:
@@ -167,8 +178,8 @@ def _records(plan: ShardPlan, source: ShardSource, problems: list[Problem]) -> I
             for root in source.roots:
                 if not os.path.exists(root):
                     raise FileNotFoundError(
-                        f"{root}: the source is gone. Make it available again, and run the same command: "
-                        "it goes on with what is missing."
+                        f"{root}: the source has disappeared. Make it available again, and run the same command: "
+                        "it writes what is missing."
                     ) from error
             problems.append(Problem(ref.patch_id, error.file, error.problem, error.expected, error.fix))
             continue

@@ -1,1 +1,1 @@
-"""What can be done with converted records: read, check, compare, measure, and show them."""
+"""Work on converted records: read, check, compare, measure, describe and plot them."""

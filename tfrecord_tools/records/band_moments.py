@@ -1,7 +1,7 @@
-"""What are the mean and standard deviation of each band over a split? Exact, in one pass, shards in parallel.
+"""Exact mean and standard deviation of each band over a split, in one pass, with shards in parallel.
 
-Sums are kept as integers or, of float bands, as exact fractions: no order of adding them changes a bit, so that neither
-the number of processes nor the cut into shards shows in the result.
+Sums are integers or, for float bands, exact fractions. The order of additions changes no bit, so that the result does
+not depend on the number of processes or the division into shards.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from bigearth_tf.runtime.progress import progress_bar
 from tfrecord_tools.parallel import map_in_processes
 from tfrecord_tools.records.describe_dataset import text_table
 
-_MAX_EXACT_BYTES = 2  # Of an integer: squares of wider ones could overflow the sum of a patch's 64 bits.
+_MAX_EXACT_BYTES = 2  # Of an integer: the squares of wider ones could overflow the 64-bit sum of a patch.
 
 
 @dataclasses.dataclass(frozen=True)
 class Moments:
-    """Of some pixels of one band: how many, their sum and sum of squares, extremes, and how many are zero."""
+    """Count, sum, sum of squares, minimum, maximum and number of zeros of some pixels of one band."""
 
     count: int
     total: Fraction
@@ -45,7 +45,7 @@ class Moments:
         return math.sqrt(max(Fraction(0), self.squares / self.count - (self.total / self.count) ** 2))
 
     def __add__(self, other: Moments) -> Moments:
-        """Those of both sets of pixels."""
+        """The moments of both sets of pixels."""
         return Moments(
             self.count + other.count,
             self.total + other.total,
@@ -60,10 +60,10 @@ NO_PIXELS = Moments(0, Fraction(0), Fraction(0), math.inf, -math.inf, 0)
 
 
 def pixel_moments(pixels: np.ndarray) -> Moments:
-    """Returns the moments of the pixels of one patch: exact of integers; of floats rounded within the patch only.
+    """Returns the moments of the pixels of one patch: exact for integers, rounded within the patch for floats.
 
     Raises:
-        ValueError: A pixel is not finite, or of a type that would overflow.
+        ValueError: A pixel is not finite, or its type would overflow.
     """
     count, low, high = pixels.size, float(pixels.min()), float(pixels.max())
     zeros = count - int(np.count_nonzero(pixels))
@@ -71,23 +71,23 @@ def pixel_moments(pixels: np.ndarray) -> Moments:
         whole = pixels.astype(np.int64).ravel()
         return Moments(count, Fraction(int(whole.sum())), Fraction(int(np.dot(whole, whole))), low, high, zeros)
     if pixels.dtype.kind != "f":
-        raise ValueError(f"{pixels.dtype.name} pixels; known are floats and integers of up to 16 bits")
+        raise ValueError(f"{pixels.dtype.name} pixels; allowed are floats and integers of up to 16 bits")
     if not (math.isfinite(low) and math.isfinite(high)):
         raise ValueError("a pixel is not finite")
     wide = pixels.astype(np.float64).ravel()
-    # About a value near the patch's own mean, little is rounded; moving the sums to zero rounds nothing.
+    # Sums about a value near the mean of the patch are rounded little; moving them to zero is exact.
     near = float(pixels.dtype.type(wide.mean()))
     offsets = wide - near
-    first, second, centre = Fraction(float(offsets.sum())), Fraction(float(np.square(offsets).sum())), Fraction(near)
-    total = first + count * centre
-    return Moments(count, total, second + 2 * centre * first + count * centre**2, low, high, zeros)
+    first, second, center = Fraction(float(offsets.sum())), Fraction(float(np.square(offsets).sum())), Fraction(near)
+    total = first + count * center
+    return Moments(count, total, second + 2 * center * first + count * center**2, low, high, zeros)
 
 
 def compute_moments(dataset: ShardedDataset, split: str, workers: int = 1) -> dict[str, Moments]:
     """Returns the moments of each band over all pixels of a split.
 
     Raises:
-        ValueError: There is no such split, or a record is damaged.
+        ValueError: The split is missing, or a record is damaged.
     """
     shards = dataset.shards(split)
     totals = {band.name: NO_PIXELS for band in dataset.manifest.bands}
@@ -100,7 +100,7 @@ def compute_moments(dataset: ShardedDataset, split: str, workers: int = 1) -> di
 
 
 def _shard_moments(dataset: ShardedDataset, shard: Shard) -> dict[str, Moments]:
-    # TensorFlow takes seconds to load: only a process that reads pays for it.
+    # TensorFlow takes seconds to load: only a process that reads records loads it.
     from tfrecord_tools.records.stored_records import read_records
 
     totals = {band.name: NO_PIXELS for band in dataset.manifest.bands}
@@ -116,7 +116,7 @@ def _shard_moments(dataset: ShardedDataset, shard: Shard) -> dict[str, Moments]:
 
 
 def with_statistics(manifest: Manifest, split: str, moments: dict[str, Moments]) -> Manifest:
-    """Returns the manifest with these mean and std in the rows of its bands, and a note of where they come from."""
+    """Returns the manifest with these mean and std in the rows of its bands, and a note of their origin."""
     bands = tuple(
         dataclasses.replace(band, mean=moments[band.name].mean, std=moments[band.name].std) for band in manifest.bands
     )
@@ -125,18 +125,18 @@ def with_statistics(manifest: Manifest, split: str, moments: dict[str, Moments])
 
 
 def describe_moments(bands: tuple[Band, ...], moments: dict[str, Moments]) -> str:
-    """Returns a table for people: a row a band, its statistics beside those of its row, and how far they differ."""
+    """Returns a table as text: for each band its statistics, those of the manifest, and the difference."""
     titles = ("band", "mean", "manifest", "difference", "std", "manifest", "difference", "min", "max", "zeros")
     rows = []
     for band in bands:
         found = moments[band.name]
         cells = [band.name]
-        for value, held in ((found.mean, band.mean), (found.std, band.std)):
-            cells += [f"{value:.4f}", "-", "-"] if held is None else _beside(value, held)
+        for value, stored in ((found.mean, band.mean), (found.std, band.std)):
+            cells += [f"{value:.4f}", "-", "-"] if stored is None else _compare(value, stored)
         rows.append((*cells, f"{found.low:g}", f"{found.high:g}", f"{found.zeros / found.count:.2%}"))
     return text_table(titles, rows, left=1)
 
 
-def _beside(value: float, held: float) -> list[str]:
-    relative = f" ({(value - held) / abs(held):+.1%})" if held else ""
-    return [f"{value:.4f}", f"{held:.4f}", f"{value - held:+.4f}{relative}"]
+def _compare(value: float, stored: float) -> list[str]:
+    relative = f" ({(value - stored) / abs(stored):+.1%})" if stored else ""
+    return [f"{value:.4f}", f"{stored:.4f}", f"{value - stored:+.4f}{relative}"]

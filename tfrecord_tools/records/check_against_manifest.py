@@ -1,4 +1,4 @@
-"""Is a data set whole? Every byte is read again and held against the manifest."""
+"""Check of a data set: every byte is read again and compared with the manifest."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tfrecord_tools.conversion.shards import WORK_DIR
 
 
 def verify(dataset: ShardedDataset) -> list[str]:
-    """Returns one line for each thing that is wrong; an empty list means that the folder is whole."""
+    """Returns one line for each problem; an empty list if there is none."""
     known = {shard.name for shard in dataset.shards()} | {MANIFEST_NAME, WORK_DIR}
     problems = [f"{path}: not in the manifest" for path in sorted(dataset.folder.iterdir()) if path.name not in known]
     seen: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""What is in a data set, in words for people? Its manifest as text, and its class frequencies as bars of characters."""
+"""A data set as text: its manifest in words, and its class frequencies as bars of characters."""
 
 from __future__ import annotations
 
@@ -13,10 +13,8 @@ _EIGHTHS = " ▏▎▍▌▋▊▉"
 
 
 def describe(manifest: Manifest) -> str:
-    """Returns what a manifest says: origin, bands, counts, what was left out, and what is broken."""
-    labels = {LabelKind.MULTI: "any number of labels a record", LabelKind.SINGLE: "one label a record"}[
-        manifest.label_kind
-    ]
+    """Returns the content of a manifest as text: origin, bands, counts, what was left out, and what is broken."""
+    labels = "any number of labels per record" if manifest.label_kind is LabelKind.MULTI else "one label per record"
     facts = [
         ("data set", manifest.dataset),
         ("source", manifest.source),
@@ -51,11 +49,11 @@ def _bands(manifest: Manifest) -> str:
     ]
     known, command = manifest.statistics, "`python -m tfrecord_tools.band_stats --write`"
     if known:
-        origin = f"worked out over the {known['num_records']:,} records of {known['split']}"
+        origin = f"computed over the {known['num_records']:,} records of {known['split']}"
     elif any(band.mean is None or band.std is None for band in manifest.bands):
-        origin = f"not known yet; {command} works them out"
+        origin = f"not known yet; {command} computes them"
     else:
-        origin = f"those that came with the bands; {command} works out this data set's own"
+        origin = f"those published for {manifest.dataset}; {command} computes those of these records"
     table = text_table(("band", "sensor", "size in px", "pixel", "type", "unit", "mean", "std"), rows, left=6)
     return f"{table}\nmean and std: {origin}"
 
@@ -76,7 +74,7 @@ def _splits(manifest: Manifest) -> str:
                 _size(sum(shard.num_bytes for shard in shards)),
             )
         )
-    return text_table(("split", "records", "shards", "a shard: min", "median", "max", "size"), rows, left=1)
+    return text_table(("split", "records", "shards", "per shard: min", "median", "max", "size"), rows, left=1)
 
 
 def _size(num_bytes: int) -> str:
@@ -89,7 +87,7 @@ def _size(num_bytes: int) -> str:
 
 
 def text_table(titles: Sequence[str], rows: Iterable[Sequence[object]], left: int) -> str:
-    """Returns rows under titles, the first `left` columns flush left, the others flush right."""
+    """Returns rows under titles; the first `left` columns are left-aligned, the others right-aligned."""
     lines = [tuple(map(str, row)) for row in (titles, *rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(titles))]
     return "\n".join(
@@ -102,14 +100,14 @@ def text_table(titles: Sequence[str], rows: Iterable[Sequence[object]], left: in
 
 
 def class_chart(manifest: Manifest, width: int, ascii_only: bool = False) -> str:
-    """Returns, split by split, a bar a class in class order: the share of records that carry it.
+    """Returns, for each split, one bar per class in class order: the share of records with that class.
 
-    All splits are drawn to one scale, so that they compare. Names that do not fit are shortened.
+    All splits have the same scale, so that they can be compared. Names that do not fit are shortened.
 
     Args:
         manifest: Of the data set.
-        width: Of the terminal, in characters; narrower than some fifty, lines become longer than it.
-        ascii_only: Draw with "#", for terminals that know no block characters.
+        width: Of the terminal, in characters. Below about fifty, lines are longer than this.
+        ascii_only: Draw with "#", for terminals without block characters.
     """
     scale = max(share for split in manifest.splits for share in class_shares(manifest, split)) or 1.0
     most = max(count for split in manifest.splits for count in manifest.class_counts(split))
@@ -131,15 +129,15 @@ def class_chart(manifest: Manifest, width: int, ascii_only: bool = False) -> str
 
 
 def class_shares(manifest: Manifest, split: str) -> tuple[float, ...]:
-    """Returns, for each class, the share of a split's records that carry it."""
+    """Returns, for each class, the share of a split's records with that class."""
     records = manifest.num_records(split)
     return tuple(count / records if records else 0.0 for count in manifest.class_counts(split))
 
 
 def share_title(manifest: Manifest) -> str:
-    """Returns what the shares of all classes are shares of."""
-    several = "; a record may carry several" if manifest.label_kind is LabelKind.MULTI else ""
-    return f"share that carries each class{several}"
+    """Returns the title of the shares of all classes."""
+    several = "; a record may have several" if manifest.label_kind is LabelKind.MULTI else ""
+    return f"share of records with each class{several}"
 
 
 def shorten(name: str, width: int) -> str:
@@ -148,13 +146,13 @@ def shorten(name: str, width: int) -> str:
 
 
 def ordered_splits(manifest: Manifest) -> tuple[str, ...]:
-    """Returns the splits in the order in which people name them."""
+    """Returns the splits in their usual order: train, val, test, then others."""
     usual = ("train", "val", "test")
     return tuple(sorted(manifest.splits, key=lambda split: usual.index(split) if split in usual else len(usual)))
 
 
 def _bar(fraction: float, width: int, ascii_only: bool) -> str:
-    """Returns a bar of a fraction of the width; one that is not empty shows, however short."""
+    """Returns a bar over a fraction of the width; a fraction above 0 is always visible."""
     if ascii_only:
         return "#" * max(round(fraction * width), fraction > 0)
     eighths = max(round(fraction * width * 8), int(fraction > 0))

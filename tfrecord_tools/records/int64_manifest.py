@@ -1,4 +1,4 @@
-"""How are published records taken over as they lie? Read once in full, and described by a manifest beside them."""
+"""The manifest of int64 records that stay where they are; every record is checked once."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from tfrecord_tools.listing.int64_files import (
 
 
 def adopt_int64_records(folder: Path) -> Manifest:
-    """Checks every published record of a folder, writes the manifest beside them, and returns it.
+    """Checks every int64 record of a folder, writes the manifest next to the shards, and returns it.
 
-    A folder that has one already is not read again.
+    A folder with a manifest is not read again.
 
     Raises:
-        FileNotFoundError: There is no such folder, or it holds no shard.
-        ValueError: A file is of another name, a record is damaged or of another schema than the first, a patch is
-            there twice, or the manifest that is there is of other shards.
+        FileNotFoundError: The folder is missing, or contains no shard.
+        ValueError: A file has another name, a record is damaged or has another schema than the first, a patch is there
+            twice, or the existing manifest is of other shards.
         PermissionError: The folder cannot be written.
     """
     files = list_int64_shards(folder)
@@ -41,8 +41,8 @@ def adopt_int64_records(folder: Path) -> Manifest:
         return _read_adopted(folder, files)
     if not os.access(folder, os.W_OK):
         raise PermissionError(
-            f"{folder}: cannot be written, and the manifest must lie beside the shards. Fill a folder of yours with "
-            "links to them, and adopt that."
+            f"{folder}: cannot be written, and the manifest must be next to the shards. Fill a folder of yours with "
+            "links to them, and adopt that folder."
         )
     record_format, bands = detect_format_of_files(files)
     shards = []
@@ -77,7 +77,7 @@ def _read_adopted(folder: Path, files: list[Int64Shard]) -> Manifest:
     added = sorted({file.path.name for file in files} - {shard.name for shard in manifest.shards})
     if manifest.record_format not in INT64_FORMATS or added:
         raise ValueError(
-            f"{folder / MANIFEST_NAME}: is not that of the published records here"
+            f"{folder / MANIFEST_NAME}: is not the manifest of the int64 records here"
             + (f", it lacks {', '.join(added)}" if added else "")
             + ". Delete it, and adopt the folder again."
         )
@@ -87,7 +87,7 @@ def _read_adopted(folder: Path, files: list[Int64Shard]) -> Manifest:
 def _adopt_shard(
     file: Int64Shard, record_format: str, bands: tuple[Band, ...], seen: dict[str, str], progress: tqdm.tqdm
 ) -> Shard:
-    """Returns the row of a shard after checking all of it; adds its patches to `seen`, id -> file name."""
+    """Returns the row of a shard after checking its records; adds its patches to `seen`, id -> file name."""
     class_counts = [0] * len(CLASSES_19)
     count = 0
     for frame in read_frames(file.path):

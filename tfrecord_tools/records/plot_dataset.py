@@ -1,4 +1,4 @@
-"""What does a data set look like? Its class frequencies as bars, and some of its patches as a contact sheet."""
+"""Images of a data set: class frequencies as bars, and a contact sheet of patches."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from matplotlib.ticker import PercentFormatter
 
 _COLUMNS = 4
 _DPI = 110
-# Okabe and Ito's colours, which people of every colour vision tell apart (https://jfly.uni-koeln.de/color/).
-_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
+# Okabe and Ito's colors, distinguishable with any kind of color vision (https://jfly.uni-koeln.de/color/).
+_COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
 
 
 def plot_class_frequencies(path: str | os.PathLike, manifest: Manifest) -> None:
-    """Writes a PNG with a group of bars a class, one bar a split: the share of the split's records that carry it."""
+    """Writes a PNG with a group of bars per class, one bar per split: the share of its records with the class."""
     splits = ordered_splits(manifest)
     thickness = 0.8 / len(splits)
     rows = np.arange(len(manifest.class_names))
@@ -34,7 +34,7 @@ def plot_class_frequencies(path: str | os.PathLike, manifest: Manifest) -> None:
         shares = class_shares(manifest, split)
         places = rows + (number - (len(splits) - 1) / 2) * thickness
         label = f"{split} ({manifest.num_records(split):,} records)"
-        bars = axes.barh(places, shares, height=thickness * 0.92, color=_COLOURS[number % len(_COLOURS)], label=label)
+        bars = axes.barh(places, shares, height=thickness * 0.92, color=_COLORS[number % len(_COLORS)], label=label)
         axes.bar_label(bars, [f"{count:,}" for count in manifest.class_counts(split)], fontsize=6, padding=2)
     axes.set_yticks(rows, [textwrap.fill(name, 46) for name in manifest.class_names], fontsize=8)
     axes.set_ylim(len(rows) - 0.4, -0.6)
@@ -62,7 +62,7 @@ def plot_class_frequencies(path: str | os.PathLike, manifest: Manifest) -> None:
 
 
 def plot_samples(path: str | os.PathLike, manifest: Manifest, split: str, records: Sequence[StoredRecord]) -> None:
-    """Writes a PNG with a cell a record: the patch in true colour, its id, and its labels below."""
+    """Writes a PNG with one cell per record: the patch in true color, its id, and its labels below."""
     columns = min(_COLUMNS, len(records))
     rows = -(-len(records) // columns)
     captions = [_caption(record, manifest) for record in records]

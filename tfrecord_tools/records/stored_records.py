@@ -1,4 +1,4 @@
-"""What does a shard hold? Its records, read back one by one as arrays."""
+"""The records of a shard, read back one by one as arrays."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bigearth_tf.data.sharded_dataset import ShardedDataset
 
 
 class StoredRecord(NamedTuple):
-    """One record: `bands` maps a name to pixels [size_px, size_px], `attributes` those texts that it has."""
+    """One record: `bands` maps a name to pixels [size_px, size_px], `attributes` are its other texts."""
 
     patch_id: str
     label_indices: tuple[int, ...]
@@ -29,7 +29,7 @@ def read_records(dataset: ShardedDataset, shard: Shard, limit: int | None = None
     """Yields the records of a shard in order, the first `limit` or all of them.
 
     Raises:
-        ValueError: A record is damaged or of another schema, or there are not as many as the manifest says.
+        ValueError: A record is damaged or has another schema, or their number differs from the manifest.
     """
     path = dataset.shard_path(shard)
     records = tf.data.TFRecordDataset(os.fspath(path), dataset.manifest.compression)
@@ -44,20 +44,22 @@ def read_records(dataset: ShardedDataset, shard: Shard, limit: int | None = None
             "Run `python -m tfrecord_tools.verify`, and convert again what it names."
         ) from error
     if limit is None and count != shard.num_records:
-        raise ValueError(f"{path}: {count} records, the manifest says {shard.num_records}; convert this again.")
+        raise ValueError(
+            f"{path}: {count} records, the manifest says {shard.num_records}; convert this data set again."
+        )
 
 
 def sample_records(dataset: ShardedDataset, split: str, count: int) -> list[StoredRecord]:
     """Returns up to `count` records spread evenly over the shards of a split, always the same ones.
 
-    Each shard is shuffled already: its first records stand for it, and nothing else is read.
+    Shards are shuffled, so that their first records are a random sample; nothing else is read.
     """
     shards = dataset.shards(split)
     ends = np.cumsum([shard.num_records for shard in shards])
     count = min(count, int(ends[-1]))
     places = np.searchsorted(ends, np.arange(count) * ends[-1] // max(1, count), side="right")
-    wanted = np.bincount(places, minlength=len(shards)).tolist()
-    return [record for shard, limit in zip(shards, wanted) if limit for record in read_records(dataset, shard, limit)]
+    limits = np.bincount(places, minlength=len(shards)).tolist()
+    return [record for shard, limit in zip(shards, limits) if limit for record in read_records(dataset, shard, limit)]
 
 
 def _decode(serialized: bytes, manifest: Manifest) -> StoredRecord:

@@ -1,7 +1,7 @@
-"""Which land covers occur together, and what does each look like in every band?
+"""Land covers: which occur together, and how each looks in every band.
 
-Spectra and backscatter are plausible round values, chosen for the shape that textbooks give (water falls to nothing
-in the short-wave infrared, vegetation has its red edge, soil rises), not measurements of any place.
+Spectra and backscatter are plausible round values, chosen to have the shape given in textbooks (water falls to nothing
+in the short-wave infrared, vegetation has its red edge, soil rises); they are not measurements of any place.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import numpy as np
 from bigearth_tf.data.bands import BANDS, PATCH_EXTENT_M, S1, S2_ALL, Band
 from bigearth_tf.data.labels import CLC_43_TO_19
 
-# How often the label sets of the 19-class nomenclature occur: the 300 most common and, for every class, the 3 most
-# common that hold it; 80 % of all patches. One letter a class, "a" the first of CLASSES_19.
+# Counts of the label sets of the 19-class nomenclature: the 300 most common and, for every class, the 3 most common
+# that contain it; 80 % of all patches. One letter per class, "a" is the first of CLASSES_19.
 # Source: metadata.parquet of BigEarthNet v2.0, https://doi.org/10.5281/zenodo.10891137
 LABEL_SETS = """
 s:52477 jkn:16167 c:14893 jk:11451 ce:10626 jkr:10186 jknr:6182 jn:6078 in:5573 e:5504 fgi:5358 jr:4239 j:3957
@@ -44,7 +44,7 @@ acdi:246 aefg:246 cejn:245 eikn:242 enp:242 fj:241 aefgk:239 efgjk:235 acgik:234
 fijk:230 cij:229 egjn:229 cdfg:227 os:158 qs:122 jos:66 cqs:54 mos:49 oqs:44
 """
 
-# Which of the 43 classes stands for a class of the 19, by index in CLASSES_19. Approximate shares, rounded, in the
+# Which of the 43 classes represent a class of the 19, by index in CLASSES_19. Approximate, rounded shares, in the
 # proportions of the class counts of BigEarthNet v1 (https://arxiv.org/abs/1902.06148).
 CHILD_SHARES: tuple[dict[str, float], ...] = (
     {"Continuous urban fabric": 0.15, "Discontinuous urban fabric": 0.85},
@@ -125,7 +125,7 @@ SURFACES: dict[str, tuple[float, ...]] = {
     "char": (3, 3.2, 3.6, 4.2, 5, 6, 6.5, 7, 7.5, 8, 12, 13, -12, -20),
 }
 
-# What grows, and so changes with the season.
+# Surfaces that grow, and so change with the season.
 # fmt: off
 VEGETATION = (
     "garden", "crop", "rice", "maize", "lush grass", "grazed grass", "dry grass", "alpine grass", "vine", "olive",
@@ -133,23 +133,22 @@ VEGETATION = (
     "heath flower", "sclerophyll", "reed", "salt marsh",
 )
 # fmt: on
-# Relative change of each column where vegetation is dormant: less near infrared, more of what chlorophyll and water
-# absorb.
+# Relative change of each column for dormant vegetation: less near infrared, more of what chlorophyll and water absorb.
 DORMANCY = (0.1, 0.1, 0.08, 0.2, 0.06, -0.12, -0.16, -0.18, -0.18, -0.18, 0.08, 0.14, -0.05, -0.1)
 DORMANCY_OF_SEASON = {"Spring": 0.2, "Summer": -0.2, "Fall": 0.4, "Winter": 1.0}
 
-# What mirrors the sun: the same reflectance in every band, more or less of it as the sun stands.
+# Surfaces that reflect the sun like a mirror: they gain the same reflectance in every band, depending on the sun.
 WATER = ("lake", "river", "sea", "wave", "bog pool")
 GLINT = 20.0
 
-# What may lie over the land, and the haze that scatters mostly blue. Reflectance x 100.
+# What may cover the land, and the haze, which scatters mostly blue. Reflectance x 100.
 SNOW = (88, 90, 90, 89, 88, 86, 84, 82, 80, 70, 10, 8)
 CLOUD = (62, 64, 63, 62, 63, 64, 64, 63, 62, 45, 50, 42)
 HAZE = (3.2, 2.6, 1.9, 1.4, 1.2, 1.0, 0.9, 0.85, 0.8, 0.75, 0.45, 0.35)
 
 
 class Signature(NamedTuple):
-    """How a class looks: two surfaces laid out in a texture.
+    """The look of a class: two surfaces arranged in a texture.
 
     `texture` is a function of the generator: stripes, rows, fields, streets, crowns, blotches, trees or ripples.
     `grain_m` is its period; `foreground` covers about half of it, trees about a fifth.
@@ -216,7 +215,7 @@ SIGNATURES: dict[str, Signature] = {
 _SIDE_PX = PATCH_EXTENT_M // 10
 _SURFACE_NAMES = tuple(SURFACES)
 _SPECTRA = np.array([SURFACES[name] for name in _SURFACE_NAMES], np.float32).T
-_SPECTRA[:12] *= 100.0  # Columns of Sentinel-2 in DN, those of Sentinel-1 in linear power: what averages over area.
+_SPECTRA[:12] *= 100.0  # Sentinel-2 in DN, Sentinel-1 in linear power: both can be averaged over an area.
 _SPECTRA[12:] = 10.0 ** (_SPECTRA[12:] / 10.0)
 _GROWS = np.array([name in VEGETATION for name in _SURFACE_NAMES])
 _MIRRORS = np.array([name in WATER for name in _SURFACE_NAMES])
@@ -236,7 +235,7 @@ def draw_labels(rng: np.random.Generator) -> tuple[str, ...]:
     labels = set()
     for letter in letters:
         shares = CHILD_SHARES[ord(letter) - ord("a")]
-        # A patch now and then holds two classes that become one of the 19, and a class that the benchmark drops.
+        # Some patches have two classes that become one of the 19, and a class that the benchmark drops.
         count = min(1 + (rng.random() < 0.1), len(shares))
         labels.update(rng.choice(list(shares), count, replace=False, p=list(shares.values())).tolist())
     if rng.random() < 0.03:
@@ -258,7 +257,7 @@ def render_patch(
     Args:
         labels: Names of the 43 classes; each covers a share of the patch.
         season: A key of `DORMANCY_OF_SEASON`.
-        rng: Gives the whole patch.
+        rng: Decides the rest of the patch.
         overlay: "snow" or "cloud" over most of it.
     """
     regions = _draw_regions(len(labels), rng)
@@ -285,10 +284,10 @@ def render_patch(
 
 
 def draw_texture(kind: str, grain_px: float, rng: np.random.Generator) -> np.ndarray:
-    """Returns a texture [120, 120], 0 where the background shows, 1 where the foreground does.
+    """Returns a texture [120, 120], 0 for the background, 1 for the foreground.
 
     Raises:
-        ValueError: `kind` is none of those that `Signature` names.
+        ValueError: `kind` is not one of those that `Signature` names.
     """
     if kind in ("crowns", "blotches", "ripples"):
         noise = _draw_noise(grain_px, rng)
@@ -342,7 +341,7 @@ def _draw_noise(grain_px: float, rng: np.random.Generator) -> np.ndarray:
 
 
 def _draw_regions(count: int, rng: np.random.Generator) -> np.ndarray:
-    """Returns the index of a label [120, 120] for each pixel; every one of the `count` covers at least its floor."""
+    """Returns the index of a label [120, 120] for each pixel; each of the `count` labels covers a minimum share."""
     floor = min(0.08, 0.5 / count)
     shares = floor + (1.0 - count * floor) * rng.dirichlet([2.0] * count)
     regions = np.zeros(_SIDE_PX * _SIDE_PX, np.intp)
@@ -356,7 +355,7 @@ def _draw_regions(count: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _vary_spectra(season: str, rng: np.random.Generator) -> np.ndarray:
-    """Returns the surfaces [14, surfaces] as this patch has them: its season, and what no two places share."""
+    """Returns the surfaces [14, surfaces] of this patch, changed by the season and by random differences of places."""
     dormancy = DORMANCY_OF_SEASON[season] + rng.normal(0.0, 0.25)
     spectra = np.where(_GROWS, _SPECTRA * (1.0 + dormancy * _DORMANCY)[:, None], _SPECTRA)
     place = rng.normal(0.0, 0.05, (1, _GROWS.size)) + rng.normal(0.0, 0.02, (len(COLUMNS), _GROWS.size))
@@ -366,7 +365,7 @@ def _vary_spectra(season: str, rng: np.random.Generator) -> np.ndarray:
 
 
 def _light_scene(optical: np.ndarray, overlay: str | None, rng: np.random.Generator) -> np.ndarray:
-    """Returns DN [12, 120, 120] under a random light, haze and veil of stray light, with snow or cloud over it."""
+    """Returns DN [12, 120, 120] with random illumination, haze and stray light, and snow or cloud on top."""
     gain = np.exp(rng.normal(-0.15, 0.3) + rng.normal(0.0, 0.02, 12)).astype(np.float32)
     stray = _HAZE * rng.uniform(0.0, 1.2) + rng.uniform(0.0, 200.0)
     if overlay is None:
@@ -380,7 +379,7 @@ def _light_scene(optical: np.ndarray, overlay: str | None, rng: np.random.Genera
 
 
 def _sample_optical(scene: np.ndarray, band: Band, rng: np.random.Generator) -> np.ndarray:
-    """Returns one band as its detector would: averaged over its pixels, noisy, whole numbers."""
+    """Returns one band as its detector does: averaged over its pixels, with noise, in whole numbers."""
     size, factor = band.size_px, band.resolution_m // 10
     pixels = scene.reshape(size, factor, size, factor).mean((1, 3)) if factor > 1 else scene
     noise = rng.standard_normal(pixels.shape, np.float32)

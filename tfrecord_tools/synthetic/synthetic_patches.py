@@ -1,6 +1,6 @@
-"""How is any number of synthetic patches made, in the archive layout of BigEarthNet v1?
+"""Synthetic patches in the archive layout of BigEarthNet v1, in any number.
 
-Patch `i` depends on the seed and `i` alone: the first 400 of 1,000 patches are the patches of a set of 400, made by any
+Patch `i` depends on the seed and `i` only: the first 400 of 1,000 patches are the patches of a set of 400, for any
 number of processes. Labels can be learned from spectra and textures together, not from the mean of a single band.
 """
 
@@ -30,7 +30,7 @@ from tfrecord_tools.synthetic import land_cover_signatures as signatures
 
 S2_FOLDER, S1_FOLDER, LISTS_FOLDER = "BigEarthNet-v1.0", "BigEarthNet-S1-v1.0", "lists"
 SETTINGS_FILE = "synthesize.json"
-# File and line end of every group of patches, those of the package data of bigearthnet-common 2.8.0.
+# Group of patches -> the file and the line end of its list in the package data of bigearthnet-common 2.8.0.
 GROUPS: dict[str, tuple[str, str]] = {
     "train": ("train.csv", "\r\n"),
     "val": ("val.csv", "\r\n"),
@@ -40,12 +40,12 @@ GROUPS: dict[str, tuple[str, str]] = {
     "no_19_class": ("patches_with_no_19_class_targets.csv", "\n"),
 }
 PAIRS_FILE = "s1_s2_name_country_season.csv"
-# A few per cent, so that exclusion has work to do; in the archive 10.5 % are listed as snowy, 1.6 % as cloudy.
+# A few percent, so that there is something to exclude; in the archive, 10.5 % are listed as snowy, 1.6 % as cloudy.
 SNOW_SHARE = {"Spring": 0.05, "Summer": 0.0, "Fall": 0.02, "Winter": 0.12}
 CLOUD_SHARE, NO_19_CLASS_SHARE = 0.02, 0.01
 TRAIN_SHARE, VAL_SHARE = 0.52, 0.24  # The official split: 269,695 / 123,723 / 125,866.
 
-# Tiles of the archive, as many a country as it has patches, with the upper left corner of their 10 m grid.
+# Tiles of the archive, for each country in proportion to its patches, with the upper left corner of their 10 m grid.
 TILES: tuple[tuple[str, str, int, int], ...] = (
     ("Finland", "35VPK", 600000, 7000020),
     ("Portugal", "29SND", 499980, 4400040),
@@ -72,15 +72,15 @@ TILES: tuple[tuple[str, str, int, int], ...] = (
 )
 TILE_SIDE = 90  # Patches along one side of a tile.
 _PATCHES_A_ROUND = len(TILES) * TILE_SIDE**2
-_STRIDE = 110137  # About 0.618 of a round, and without a common factor: visits all places of a round, far apart.
+_STRIDE = 110137  # About 0.618 of a round, without a common factor: reaches all places of a round, far apart.
 _FIRST_DAY, _DAYS = datetime.datetime(2017, 6, 1), 365
 _FIRST_SECOND, _SECONDS = 9 * 3600 + 20 * 60, 2 * 3600 + 30 * 60
-MAX_PATCHES = TILE_SIDE**2 * _DAYS * _SECONDS  # Then the seconds of the year are used up.
+MAX_PATCHES = TILE_SIDE**2 * _DAYS * _SECONDS  # More would need more seconds than there are.
 
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """Where and when a patch was seen; `time` is the part of its name, now and then without a leading zero."""
+    """Where and when a patch was acquired; `time` is the part of its name, sometimes without a leading zero."""
 
     s2_name: str
     s1_name: str
@@ -95,7 +95,7 @@ class Place:
 
 
 def place_patch(seed: int, index: int) -> Place:
-    """Returns the names and the place of a patch; no two indices share a name."""
+    """Returns the names and the place of a patch; no two indices have the same name."""
     round_index, within = divmod(index, _PATCHES_A_ROUND)
     tile_index, position = divmod(within * _STRIDE % _PATCHES_A_ROUND, TILE_SIDE**2)
     column, row = divmod(position, TILE_SIDE)
@@ -133,7 +133,7 @@ def draw_group(seed: int, index: int, season: str) -> str:
     return names[bisect.bisect_right(list(itertools.accumulate(chances)), chance)]
 
 
-def make_patch(seed: int, index: int) -> Patch:
+def create_patch(seed: int, index: int) -> Patch:
     """Returns a patch: all bands as the archive stores them, labels of the 43-class nomenclature."""
     place = place_patch(seed, index)
     group = draw_group(seed, index, place.season)
@@ -148,7 +148,7 @@ def make_patch(seed: int, index: int) -> Patch:
 
 
 def describe_patch(place: Place, patch: Patch) -> tuple[dict, dict]:
-    """Returns the label json of Sentinel-2 and that of Sentinel-1, each with the keys that its archive has."""
+    """Returns the label JSON of Sentinel-2 and that of Sentinel-1, each with the keys of its archive."""
     left, top, right, bottom = place.ulx, place.uly, place.ulx + PATCH_EXTENT_M, place.uly - PATCH_EXTENT_M
     satellite, start = place.s2_name[:3], place.s1_acquired
     common = {"labels": list(patch.labels)}
@@ -171,13 +171,13 @@ def describe_patch(place: Place, patch: Patch) -> tuple[dict, dict]:
 
 
 def write_patch(output_dir: str, seed: int, with_s1: bool, index: int) -> None:
-    """Writes the folders of one patch, those that are not whole already."""
+    """Writes the folders of one patch that are missing or not complete."""
     place = place_patch(seed, index)
-    patch = make_patch(seed, index)
+    patch = create_patch(seed, index)
     crs_wkt = _utm_wkt(place)
     folders = _folders(output_dir, place, with_s1)
     for (folder, names), description in zip(folders.items(), describe_patch(place, patch)):
-        if _is_whole(folder, names):
+        if _is_complete(folder, names):
             continue
         name = os.path.basename(folder)
         with atomic_folder(Path(folder)) as part:
@@ -202,7 +202,7 @@ def _folders(output_dir: str, place: Place, with_s1: bool) -> dict[str, tuple[st
     return folders
 
 
-def _is_whole(folder: str, names: tuple[str, ...]) -> bool:
+def _is_complete(folder: str, names: tuple[str, ...]) -> bool:
     try:
         return len(os.listdir(folder)) == len(names) + 1
     except FileNotFoundError:
@@ -229,10 +229,10 @@ def write_lists(output_dir: str, seed: int, num_patches: int) -> None:
 
 
 def synthesize_archive(output_dir: str, num_patches: int, seed: int, *, with_s1: bool, workers: int = 1) -> int:
-    """Returns the number of patches written, those that `output_dir` did not hold whole; writes the lists too.
+    """Writes the patches that are missing or not complete, and the lists; returns the number of patches written.
 
     Raises:
-        ValueError: A number is out of range, or `output_dir` holds something else.
+        ValueError: A number is out of range, or `output_dir` contains something else.
     """
     if not 1 <= num_patches <= MAX_PATCHES or seed < 0 or workers < 1:
         raise ValueError(
@@ -243,7 +243,7 @@ def synthesize_archive(output_dir: str, num_patches: int, seed: int, *, with_s1:
     missing = [
         index
         for index in range(num_patches)
-        if not all(_is_whole(*item) for item in _folders(output_dir, place_patch(seed, index), with_s1).items())
+        if not all(_is_complete(*item) for item in _folders(output_dir, place_patch(seed, index), with_s1).items())
     ]
     _write_patches(functools.partial(write_patch, output_dir, seed, with_s1), missing, workers)
     lists = [PAIRS_FILE, ORIGIN_NAME] + [name for name, _ in GROUPS.values()]
@@ -253,7 +253,7 @@ def synthesize_archive(output_dir: str, num_patches: int, seed: int, *, with_s1:
 
 
 def _claim_folder(output_dir: str, settings: dict[str, int | bool]) -> None:
-    """Writes the settings into a new folder, or checks that they are those of an old one."""
+    """Writes the settings into a new folder, or checks that an existing folder has the same."""
     path = os.path.join(output_dir, SETTINGS_FILE)
     os.makedirs(output_dir, exist_ok=True)
     if os.path.exists(path):
@@ -261,12 +261,12 @@ def _claim_folder(output_dir: str, settings: dict[str, int | bool]) -> None:
             found = json.load(file)
         if found != settings:
             raise ValueError(
-                f"{output_dir} holds synthetic patches made with {found}, not with {settings}. Ask for those, give "
-                "another --output_dir, or delete the folder."
+                f"{output_dir} contains synthetic patches made with {found}, not with {settings}. Use those settings, "
+                "name another --output_dir, or delete the folder."
             )
     elif os.listdir(output_dir):
         raise ValueError(
-            f"{output_dir} is not empty and has no {SETTINGS_FILE}: something else is there. Give a new or empty "
+            f"{output_dir} is not empty and has no {SETTINGS_FILE}: it contains something else. Name a new or empty "
             "--output_dir."
         )
     else:

@@ -155,14 +155,14 @@ def test_a_finished_conversion_is_not_done_again(archive, records):
 )
 def test_a_folder_that_holds_another_data_set_is_refused(archive, records, options, named):
     before = contents(records)
-    with pytest.raises(ValueError, match=f"holds another data set.*{named}.*--output_dir"):
+    with pytest.raises(ValueError, match=f"contains another data set.*{named}.*--output_dir"):
         run(archive, records, **options)
     assert contents(records) == before
 
 
 def test_a_folder_that_holds_other_files_is_refused(archive, tmp_path):
     (tmp_path / "thesis.tex").touch()
-    with pytest.raises(ValueError, match="holds other files"):
+    with pytest.raises(ValueError, match="contains other files"):
         run(archive, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 

@@ -189,7 +189,7 @@ def test_two_conversions_into_one_folder_keep_each_other_out(archive, whole, tmp
         assert (code, refused in said) == (1, True), said
         with pytest.raises(ValueError, match=f"{refused} .process {task.pid} on "):
             convert(source, shared, one_task)
-        with pytest.raises(ValueError, match=f"{refused} .a task of several.. Wait for it"):
+        with pytest.raises(ValueError, match=f"{refused} .one of several tasks.. Wait for it"):
             convert(source, shared, lone)
         assert convert(source, shared, other_task) is None
     assert first.returncode == task.returncode == 0
@@ -238,7 +238,7 @@ def test_a_source_that_vanishes_is_an_error_and_no_quarantine(archive, whole, tm
 
     object.__setattr__(source, "read", vanishing)
     try:
-        with pytest.raises(FileNotFoundError, match="the source is gone.*run the same command"):
+        with pytest.raises(FileNotFoundError, match="the source has disappeared.*run the same command"):
             convert(source, tmp_path, ConversionOptions(num_shards=4))
     finally:
         (archive / "unplugged").rename(root)

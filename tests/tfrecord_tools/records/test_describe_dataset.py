@@ -82,17 +82,17 @@ def test_the_text_says_what_the_manifest_says(manifest):
 
 
 def test_the_text_says_where_the_statistics_come_from(manifest):
-    assert "those that came with the bands" in describe(manifest)
+    assert "those published for test; `python" in describe(manifest)
     unknown = tuple(dataclasses.replace(band, mean=None) for band in manifest.bands)
     assert "not known yet; `python" in describe(dataclasses.replace(manifest, bands=unknown))
     own = dataclasses.replace(manifest, statistics={"split": "train", "num_records": 11})
-    assert "worked out over the 11 records of train" in describe(own)
+    assert "computed over the 11 records of train" in describe(own)
 
 
 def test_bars_are_as_long_as_shares_in_class_order(manifest):
     chart = class_chart(with_counts(manifest, 200, (100, 50, 1, 0), ("one", "two", "three", "four")), 80)
     title, *lines = chart.splitlines()
-    assert title == "train: 200 records, share that carries each class; a record may carry several"
+    assert title == "train: 200 records, share of records with each class; a record may have several"
     assert [line.split()[0] for line in lines] == ["one", "two", "three", "four"]
     bars = [line.count("█") for line in lines]
     assert bars[0] == 80 - 12 - 2 - 2 - len("100   50.0 %")

@@ -128,7 +128,7 @@ def test_a_shard_that_came_later_is_not_passed_over(folder):
 def test_a_manifest_of_our_own_records_is_not_taken_for_theirs(folder):
     manifest = adopt_int64_records(folder)
     write_manifest(dataclasses.replace(manifest, record_format="bigearth_tf"), folder)
-    with pytest.raises(ValueError, match="is not that of the published records here"):
+    with pytest.raises(ValueError, match="is not the manifest of the int64 records here"):
         adopt_int64_records(folder)
 
 

@@ -132,7 +132,7 @@ def test_the_split_of_an_image_follows_from_seed_and_ids_alone(tree, records, tm
         splits[seed] = {ref.patch_id: ref.split for ref in refs}
     assert splits[0] == {patch_id: split for patch_id, (split, *_) in read_all(records, read_manifest(records)).items()}
     assert splits[0] != splits[1]
-    with pytest.raises(ValueError, match="holds another data set.*seed: 0 there, 1 here"):
+    with pytest.raises(ValueError, match="contains another data set.*seed: 0 there, 1 here"):
         run(tree, records, seed=1)
 
 

@@ -97,7 +97,7 @@ def test_labels_are_drawn_as_often_as_in_the_archive():
 
 def test_files_are_read_back_bit_exact(archive):
     for index in range(NUM_PATCHES):
-        place, patch = synthetic_patches.place_patch(7, index), synthetic_patches.make_patch(7, index)
+        place, patch = synthetic_patches.place_patch(7, index), synthetic_patches.create_patch(7, index)
         for folder, name, bands in (
             (synthetic_patches.S2_FOLDER, place.s2_name, S2_ALL),
             (synthetic_patches.S1_FOLDER, place.s1_name, S1),
@@ -171,7 +171,9 @@ def test_fewer_patches_are_the_first_of_more(archive, tmp_path):
 
 def test_another_seed_makes_other_patches():
     assert synthetic_patches.place_patch(0, 5).s2_name != synthetic_patches.place_patch(1, 5).s2_name
-    assert (synthetic_patches.make_patch(0, 5).bands["B02"] != synthetic_patches.make_patch(1, 5).bands["B02"]).any()
+    assert (
+        synthetic_patches.create_patch(0, 5).bands["B02"] != synthetic_patches.create_patch(1, 5).bands["B02"]
+    ).any()
 
 
 def test_a_second_run_makes_what_is_missing(archive, archive_copy):
@@ -257,7 +259,7 @@ def test_labels_are_learnable_but_not_from_the_mean_of_one_band():
             "val",
             "test",
         ):
-            patch = synthetic_patches.make_patch(0, index)
+            patch = synthetic_patches.create_patch(0, index)
             log_means, all_features = band_features(patch.bands)
             means.append(log_means)
             features.append(all_features)
