@@ -1,4 +1,4 @@
-"""Writes small archives of real GeoTIFFs in the layout of BigEarthNet v1, for the tests of every package."""
+"""Small archives of real GeoTIFFs in the layout of BigEarthNet v1."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ S1_NAMES = tuple(f"S1A_IW_GRDH_1SDV_20170613T165043_33UUP_{row}_{row + 1}" for r
 
 
 def folder_of(path: Path) -> Folder:
-    """The place of a patch folder, as sources take it."""
+    """Returns the place of a patch folder, as sources take it."""
     return Folder(str(path.parent), path.name)
 
 
 def constant_pixels(band: Band) -> np.ndarray:
-    """Another constant for every band: a swapped band is seen."""
+    """Returns a different constant for every band, so that a swapped band is found."""
     value = list(BANDS).index(band.name) * 100 + 7
     return np.full((band.size_px, band.size_px), value if band.sensor == "S2" else -value / 100, band.dtype)
 
 
 def random_pixels(band: Band, seed: int) -> np.ndarray:
-    """Every value of the storage type that a patch may hold."""
+    """Returns random values over the range of the storage type (uint16), or in usual dB (float32)."""
     rng = np.random.default_rng([seed, list(BANDS).index(band.name)])
     shape = (band.size_px, band.size_px)
     if band.dtype == "uint16":
@@ -37,7 +37,7 @@ def random_pixels(band: Band, seed: int) -> np.ndarray:
 
 
 def write_patch(folder: Path, pixels: dict[str, np.ndarray], labels: list[str], mate: str | None = None) -> Path:
-    """Writes the bands of one sensor and their json; returns the patch's folder."""
+    """Writes the bands of one sensor and their JSON; returns the folder of the patch."""
     folder.mkdir(parents=True)
     for name, array in pixels.items():
         resolution = BANDS[name].resolution_m
@@ -51,7 +51,7 @@ def write_patch(folder: Path, pixels: dict[str, np.ndarray], labels: list[str], 
 
 
 def write_pair(root: Path, index: int, labels: list[str], pixels=constant_pixels) -> tuple[Path, Path]:
-    """Writes the S2 and S1 folders of pair `index`; `pixels` makes the array of a band."""
+    """Writes the S2 and S1 folders of pair `index` and returns both; `pixels(band)` returns the array of a band."""
     s2 = {name: pixels(BANDS[name]) for name in S2_ALL}
     s1 = {name: pixels(BANDS[name]) for name in S1}
     return (
@@ -61,7 +61,7 @@ def write_pair(root: Path, index: int, labels: list[str], pixels=constant_pixels
 
 
 def write_lists(folder: Path, splits: dict[str, list[int]], excluded: dict[str, list[int]] | None = None) -> Path:
-    """Writes a folder of lists over the indices of `write_pair`."""
+    """Writes a folder of lists of the patches of `write_pair`, by index; returns the folder."""
     folder.mkdir(parents=True)
     lists = {split: splits.get(split, []) for split in SPLITS}
     lists.update({name: (excluded or {}).get(reason, []) for reason, name in EXCLUSION_LISTS.items()})

@@ -1,4 +1,4 @@
-"""Are real patches converted and read back bit by bit? Those of the installed package, and more where there are any."""
+"""Real patches are converted and read back bit by bit: those of the installed package, and others if present."""
 
 import json
 from pathlib import Path
@@ -46,7 +46,7 @@ def gdal_pixels(path):
 
 
 def assert_equals_the_source(records, places):
-    """Holds records against what GDAL itself reads, and the json files."""
+    """Compares records with what GDAL itself reads, and with the JSON files."""
     for patch_id, (pixels, labels) in records.items():
         names = json.loads((Path(str(places[patch_id][0])) / f"{patch_id}_labels_metadata.json").read_text())["labels"]
         assert labels == label_indices(translate(names, "19"), CLASSES_19)

@@ -84,12 +84,12 @@ def _decode(file: File, bands: Sequence[Band]) -> list[np.ndarray]:
                 f"band {names} as {len(bands)} band(s) of {size_px} x {size_px} px, {expected_dtype}",
             )
         if not all(_blocks_stored(dataset.GetRasterBand(index + 1)) for index in range(len(bands))):
-            raise PatchError(file, "does not give the place of its pixels", f"a whole GeoTIFF of band {names}")
+            raise PatchError(file, "does not give the place of its pixels", f"a complete GeoTIFF of band {names}")
         pixels = dataset.ReadAsArray()
     except RuntimeError as error:
-        raise PatchError(file, f"cannot be read ({error})", f"a whole GeoTIFF of band {names}") from error
+        raise PatchError(file, f"cannot be read ({error})", f"a complete GeoTIFF of band {names}") from error
     if pixels is None:
-        raise PatchError(file, "cannot be read", f"a whole GeoTIFF of band {names}")
+        raise PatchError(file, "cannot be read", f"a complete GeoTIFF of band {names}")
     return [pixels] if len(bands) == 1 else list(pixels)
 
 

@@ -181,7 +181,7 @@ def _read_table(path: str) -> pandas.DataFrame:
     try:
         table = pandas.read_parquet(path, engine="pyarrow")
     except (ValueError, OSError) as error:
-        raise ValueError(f"{path}: cannot be read ({error}); expected a whole parquet file. {_FIX}") from error
+        raise ValueError(f"{path}: cannot be read ({error}); expected a complete parquet file. {_FIX}") from error
     missing = [column for column in (*_COLUMNS, "labels") if column not in table.columns]
     if missing or table.empty:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Are compressed records the same records, to the checks and to the input pipeline?"""
+"""Compressed records equal uncompressed ones for the checks and the input pipeline."""
 
 import numpy as np
 

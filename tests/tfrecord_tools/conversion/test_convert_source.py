@@ -1,4 +1,4 @@
-"""Are shards the same bytes however they are made, resumed rather than redone, and never half-written or mixed up?"""
+"""Conversion: bytes do not depend on how it runs, it resumes, and mixes no data sets; verify finds every fault."""
 
 import json
 import shutil
@@ -92,7 +92,7 @@ def test_43_classes(archive, tmp_path):
     manifest = run(archive, tmp_path / "out", nomenclature="43")
     assert manifest.class_names == CLASSES_43
     assert manifest.class_counts("train")[CLASSES_43.index("Airports")] == 3
-    assert manifest.class_counts("train")[CLASSES_43.index("Natural grassland")] == 1  # And 5 is snowy.
+    assert manifest.class_counts("train")[CLASSES_43.index("Natural grassland")] == 1  # Patch 5 is snowy.
 
 
 @pytest.mark.parametrize("sensor", ["s1", "s2"])
@@ -102,13 +102,13 @@ def test_one_sensor(archive, tmp_path, sensor):
     assert not verify(ShardedDataset(tmp_path / "out", manifest))
 
 
-def test_bytes_do_not_depend_on_workers_or_on_where_the_source_lies(archive, records, tmp_path):
+def test_bytes_do_not_depend_on_workers_or_on_the_place_of_the_source(archive, records, tmp_path):
     moved = shutil.copytree(archive, tmp_path / "moved")
     run(moved, tmp_path / "out", workers=2)
     assert contents(tmp_path / "out") == contents(records)
 
 
-def test_an_interrupted_conversion_goes_on_and_ends_in_the_same_bytes(archive, records, tmp_path, monkeypatch):
+def test_an_interrupted_conversion_resumes_to_the_same_bytes(archive, records, tmp_path, monkeypatch):
     written, write = [], shards.write_json_atomically
 
     def killed_at_the_third(path, content):
@@ -117,7 +117,7 @@ def test_an_interrupted_conversion_goes_on_and_ends_in_the_same_bytes(archive, r
             raise KeyboardInterrupt
         write(path, content)
 
-    # Killed after a shard was renamed and before its row was written: the worst moment.
+    # Killed after a shard was renamed and before its note was written: the worst moment.
     monkeypatch.setattr(shards, "write_json_atomically", killed_at_the_third)
     with pytest.raises(KeyboardInterrupt):
         run(archive, tmp_path / "out")
@@ -128,7 +128,7 @@ def test_an_interrupted_conversion_goes_on_and_ends_in_the_same_bytes(archive, r
     assert contents(tmp_path / "out") == contents(records)
 
 
-def test_a_conversion_killed_before_its_first_or_after_its_last_write_goes_on(archive, records, tmp_path):
+def test_a_conversion_killed_before_its_first_or_after_its_last_write_resumes(archive, records, tmp_path):
     (tmp_path / "out" / shards.WORK_DIR).mkdir(parents=True)
     run(archive, tmp_path / "out")
     assert contents(tmp_path / "out") == contents(records)
@@ -153,14 +153,14 @@ def test_a_finished_conversion_is_not_done_again(archive, records):
         ({"compression": "GZIP"}, "compression"),
     ],
 )
-def test_a_folder_that_holds_another_data_set_is_refused(archive, records, options, named):
+def test_a_folder_with_another_data_set_is_refused(archive, records, options, named):
     before = contents(records)
     with pytest.raises(ValueError, match=f"contains another data set.*{named}.*--output_dir"):
         run(archive, records, **options)
     assert contents(records) == before
 
 
-def test_a_folder_that_holds_other_files_is_refused(archive, tmp_path):
+def test_a_folder_with_other_files_is_refused(archive, tmp_path):
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(ValueError, match="contains other files"):
         run(archive, tmp_path)
@@ -168,9 +168,7 @@ def test_a_folder_that_holds_other_files_is_refused(archive, tmp_path):
 
 
 @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.full)])
-def test_a_broken_patch_ends_the_conversion_without_a_manifest_and_mending_it_goes_on(
-    archive, records, tmp_path, workers
-):
+def test_a_broken_patch_prevents_the_manifest_until_it_is_fixed(archive, records, tmp_path, workers):
     broken = shutil.copytree(archive, tmp_path / "broken")
     band = broken / "s2" / S2_NAMES[3] / f"{S2_NAMES[3]}_B11.tif"
     whole = band.read_bytes()
@@ -183,24 +181,24 @@ def test_a_broken_patch_ends_the_conversion_without_a_manifest_and_mending_it_go
     assert contents(tmp_path / "out") == contents(records)
 
 
-def test_shards_of_a_split_are_near_equal_shuffled_and_of_the_wanted_size():
+def test_shards_of_a_split_are_nearly_equal_shuffled_and_of_the_requested_size():
     refs = [PatchRef(f"patch_{index}", "train", ()) for index in range(1000)]
     plans = shards.plan_shards(refs, record_bytes=100_000, shard_mb=20)
     assert [len(plan.refs) for plan in plans] == [200] * 5
     assert plans[0].name == "train-00000-of-00005.tfrecord"
     numbers = [int(ref.patch_id.split("_")[1]) for plan in plans for ref in plan.refs]
     assert sorted(numbers) == list(range(1000))
-    # A shard is a sample of the whole, whatever the order of the source.
+    # A shard is a sample of all records, whatever the order of the source.
     assert all(400 < np.mean(numbers[start : start + 200]) < 600 for start in range(0, 1000, 200))
     assert shards.plan_shards(refs[::-1], 100_000, 20) == plans
 
 
-def test_a_split_of_fewer_records_than_shards_gets_one_a_record():
+def test_a_split_with_fewer_records_than_shards_gets_one_shard_per_record():
     refs = [PatchRef(name, "val", ()) for name in "ab"]
     assert [len(plan.refs) for plan in shards.plan_shards(refs, 1, 1, 64)] == [1, 1]
 
 
-# What verify must find: a change to a copy of the data set, and what is said of it.
+# Faults that verify must find: a change to a copy of the data set, and the message.
 
 
 def flip_byte(folder, position):
@@ -218,7 +216,7 @@ def edit_manifest(folder, change):
 
 
 def rehash(folder):
-    """Makes the manifest believe the shards as they are, so that the deeper checks have their turn."""
+    """Writes the present sizes and checksums of the shards into the manifest, so that later checks are reached."""
 
     def change(content):
         for row in content["shards"]:

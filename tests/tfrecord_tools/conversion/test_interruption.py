@@ -1,6 +1,6 @@
-"""Is nothing lost, and the end the same, when conversions are killed, shared, doubled, or run out of room?
+"""Conversions that are killed, shared, doubled or without disk space lose nothing and give the same bytes.
 
-Real processes of the commands. Those of a test that only wait for TensorFlow to load wait at the same time.
+The conversions are real processes of the commands. Processes that load TensorFlow do so at the same time.
 """
 
 import contextlib
@@ -49,7 +49,7 @@ def contents(folder):
 
 
 def start(archive, output_dir, *flags, environment=None, command="convert"):
-    """Starts a conversion as a user does; it has pipes for its output and errors."""
+    """Starts a conversion as a user does, with pipes for its output and errors."""
     flags = [f"--output_dir={output_dir}", *flags]
     if command == "convert":
         flags += [f"--s2={archive / 's2'}", f"--lists_dir={archive / 'lists'}", "--num_shards=4", "--workers=1"]
@@ -65,26 +65,26 @@ def start(archive, output_dir, *flags, environment=None, command="convert"):
 
 
 def end(process):
-    """Returns the exit code and what was said."""
+    """Returns the exit code and the output."""
     out, error = process.communicate(timeout=500)
     assert "Traceback" not in error, error
     return process.returncode, out + error
 
 
 def progress_of(folder):
-    """A number that grows with every shard and with every few records of one."""
+    """Returns a number that grows with every shard and with every few records."""
     with contextlib.suppress(FileNotFoundError):
         parts = [path.stat().st_size for path in (*folder.glob("*.tfrecord"), *(folder / WORK_DIR).glob("*.tmp"))]
         return sum(parts)
     return 0
 
 
-def test_killed_at_random_moments_it_ends_in_the_same_bytes(archive, whole, tmp_path):
+def test_a_conversion_killed_at_random_moments_gives_the_same_bytes(archive, whole, tmp_path):
     rng, out, kills = random.Random(0), tmp_path / "out", 0
     total = sum(len(content) for name, content in whole.items() if name != MANIFEST_NAME)
     while not (out / MANIFEST_NAME).exists():
         process, before = start(archive, out), progress_of(out)
-        # Up to a third of the whole is written before the next kill, from nothing to within a shard or between two.
+        # Up to a third of everything is written before the next kill, which may be within a shard or between two.
         enough = before + rng.random() * total / 3
         while process.poll() is None and progress_of(out) <= enough:
             time.sleep(rng.random() * 0.002)
@@ -97,7 +97,7 @@ def test_killed_at_random_moments_it_ends_in_the_same_bytes(archive, whole, tmp_
     assert contents(out) == whole
 
 
-def test_tasks_in_any_order_and_finalize_are_one_conversion(archive, whole, tmp_path):
+def test_tasks_and_finalize_give_the_bytes_of_one_conversion(archive, whole, tmp_path):
     out = tmp_path / "out"
     # As an array of SLURM with indices 5, 7 and 9, and as flags; all at once.
     array = {"SLURM_ARRAY_TASK_MIN": "5", "SLURM_ARRAY_TASK_STEP": "2", "SLURM_ARRAY_TASK_COUNT": "3"}
@@ -129,7 +129,7 @@ def test_the_order_of_tasks_does_not_matter(archive, whole, tmp_path, order):
 
 
 @pytest.mark.parametrize(("index", "count"), [(3, 3), (-1, 2)])
-def test_a_task_that_is_none_is_refused(archive, tmp_path, index, count):
+def test_a_task_index_out_of_range_is_refused(archive, tmp_path, index, count):
     with pytest.raises(ValueError, match=f"--task_index={index}: expected 0 ... {count - 1}"):
         convert(source_of(archive), tmp_path / "out", ConversionOptions(task_index=index, num_tasks=count))
 
@@ -157,7 +157,7 @@ convert(dataclasses.replace(source, read=read), Path(out), options)
 
 @contextlib.contextmanager
 def held(archive, output_dir, index=0, count=1):
-    """A process that has begun to convert and waits at its first patch; ends when all is written."""
+    """Yields a process that waits at the first patch of a conversion, then lets it finish."""
     go = output_dir.with_name(f"{output_dir.name}-go")
     process = warm_python.start(
         ["-c", HELD, archive, output_dir, go, index, count],
@@ -175,7 +175,7 @@ def held(archive, output_dir, index=0, count=1):
         process.kill()
 
 
-def test_two_conversions_into_one_folder_keep_each_other_out(archive, whole, tmp_path):
+def test_two_conversions_into_one_folder_exclude_each_other(archive, whole, tmp_path):
     alone, shared = tmp_path / "alone", tmp_path / "shared"
     source = source_of(archive)
     refused = "another process is converting into this folder"
@@ -226,7 +226,7 @@ def test_a_full_disk_loses_nothing(archive, whole, tmp_path):
         subprocess.run(["umount", str(mount)], check=True)
 
 
-def test_a_source_that_vanishes_is_an_error_and_no_quarantine(archive, whole, tmp_path):
+def test_a_source_that_disappears_is_an_error_and_not_a_broken_patch(archive, whole, tmp_path):
     source, root = source_of(archive), archive / "s2"
     read, reads = source.read, []
 
@@ -248,7 +248,7 @@ def test_a_source_that_vanishes_is_an_error_and_no_quarantine(archive, whole, tm
     assert contents(tmp_path) == whole
 
 
-def test_an_output_that_cannot_be_written_is_one_message(archive, tmp_path):
+def test_an_output_that_cannot_be_written_gives_one_message(archive, tmp_path):
     (tmp_path / "file").write_text("mine")
     (tmp_path / "link").symlink_to("nowhere/at/all")
     outputs = (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/records"))

@@ -1,4 +1,4 @@
-"""Is every file found where it lies, in a tree or in any kind of tar, with little memory, and is no other file read?"""
+"""Files in folder trees and in every kind of tar are found in little memory, and no other file is read."""
 
 import bz2
 import gzip
@@ -60,7 +60,7 @@ def test_a_tar_is_read_in_place(tree, tmp_path, form):
     assert all(len(folder.ranges) == 1 for folder in found.values())
     file = found["patch_2"].locate().file("a.tif")
     assert (file.exists(), file.read_bytes(), file.read_start(5)) == (True, b"2" * 700, b"22222")
-    assert file.read_start(10**6) == b"2" * 700, "nothing of the next member"
+    assert file.read_start(10**6) == b"2" * 700, "part of the next member was read"
     assert str(file) == f"{path}:root/tile/patch_2/a.tif"
     assert file.gdal_path == f"/vsisubfile/{file.offset}_700,{path}"
     absent = found["patch_2"].locate().file("b.tif")
@@ -93,7 +93,7 @@ def test_members_of_folders_may_be_interleaved(tmp_path):
     assert all(read(found[f"patch_{n}"], f"{x}.tif") == f"{x}{n}".encode() * 300 for n in range(3) for x in "abcd")
 
 
-def test_only_regular_members_are_files_and_names_lead_nowhere(tmp_path):
+def test_only_regular_members_are_files_and_names_open_nothing_else(tmp_path):
     (tmp_path / "secret").write_bytes(b"secret")
     with tarfile.open(tmp_path / "x.tar", "w") as tar:
         add(tar, "patch_0/a.tif", b"whole")
@@ -105,7 +105,7 @@ def test_only_regular_members_are_files_and_names_lead_nowhere(tmp_path):
     found = list_folders(str(tmp_path / "x.tar"), PATCH)
     files = found["patch_0"].locate()
     assert [name for name in ("a", "symbolic", "hard", "pipe") if files.file(f"{name}.tif").exists()] == ["a"]
-    # Members are read where they lie in the tar: a name opens no file beside it.
+    # Members are read where they lie in the tar: a name opens no other file.
     assert read(found["patch_1"], "a.tif") == b"absolute"
     assert read(found["patch_2"], "a.tif") == b"climbing"
 
@@ -120,7 +120,7 @@ COMPRESSED = {"gzip": (gzip, "gunzip --keep"), "bzip2": (bz2, "bunzip2 --keep"),
 
 
 @pytest.mark.parametrize("kind", COMPRESSED)
-def test_a_compressed_archive_says_how_to_decompress_it_once(tmp_path, kind):
+def test_a_compressed_archive_is_refused_with_the_command_to_decompress_it(tmp_path, kind):
     module, command = COMPRESSED[kind]
     path = tmp_path / "x.tar.z"
     path.write_bytes(module.compress(bytes(10240)))
@@ -128,7 +128,7 @@ def test_a_compressed_archive_says_how_to_decompress_it_once(tmp_path, kind):
         list_folders(str(path), PATCH)
 
 
-def test_what_is_no_archive_is_refused(tmp_path):
+def test_a_file_that_is_not_an_archive_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="no such folder or tar"):
         list_folders(str(tmp_path / "absent"), PATCH)
     (tmp_path / "x.tar").write_bytes(b"no tar" * 999)
@@ -137,7 +137,7 @@ def test_what_is_no_archive_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("where", ["header", "content", "end mark"])
-def test_a_cut_tar_is_refused(tmp_path, where):
+def test_a_truncated_tar_is_refused(tmp_path, where):
     path = tmp_path / "x.tar"
     with tarfile.open(path, "w") as tar:
         for number in range(9):
@@ -160,7 +160,7 @@ def test_a_broken_header_between_members_is_refused(tmp_path):
         list_folders(str(path), PATCH)
 
 
-def test_listing_keeps_a_few_words_a_folder_and_nothing_a_member(tmp_path):
+def test_listing_stores_little_per_folder_and_nothing_per_member(tmp_path):
     with tarfile.open(tmp_path / "x.tar", "w") as tar:
         for number in range(20_000):
             add(tar, f"patch_{number // 1000}/{number}.tif", b"x")
@@ -175,7 +175,7 @@ def test_listing_keeps_a_few_words_a_folder_and_nothing_a_member(tmp_path):
     assert peak < 500_000
 
 
-def test_a_place_of_a_folder_holds_no_member_until_it_is_asked(tmp_path):
+def test_a_place_is_a_tuple_and_may_be_missing(tmp_path):
     assert File("x.tif") == File("x.tif", 0, -1, "")
     assert not Folder(str(tmp_path), "absent").exists()
 
@@ -183,7 +183,7 @@ def test_a_place_of_a_folder_holds_no_member_until_it_is_asked(tmp_path):
 @pytest.mark.parametrize(
     "order", [sorted, lambda paths: sorted(paths, key=lambda path: (path.suffix, path.name[::-1]))]
 )
-def test_tars_give_the_records_of_their_folders(tmp_path, order):
+def test_tars_give_the_same_records_as_their_folders(tmp_path, order):
     for index in range(4):
         write_pair(tmp_path, index, ["Pastures"], lambda band, index=index: random_pixels(band, index))
     lists = write_lists(tmp_path / "lists", {"train": [0, 1, 2], "val": [3]})
@@ -198,7 +198,7 @@ def test_tars_give_the_records_of_their_folders(tmp_path, order):
         convert(open_source("bigearthnet_v1", inputs), out, ConversionOptions(num_shards=2))
         contents.append({path.name: path.read_bytes() for path in out.iterdir()})
     assert contents[0] == contents[1]
-    # A member that is broken is told by the tar's path and its own.
+    # A broken member is named by the path of the tar and its own.
     content = bytearray((tmp_path / "s1.tar").read_bytes())
     place = content.index(f"{S1_NAMES[2]}_VV.tif".encode())
     content[content.index(b"II*\0", place)] = 0

@@ -1,4 +1,4 @@
-"""Are seeded splits stratified, the same whatever the order of the members, and decided by the seed alone?"""
+"""Seeded splits: stratified, independent of the order of members, decided by the seed."""
 
 import collections
 import random
@@ -27,12 +27,12 @@ def counts(split_of, members):
         (2700, (1620, 540, 540)),
     ],
 )
-def test_shares_are_rounded_so_that_they_sum_up_and_no_split_is_empty(total, expected):
+def test_shares_are_rounded_so_that_they_add_up_and_no_split_is_empty(total, expected):
     members = [f"Forest_{number}" for number in range(total)]
     assert counts(assign_splits({"Forest": members}, seed=0), members) == expected
 
 
-def test_each_stratum_is_cut_on_its_own():
+def test_each_stratum_is_split_on_its_own():
     strata = {name: [f"{name}_{number}" for number in range(size)] for name, size in (("a", 100), ("b", 5), ("c", 3))}
     split_of = assign_splits(strata, seed=7)
     assert [counts(split_of, members) for members in strata.values()] == [(60, 20, 20), (3, 1, 1), (1, 1, 1)]
@@ -45,7 +45,7 @@ def test_the_order_of_members_and_strata_changes_nothing():
     assert assign_splits(shuffled, seed=3) == assign_splits(strata, seed=3)
 
 
-def test_a_seed_gives_what_it_always_gave_and_another_something_else():
+def test_a_seed_always_gives_the_same_splits_and_another_seed_others():
     members = [f"River_{number}" for number in range(1, 11)]
     test = {seed: {m for m, s in assign_splits({"": members}, seed).items() if s == "test"} for seed in (0, 1)}
     assert test[0] != test[1]
@@ -58,7 +58,7 @@ def test_other_shares():
     assert collections.Counter(split_of.values()) == {"train": 15, "val": 5}
 
 
-def test_the_split_of_a_member_hardly_moves_when_another_is_added():
+def test_adding_a_member_changes_almost_no_split():
     members = [f"p{number}" for number in range(1000)]
     before, after = (assign_splits({"": members[:size]}, seed=0) for size in (999, 1000))
     assert sum(before[member] != after[member] for member in members[:999]) <= 2

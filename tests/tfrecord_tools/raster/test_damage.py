@@ -1,7 +1,7 @@
-"""Does every kind of damage end as it should: quarantined with a message that helps, or harmless and the same bytes?
+"""Each kind of damage gives a quarantined patch with a helpful message, or is harmless and gives the same bytes.
 
-One archive is written once; each row damages a copy of one patch in it. Wrong places on the map are not damage that the
-converter sees: it stores no place, and making a CRS costs GDAL ten times what reading the pixels costs.
+One archive is written once; each row damages a copy of one patch in it. A wrong place on Earth is not damage for the
+converter: it stores no place, and creating a CRS takes GDAL ten times as long as reading the pixels.
 """
 
 import csv
@@ -73,7 +73,7 @@ class Target:
         path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
 
     def rewrite(self, band="B03", pixels=None, options=(), crs_wkt=None, geotransform=(404400, 10, 0, 5342400, 0, -10)):
-        """Writes a band again by GDAL: the same pixels unless others are given [H, W] or [bands, H, W]."""
+        """Writes a band again with GDAL: the same pixels unless others are given, [H, W] or [bands, H, W]."""
         path = self.tif(band)
         old = gdal.Open(str(path)).ReadAsArray()
         pixels = np.atleast_3d(old if pixels is None else pixels)
@@ -110,7 +110,7 @@ class Target:
         self.tif(band).write_bytes(content)
 
     def set_tag(self, tag, value, band="B03"):
-        """Sets the value of an entry in the TIFF's directory; of several numbers, where they lie."""
+        """Sets the value of an entry in the TIFF's directory; for several numbers, the value is their place."""
         content = self.tif(band).read_bytes()
         (start,) = struct.unpack_from("<I", content, 4)
         (entries,) = struct.unpack_from("<H", content, start)
@@ -136,7 +136,7 @@ class Target:
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """What is done to a patch, and what comes of it: a problem in a file (its name's end), or nothing (`file` "")."""
+    """A damage to a patch, and its result: a problem in a file (`file` is the end of its name), or none (`file` "")."""
 
     damage: Callable[[Target], object]
     file: str = ""
@@ -144,13 +144,13 @@ class Row:
     expected: str = ""
 
 
-WHOLE_B03 = "a whole GeoTIFF of band B03"
+COMPLETE_B03 = "a complete GeoTIFF of band B03"
 JSON_ROW = "a json object with a list of labels"
 LIST_ROW = '{"labels": ["Pastures", ...], ...}'
 
 
 def unreadable(damage, band="B03"):
-    return Row(damage, f"_{band}.tif", "cannot be read", f"a whole GeoTIFF of band {band}")
+    return Row(damage, f"_{band}.tif", "cannot be read", f"a complete GeoTIFF of band {band}")
 
 
 def other(damage, problem, band="B03"):
@@ -181,10 +181,13 @@ QUARANTINED = {
     "tif with pixels beyond the end": unreadable(lambda t: t.set_tag(273, 10**6, band="B01"), "B01"),
     "tif with strip offsets beyond the end": unreadable(lambda t: t.set_tag(273, 10**6)),
     "tif with its pixels in the header": Row(
-        lambda t: t.set_tag(273, 0, band="B01"), "_B01.tif", "does not give the place of its pixels", "a whole GeoTIFF"
+        lambda t: t.set_tag(273, 0, band="B01"),
+        "_B01.tif",
+        "does not give the place of its pixels",
+        "a complete GeoTIFF",
     ),
     "tif without its pixels": Row(
-        lambda t: t.rewrite_sparse(), "_B03.tif", "does not give the place of its pixels", WHOLE_B03
+        lambda t: t.rewrite_sparse(), "_B03.tif", "does not give the place of its pixels", COMPLETE_B03
     ),
     "tif of an unknown compression": unreadable(lambda t: t.set_tag(259, 60000)),
     "tif said to be wider": other(lambda t: t.set_tag(256, 121), "of 121 x 120 px"),
@@ -269,7 +272,7 @@ HARMLESS = {
     "bytes after the end": Row(lambda t: t.tif().write_bytes(t.tif().read_bytes() + bytes(99))),
     "sidecar with statistics": Row(lambda t: t.tif().with_suffix(".tif.aux.xml").write_text("<PAMDataset/>")),
     "broken sidecar": Row(lambda t: t.tif().with_suffix(".tif.aux.xml").write_text("<PAM")),
-    "overviews beside it": Row(lambda t: t.tif().with_suffix(".tif.ovr").write_bytes(b"II*\0")),
+    "overviews next to it": Row(lambda t: t.tif().with_suffix(".tif.ovr").write_bytes(b"II*\0")),
     "world file": Row(lambda t: t.tif().with_suffix(".tfw").write_text("10\n0\n0\n-10\n0\n0\n")),
     "hidden files": Row(lambda t: [(folder / ".DS_Store").touch() for folder in (t.s2, t.s2.parent)]),
     "another file in the archive": Row(lambda t: (t.root / "s2" / "README.txt").write_text("read me")),
@@ -288,12 +291,12 @@ HARMLESS = {
 
 @pytest.fixture
 def damaged(archive, tmp_path):
-    """A copy of the archive: its own files for the patch to damage, links to the others'."""
+    """A copy of the archive made of links to its files."""
     return Target(shutil.copytree(archive, tmp_path / "archive", copy_function=os.link))
 
 
 def detach(target):
-    """Gives the patch files of its own, so that writing into them leaves the archive alone."""
+    """Replaces the links of the patch by files, so that writing into them does not change the archive."""
     for path in (target.root).rglob("*"):
         if path.is_file() and (S2_NAMES[HIT] in str(path) or S1_NAMES[HIT] in str(path)):
             content = path.read_bytes()
@@ -302,7 +305,7 @@ def detach(target):
 
 
 @pytest.mark.parametrize("kind", QUARANTINED)
-def test_a_broken_patch_is_quarantined_and_mending_it_ends_in_the_same_bytes(damaged, archive, whole, tmp_path, kind):
+def test_a_broken_patch_is_quarantined_and_fixing_it_gives_the_same_bytes(damaged, archive, whole, tmp_path, kind):
     row = QUARANTINED[kind]
     detach(damaged)
     row.damage(damaged)
@@ -317,14 +320,14 @@ def test_a_broken_patch_is_quarantined_and_mending_it_ends_in_the_same_bytes(dam
     assert problem["file"].endswith(row.file)
     assert row.problem in problem["problem"]
     assert row.expected in problem["expected"]
-    # Everything else is there already; with one patch allowed to be broken, the manifest says which.
+    # Everything else is written; with one patch allowed to be broken, the manifest names it.
     tolerated = tmp_path / "tolerated"
     shutil.copytree(out, tolerated)
     manifest = run(damaged.root, tolerated, allow_problems=1)
     assert [entry["patch_id"] for entry in manifest.problems] == [S2_NAMES[HIT]]
     assert sum(shard.num_records for shard in manifest.shards) == 3
     assert not (tolerated / PROBLEMS_NAME).exists()
-    # Mended and run again.
+    # Fixed and run again.
     for folder in ("s2", "s1"):
         for path in (damaged.root / folder).iterdir():
             if path.name in (S2_NAMES[HIT], S1_NAMES[HIT]):
@@ -388,7 +391,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("kind", REFUSED)
-def test_what_cannot_be_a_source_is_refused_before_anything_is_written(damaged, tmp_path, kind):
+def test_a_wrong_source_is_refused_before_anything_is_written(damaged, tmp_path, kind):
     damage, message = REFUSED[kind]
     damage(damaged.root)
     with pytest.raises((ValueError, FileNotFoundError), match=message):

@@ -1,4 +1,4 @@
-"""Are the statistics of bands exact, whoever adds them up, and do they arrive where training reads them?"""
+"""Statistics of bands: exact in any order of addition, and read by training."""
 
 import dataclasses
 import math
@@ -37,7 +37,7 @@ def folder(tmp_path_factory):
 
 
 def rewrite_shard(folder, manifest, number, pixels):
-    """Puts one record of these pixels in place of shard `number`, and says so in the manifest."""
+    """Replaces shard `number` by one record of these pixels, also in the manifest."""
     shard = manifest.shards[number]
     path = folder / shard.name
     with tf.io.TFRecordWriter(str(path)) as writer:
@@ -49,7 +49,7 @@ def rewrite_shard(folder, manifest, number, pixels):
     write_manifest(dataclasses.replace(manifest, shards=shards), folder)
 
 
-def test_numbers_worked_by_hand():
+def test_numbers_computed_by_hand():
     found = pixel_moments(np.array([[0, 2], [4, 6]], np.uint16)) + pixel_moments(np.array([[8, 10], [0, 2]], np.uint16))
     # 32 / 8; squares 4 + 16 + 36 + 64 + 100 + 4 = 224, 224 / 8 - 16 = 12.
     assert (found.count, found.total, found.squares) == (8, 32, 224)
@@ -60,7 +60,7 @@ def test_numbers_worked_by_hand():
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
-def test_they_are_those_of_all_pixels_together(folder, split):
+def test_moments_equal_those_of_all_pixels_together(folder, split):
     manifest = read_manifest(folder)
     paths = [str(folder / shard.name) for shard in manifest.split_shards(split)]
     records = list(tf.data.TFRecordDataset(paths).as_numpy_iterator())
@@ -89,7 +89,7 @@ def test_neither_workers_nor_shards_nor_order_change_a_bit(folder, tmp_path):
 def test_the_largest_values_do_not_overflow():
     full = pixel_moments(np.full((120, 120), 65535, np.uint16))
     assert full.squares == 65535**2 * 14400
-    # As many patches as BigEarthNet has: the sum of squares needs more than 64 bits.
+    # The number of patches of BigEarthNet: the sum of squares needs more than 64 bits.
     whole = dataclasses.replace(
         full, count=full.count * 590_326, total=full.total * 590_326, squares=full.squares * 590_326
     )
@@ -108,7 +108,7 @@ def test_a_small_spread_about_a_large_mean_is_not_lost():
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_a_number_that_is_none_is_told_with_its_patch(folder, tmp_path, value):
+def test_a_value_that_is_not_finite_is_reported_with_its_patch(folder, tmp_path, value):
     manifest = write_records(tmp_path / "r", {"train": 2}, bands=BAND_NAMES)
     pixels = {band.name: np.zeros((band.size_px, band.size_px), band.dtype) for band in manifest.bands}
     pixels["VV"][3, 4] = value
@@ -117,7 +117,7 @@ def test_a_number_that_is_none_is_told_with_its_patch(folder, tmp_path, value):
         compute_moments(ShardedDataset.open(tmp_path / "r"), "train")
 
 
-def test_a_damaged_shard_is_told(tmp_path):
+def test_a_damaged_shard_is_reported(tmp_path):
     manifest = write_records(tmp_path / "r", {"train": 4}, bands="RGB")
     path = tmp_path / "r" / manifest.shards[1].name
     content = bytearray(path.read_bytes())
@@ -127,7 +127,7 @@ def test_a_damaged_shard_is_told(tmp_path):
         compute_moments(ShardedDataset(tmp_path / "r", manifest), "train")
 
 
-def test_written_ones_are_those_that_training_reads(folder, tmp_path):
+def test_training_reads_the_statistics_that_were_written(folder, tmp_path):
     manifest = read_manifest(folder)
     moments = compute_moments(ShardedDataset(folder, manifest), "train")
     unknown = tuple(dataclasses.replace(band, mean=None, std=None) for band in manifest.bands)
@@ -144,7 +144,7 @@ def test_written_ones_are_those_that_training_reads(folder, tmp_path):
         assert (band.mean, band.std) == (moments[band.name].mean, moments[band.name].std)
 
 
-def test_a_conversion_run_again_keeps_them(repository, tmp_path):
+def test_running_a_conversion_again_keeps_the_statistics(repository, tmp_path):
     for index in range(3):
         write_pair(tmp_path, index, ["Pastures"], lambda band: random_pixels(band, 3))
     write_lists(tmp_path / "lists", {"train": [0], "val": [1], "test": [2]})
@@ -162,7 +162,7 @@ def test_a_conversion_run_again_keeps_them(repository, tmp_path):
     assert read_manifest(records).select_bands("B04")[0].mean == random_pixels(BANDS["B04"], 3).mean()
 
 
-def test_the_table_stands_beside_the_manifest():
+def test_the_table_compares_with_the_manifest():
     bands = (*get_bands("VV"), dataclasses.replace(BANDS["B01"], mean=None, std=None))
     moments = {"VV": pixel_moments(np.array([-14, -10], np.float32)), "B01": pixel_moments(np.array([0, 2], np.uint16))}
     lines = describe_moments(bands, moments).splitlines()

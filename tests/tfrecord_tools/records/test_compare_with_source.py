@@ -1,4 +1,4 @@
-"""Does the comparison of records with their source find every difference, and name it?"""
+"""The comparison of records with their source finds and names every difference."""
 
 import dataclasses
 import json
@@ -66,12 +66,12 @@ def change_json(root, index, **changes):
         path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
-def test_records_of_an_untouched_source_hold_it(archive):
+def test_records_of_an_unchanged_source_equal_it(archive):
     assert differences(archive) == []
 
 
 @pytest.mark.full
-def test_two_processes_find_nothing_either(archive):
+def test_two_processes_find_no_difference_either(archive):
     assert differences(archive, workers=2) == []
 
 
@@ -125,7 +125,7 @@ def test_another_attribute_is_found(copy):
     assert "Austria" in line and "Serbia" in line
 
 
-def test_a_patch_that_left_the_source_is_found(copy):
+def test_a_patch_removed_from_the_source_is_found(copy):
     shutil.rmtree(copy / "s2" / S2_NAMES[3])
     with pytest.raises(FileNotFoundError, match=f"1 of 6 listed patches.*{S2_NAMES[3]}"):
         differences(copy)
@@ -133,7 +133,7 @@ def test_a_patch_that_left_the_source_is_found(copy):
     assert line.endswith(f"patch {S2_NAMES[3]} is not in the source")
 
 
-def test_a_patch_that_came_into_the_source_is_found(copy):
+def test_a_patch_added_to_the_source_is_found(copy):
     (copy / "lists" / "val.csv").write_text(f"{S2_NAMES[4]}\n{S2_NAMES[EXTRA]}\n")
     (line,) = differences(copy)
     assert line.endswith(f"patch {S2_NAMES[EXTRA]} of the source (val) is in no shard")
@@ -147,7 +147,7 @@ def test_a_patch_in_another_split_is_found(copy):
     assert any(f"patch {S2_NAMES[4]} is in split test of the source, in val here" in line for line in lines)
 
 
-def test_a_file_that_broke_is_told_and_the_rest_compared(copy):
+def test_a_broken_file_is_reported_and_the_rest_compared(copy):
     path = copy / "s2" / S2_NAMES[0] / f"{S2_NAMES[0]}_B02.tif"
     path.write_bytes(path.read_bytes()[:500])
     change_pixel(copy, 4, "B02", 0, 0, lambda value: value ^ 1)
@@ -156,7 +156,7 @@ def test_a_file_that_broke_is_told_and_the_rest_compared(copy):
     assert any(f"patch {S2_NAMES[0]} cannot be compared: " in line and "B02.tif" in line for line in lines)
 
 
-def test_a_patch_tolerated_as_broken_need_not_be_there(copy):
+def test_a_patch_tolerated_as_broken_may_be_missing(copy):
     path = copy / "s2" / S2_NAMES[0] / f"{S2_NAMES[0]}_B02.tif"
     path.write_bytes(path.read_bytes()[:500])
     shutil.rmtree(copy / "records")
@@ -172,7 +172,7 @@ def test_a_patch_tolerated_as_broken_need_not_be_there(copy):
         ({"exclude": ("snow",)}, "exclude"),
     ],
 )
-def test_a_source_opened_in_another_way_is_refused(archive, changes, named):
+def test_a_source_opened_with_other_flags_is_refused(archive, changes, named):
     with pytest.raises(ValueError, match=f"with other flags.*{named}.*flags of the conversion"):
         differences(archive, **changes)
 
@@ -188,7 +188,7 @@ def test_every_input_of_a_source_has_a_flag():
     assert result.stdout.strip() == str(expected), result.stderr
 
 
-def test_the_command_compares_when_a_source_is_named(archive, copy):
+def test_the_command_compares_with_the_source_that_is_named(archive, copy):
     change_pixel(copy, 2, "B11", 7, 31, lambda value: value ^ 1)
 
     def run(root, *arguments):

@@ -1,4 +1,4 @@
-"""Do people see what is in a data set: its counts in words, its classes as bars that fit, its patches in a sheet?"""
+"""A data set as text and images: counts, bars of class frequencies, and a contact sheet."""
 
 import dataclasses
 import os
@@ -47,8 +47,8 @@ def with_counts(manifest, records, counts, names):
     return dataclasses.replace(manifest, class_names=tuple(names), shards=shards)
 
 
-def test_the_text_says_what_the_manifest_says(manifest):
-    told = dataclasses.replace(
+def test_the_text_contains_the_facts_of_the_manifest(manifest):
+    changed = dataclasses.replace(
         manifest,
         exclusions={"snow": 61_707},
         problems=({"patch_id": "p", "file": "a/b.tif", "problem": "is cut short"},),
@@ -56,7 +56,7 @@ def test_the_text_says_what_the_manifest_says(manifest):
         attributes=("country",),
         versions={"numpy": "1.26"},
     )
-    lines = [line.split() for line in describe(told).splitlines()]
+    lines = [line.split() for line in describe(changed).splitlines()]
     assert ["licence", "none"] in lines
     assert [
         "B04",
@@ -77,11 +77,11 @@ def test_the_text_says_what_the_manifest_says(manifest):
     assert [line[:6] for line in lines if line[:1] == ["train"]] == [["train", "11", "3", "3", "4", "4"]]
     assert [line[0] for line in lines if line[:1] in (["train"], ["val"], ["test"])] == ["train", "val", "test"]
     assert ["snow", "61707"] in lines
-    assert "broken patches that were tolerated: 1\na/b.tif: is cut short" in describe(told)
+    assert "broken patches that were tolerated: 1\na/b.tif: is cut short" in describe(changed)
     assert "broken patches that were tolerated: none" in describe(manifest)
 
 
-def test_the_text_says_where_the_statistics_come_from(manifest):
+def test_the_text_names_the_origin_of_the_statistics(manifest):
     assert "those published for test; `python" in describe(manifest)
     unknown = tuple(dataclasses.replace(band, mean=None) for band in manifest.bands)
     assert "not known yet; `python" in describe(dataclasses.replace(manifest, bands=unknown))
@@ -89,7 +89,7 @@ def test_the_text_says_where_the_statistics_come_from(manifest):
     assert "computed over the 11 records of train" in describe(own)
 
 
-def test_bars_are_as_long_as_shares_in_class_order(manifest):
+def test_bars_are_proportional_to_shares_in_class_order(manifest):
     chart = class_chart(with_counts(manifest, 200, (100, 50, 1, 0), ("one", "two", "three", "four")), 80)
     title, *lines = chart.splitlines()
     assert title == "train: 200 records, share of records with each class; a record may have several"
@@ -103,7 +103,7 @@ def test_bars_are_as_long_as_shares_in_class_order(manifest):
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 200])
-def test_every_line_fits_and_numbers_stand_below_each_other(manifest, width):
+def test_every_line_fits_and_numbers_are_aligned(manifest, width):
     counts = np.linspace(0, 269_695, len(CLASSES_19)).astype(int)
     full = with_counts(manifest, 269_695, counts.tolist(), CLASSES_19)
     lines = class_chart(full, width).splitlines()[1:]
@@ -113,7 +113,7 @@ def test_every_line_fits_and_numbers_stand_below_each_other(manifest, width):
     assert "269,695" in lines[-1]
 
 
-def test_splits_are_drawn_to_one_scale(manifest):
+def test_all_splits_have_one_scale(manifest):
     shards = (Shard("a", "train", 10, 1, "", (10, 1, 1)), Shard("b", "val", 10, 1, "", (5, 0, 0)))
     lines = class_chart(dataclasses.replace(manifest, shards=shards), 80).splitlines()
     first = [line.count("█") for line in lines if line.startswith(manifest.class_names[0])]
@@ -124,7 +124,7 @@ def test_a_data_set_without_any_label_or_record_has_a_chart(manifest):
     assert class_chart(with_counts(manifest, 0, (0, 0, 0), manifest.class_names), 80).count("0.0 %") == 3
 
 
-def test_a_terminal_without_block_characters_gets_others(manifest):
+def test_a_terminal_without_block_characters_gets_ascii(manifest):
     chart = class_chart(manifest, 80, ascii_only=True)
     assert chart.isascii() and "###" in chart
 
@@ -137,7 +137,7 @@ def test_names_are_shortened():
     assert len(shorten("x" * 50, 20)) == 20
 
 
-def test_what_is_read_back_is_what_was_written(dataset):
+def test_records_are_read_back_as_they_were_written(dataset):
     for shard in dataset.shards("val"):
         for record in read_records(dataset, shard):
             number = int(record.patch_id.split("_")[1])
@@ -146,7 +146,7 @@ def test_what_is_read_back_is_what_was_written(dataset):
             assert record.attributes == {}
 
 
-def test_samples_are_spread_evenly_and_always_the_same(dataset):
+def test_samples_are_spread_evenly_and_repeatable(dataset):
     ids = [record.patch_id for record in sample_records(dataset, "train", 6)]
     assert ids == [record.patch_id for record in sample_records(dataset, "train", 6)]
     # Shards of 3, 4 and 4 records; the first ones of each.
@@ -158,7 +158,7 @@ def test_samples_are_spread_evenly_and_always_the_same(dataset):
     assert len(sample_records(dataset, "train", 100)) == 11
 
 
-def test_samples_read_no_more_than_they_need(dataset, tmp_path):
+def test_sampling_reads_only_the_first_records(dataset, tmp_path):
     for shard in dataset.shards():
         content = bytearray(dataset.shard_path(shard).read_bytes())
         content[-100] ^= 1  # Of the last record.
@@ -168,7 +168,7 @@ def test_samples_read_no_more_than_they_need(dataset, tmp_path):
         sample_records(ShardedDataset(tmp_path, dataset.manifest), "train", 100)
 
 
-def test_published_records_are_read_too(tmp_path, manifest):
+def test_int64_records_are_read_too(tmp_path, manifest):
     rows = get_bands("S2_ALL")
     pixels = {band.name: np.full((band.size_px, band.size_px), number, np.uint16) for number, band in enumerate(rows)}
     path = tmp_path / "train.tfrecord"
@@ -188,22 +188,22 @@ def test_published_records_are_read_too(tmp_path, manifest):
     assert all((record.bands[band.name] == pixels[band.name]).all() for band in rows)
 
 
-def test_an_image_is_made_of_what_there_is():
+def test_an_image_uses_the_bands_that_exist():
     ramp = np.arange(100, dtype=np.float32).reshape(10, 10)
     assert visible_bands(("B02", "B03", "B04", "VV")) == ("B04", "B03", "B02")
     assert visible_bands(("B02", "B03", *S1)) == ("VV",)
     assert visible_bands(("B08", "B11")) == ("B08",)
-    colours = true_color({"B04": ramp, "B03": ramp, "B02": ramp * 0})
-    assert colours.shape == (10, 10, 3)
-    assert colours.min() == 0 and colours.max() == 1 and not colours[..., 2].any()
+    colors = true_color({"B04": ramp, "B03": ramp, "B02": ramp * 0})
+    assert colors.shape == (10, 10, 3)
+    assert colors.min() == 0 and colors.max() == 1 and not colors[..., 2].any()
     assert true_color({"VV": -ramp}).shape == (10, 10)
     assert np.isfinite(true_color({"VV": ramp * 0})).all()
 
 
 def test_the_images_show_every_split_and_every_sample(dataset, manifest, tmp_path):
     plot_class_frequencies(tmp_path / "classes.png", manifest)
-    colours = {tuple(pixel) for pixel in np.asarray(Image.open(tmp_path / "classes.png").convert("RGB")).reshape(-1, 3)}
-    assert {(0x00, 0x72, 0xB2), (0xE6, 0x9F, 0x00), (0x00, 0x9E, 0x73)} <= colours
+    colors = {tuple(pixel) for pixel in np.asarray(Image.open(tmp_path / "classes.png").convert("RGB")).reshape(-1, 3)}
+    assert {(0x00, 0x72, 0xB2), (0xE6, 0x9F, 0x00), (0x00, 0x9E, 0x73)} <= colors
     sizes = []
     for count in (1, 4, 11):
         plot_samples(
@@ -233,7 +233,7 @@ def test_the_command_prints_and_draws(folder, repository, tmp_path):
         assert (tmp_path / "new" / "out" / name).read_bytes().startswith(b"\x89PNG")
 
 
-def test_without_plots_nothing_is_written_and_any_terminal_will_do(folder, repository, tmp_path):
+def test_without_plots_nothing_is_written_and_an_ascii_terminal_suffices(folder, repository, tmp_path):
     arguments = [f"--data_dir={folder}", f"--output_dir={tmp_path / 'out'}", "--noplots"]
     result = run(repository, *arguments, PYTHONIOENCODING="ascii")
     assert result.returncode == 0, result.stderr

@@ -1,4 +1,4 @@
-"""Are published records read in place like our own, and is a folder that is not whole refused?"""
+"""Int64 records are read in place like our own, and a folder with a fault is refused."""
 
 import dataclasses
 import os
@@ -34,23 +34,23 @@ def labels_of(index):
 
 
 @pytest.fixture(scope="module")
-def published(tmp_path_factory):
-    root = tmp_path_factory.mktemp("published")
+def int64_folders(tmp_path_factory):
+    root = tmp_path_factory.mktemp("int64")
     for kind in KINDS:
         write_published(root / kind, kind, SPLITS, labels_of)
     return root
 
 
 @pytest.fixture
-def folder(published, tmp_path):
-    """An S2 folder to spoil."""
-    shutil.copytree(published / "s2", tmp_path / "s2")
+def folder(int64_folders, tmp_path):
+    """An S2 folder to damage."""
+    shutil.copytree(int64_folders / "s2", tmp_path / "s2")
     return tmp_path / "s2"
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_manifest_says_what_is_there(published, tmp_path, kind):
-    folder = shutil.copytree(published / kind, tmp_path / kind)
+def test_the_manifest_describes_the_folder(int64_folders, tmp_path, kind):
+    folder = shutil.copytree(int64_folders / kind, tmp_path / kind)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     manifest = adopt_int64_records(folder)
     assert manifest == read_manifest(folder)
@@ -69,8 +69,8 @@ def test_the_manifest_says_what_is_there(published, tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_batches_are_those_of_our_own_records(published, tmp_path, kind):
-    theirs = shutil.copytree(published / kind, tmp_path / "theirs")
+def test_batches_equal_those_of_our_own_records(int64_folders, tmp_path, kind):
+    theirs = shutil.copytree(int64_folders / kind, tmp_path / "theirs")
     manifest = adopt_int64_records(theirs)
     ours = tmp_path / "ours"
     ours.mkdir()
@@ -108,7 +108,7 @@ def test_adopting_again_reads_nothing(folder, monkeypatch):
     assert adopt_int64_records(folder) == manifest
 
 
-def test_the_command_says_what_it_did(folder, repository):
+def test_the_command_reports_what_it_did(folder, repository):
     command = ["-m", "tfrecord_tools.adopt", f"--data_dir={folder}"]
     outputs = [warm_python.run(command, cwd=repository) for _ in range(2)]
     for output in outputs:
@@ -118,22 +118,22 @@ def test_the_command_says_what_it_did(folder, repository):
     assert outputs[1].stdout.endswith("already existed; nothing was read again\n")
 
 
-def test_a_shard_that_came_later_is_not_passed_over(folder):
+def test_a_shard_added_later_is_not_ignored(folder):
     adopt_int64_records(folder)
     write_shard(folder / "train_02.tfrecord", [encode_patch("s2", 20, LABELS[0])])
     with pytest.raises(ValueError, match=r"it lacks train_02\.tfrecord. Delete it, and adopt the folder again"):
         adopt_int64_records(folder)
 
 
-def test_a_manifest_of_our_own_records_is_not_taken_for_theirs(folder):
+def test_a_manifest_of_our_own_records_is_refused(folder):
     manifest = adopt_int64_records(folder)
     write_manifest(dataclasses.replace(manifest, record_format="bigearth_tf"), folder)
     with pytest.raises(ValueError, match="is not the manifest of the int64 records here"):
         adopt_int64_records(folder)
 
 
-def test_every_spelling_of_a_split(published, tmp_path):
-    folder = shutil.copytree(published / "s2", tmp_path / "s2")
+def test_every_spelling_of_a_split(int64_folders, tmp_path):
+    folder = shutil.copytree(int64_folders / "s2", tmp_path / "s2")
     for number in range(2):
         (folder / f"val_{number:02d}.tfrecord").rename(folder / f"validation_{number}.tfrecord")
     (folder / ".hidden").touch()
@@ -170,7 +170,7 @@ def test_a_truncated_shard_names_the_record(folder, cut):
     refused(folder, r"train_00\.tfrecord: record 2 is damaged .*Copy this file again from its origin")
 
 
-def test_a_header_cut_short_is_seen(folder):
+def test_a_truncated_header_is_found(folder):
     path = folder / "val_01.tfrecord"
     path.write_bytes(path.read_bytes() + b"1234567")
     refused(folder, r"val_01\.tfrecord: record 1 is damaged")
@@ -207,12 +207,12 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("message", CHANGES)
-def test_a_record_off_the_schema_names_its_place(folder, message):
+def test_a_record_of_another_schema_is_named(folder, message):
     change_record(folder / "train_00.tfrecord", 1, CHANGES[message])
     refused(folder, rf"train_00\.tfrecord: record 1: .*{message}")
 
 
-def test_the_first_record_must_be_of_a_published_schema(folder):
+def test_the_first_record_must_have_an_int64_schema(folder):
     change_record(folder / "test_00.tfrecord", 0, lambda feature: feature.pop("patch_name"))
     refused(folder, r"test_00\.tfrecord: record 0: of neither published schema, .*published_s2 needs patch_name$")
 
@@ -222,24 +222,24 @@ def test_both_schemas_in_one_folder_are_an_error(folder):
     refused(folder, r"train_02\.tfrecord: record 0: features .*'patch_name'.* are missing")
 
 
-def test_a_patch_that_is_there_twice_is_an_error(folder):
+def test_a_duplicate_patch_is_an_error(folder):
     write_shard(folder / "train_02.tfrecord", [encode_patch("s2", 8, LABELS[0])])
     refused(folder, rf"train_02\.tfrecord: record 0: patch {S2_NAMES[8]} is also in test_00\.tfrecord")
 
 
-def test_a_folder_that_cannot_be_written_is_told_before_reading(folder, monkeypatch):
+def test_a_folder_that_cannot_be_written_is_refused_before_reading(folder, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     monkeypatch.setattr(int64_manifest, "read_frames", None)
     refused(folder, "Fill a folder of yours with links", PermissionError)
 
 
-def test_links_to_shards_elsewhere_can_be_adopted(published, tmp_path):
-    for path in (published / "mm").iterdir():
+def test_links_to_shards_elsewhere_can_be_adopted(int64_folders, tmp_path):
+    for path in (int64_folders / "mm").iterdir():
         (tmp_path / path.name).symlink_to(path)
     assert verify(ShardedDataset(tmp_path, adopt_int64_records(tmp_path))) == []
 
 
-def test_verification_sees_what_changed_after_adoption(folder):
+def test_verification_finds_a_change_after_adoption(folder):
     manifest = adopt_int64_records(folder)
     path = folder / "val_00.tfrecord"
     content = bytearray(path.read_bytes())

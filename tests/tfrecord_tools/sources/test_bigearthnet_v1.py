@@ -1,4 +1,4 @@
-"""Is the archive read as it lies, is everything counted, and does every broken file end in a message that helps?"""
+"""BigEarthNet v1.0: patches are read bit by bit and counted, and a broken file gives a helpful message."""
 
 import json
 import shutil
@@ -113,7 +113,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
-def test_damage_names_the_file_what_was_expected_and_the_mend(pair, kind):
+def test_a_message_names_the_file_the_expectation_and_the_fix(pair, kind):
     damage, message = DAMAGE[kind]
     damage(*pair)
     with pytest.raises(PatchError, match=message) as caught:
@@ -123,7 +123,7 @@ def test_damage_names_the_file_what_was_expected_and_the_mend(pair, kind):
     assert caught.value.file.startswith(str(pair[0].parent.parent))
 
 
-def test_a_folder_that_is_no_patch_is_refused(tmp_path):
+def test_a_folder_that_is_not_a_patch_is_refused(tmp_path):
     with pytest.raises(PatchError, match="not named like a patch"):
         read_patch(folder_of(tmp_path))
     with pytest.raises(PatchError, match="is not a folder"):
@@ -212,7 +212,7 @@ def test_lists_that_contradict_each_other_or_lack_a_file_are_refused(tmp_path):
         read_patch_lists(lists)
 
 
-def test_a_short_line_among_the_mates_is_refused(tmp_path):
+def test_a_short_line_in_the_table_of_pairs_is_refused(tmp_path):
     lists = write_lists(tmp_path / "lists", {"train": [0]})
     with (lists / "s1_s2_name_country_season.csv").open("a") as file:
         file.write("S1A,S2A\n")
@@ -220,7 +220,7 @@ def test_a_short_line_among_the_mates_is_refused(tmp_path):
         read_patch_lists(lists)
 
 
-def test_lists_may_say_what_made_the_patches(tmp_path):
+def test_lists_may_name_the_origin_of_the_patches(tmp_path):
     lists = write_lists(tmp_path / "lists", {"train": [0]})
     assert read_patch_lists(lists).origin == ""
     (lists / "origin.txt").write_text("a simulator\n")

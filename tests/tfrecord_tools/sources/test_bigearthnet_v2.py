@@ -1,4 +1,4 @@
-"""Does the table decide what is converted, is nothing lost of the pixels, and does every layout give the same bytes?"""
+"""BigEarthNet v2.0: the tables decide what is converted, and every layout gives the same bytes."""
 
 import tarfile
 
@@ -25,7 +25,7 @@ from tfrecord_tools.sources import open_source
 from tfrecord_tools.sources.bigearthnet_v2 import list_patches, read_metadata, read_patch
 
 TILE, PRODUCT = "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP", "S1B_IW_GRDH_1SDV_20170612T165809"
-# Mates are not those of the same two numbers: only the table knows them.
+# A mate does not have the same two numbers: only the table gives it.
 S2_NAMES = [f"{TILE}_{row:02d}_57" for row in range(7)]
 S1_NAMES = [f"{PRODUCT}_33UUP_{6 - row}_57" for row in range(7)]
 SPLITS = ["train", "train", "validation", "test", "train", "test", "train"]
@@ -265,7 +265,7 @@ def test_a_wrong_table_is_named_with_what_was_expected(tmp_path, kind):
         read_metadata([str(path)])
 
 
-def test_a_file_that_is_no_table_is_named(tmp_path):
+def test_a_file_that_is_not_a_table_is_named(tmp_path):
     path = tmp_path / "metadata.parquet"
     table().to_parquet(path)
     whole = path.read_bytes()
@@ -291,7 +291,7 @@ def test_the_spec_has_the_rows_of_all_bands():
     for band in SPEC.bands[:-1]:
         row = BANDS[band.name]
         assert (band.size_px, band.dtype, band.unit) == (row.size_px, row.dtype, row.unit)
-        # The same places seen again: near to v1, not equal.
+        # The same places, processed again: close to v1, not equal.
         assert 0 < abs(band.mean / row.mean - 1) < 0.07
         assert 0 < abs(band.std / row.std - 1) < 0.1
 
@@ -319,11 +319,11 @@ def test_the_real_tables_have_the_published_sizes(real_tables):
     lists = read_patch_lists(official_lists_folder())
     assert set(both["s2v1_name"]) <= set(lists.s1_of)
     assert (both["s2v1_name"].map(lists.s1_of) == both["s1_name"]).all()
-    # At borders the country was drawn anew.
+    # At borders the country was assigned anew.
     assert (both["s2v1_name"].map(lists.country_of) != both["country"]).sum() == 467
 
 
-def test_every_real_name_is_a_patch_and_no_tile_is(real_tables, monkeypatch):
+def test_the_patterns_match_every_real_patch_and_no_tile(real_tables, monkeypatch):
     both = pandas.concat(real_tables, ignore_index=True)
     columns = {"S2": "patch_id", "S1": "s1_name", "MAP": "patch_id"}
 

@@ -1,4 +1,4 @@
-"""Do all images of EuroSAT arrive bit by bit, each band under its own name, with the class of its folder?"""
+"""EuroSAT: images are read bit by bit, bands have the right names, classes are those of the folders."""
 
 import collections
 import dataclasses
@@ -26,20 +26,20 @@ from tfrecord_tools.sources import open_source
 
 gdal.UseExceptions()
 
-# Written out: the order of a file must not be taken from the code under test.
+# Written out: the order in a file must not come from the code under test.
 ORDER = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B09", "B10", "B11", "B12", "B8A")
 COUNTS = {"AnnualCrop": 10, "Forest": 5, "River": 3, "SeaLake": 1}
 SPLIT_COUNTS = {"AnnualCrop": (6, 2, 2), "Forest": (3, 1, 1), "River": (1, 1, 1), "SeaLake": (1, 0, 0)}
 
 
 def pixels_of(patch_id, size_px=64):
-    """Another constant for every band, plus noise of the patch's own: a swapped band is seen, and a swapped patch."""
+    """A different constant for every band, plus noise of the patch: a swapped band or patch is found."""
     noise = np.random.default_rng(list(patch_id.encode())).integers(0, 4000, (13, size_px, size_px))
     return (noise + np.arange(13)[:, np.newaxis, np.newaxis] * 4096).astype(np.uint16)
 
 
 def write_tiff(path, pixels):
-    """Writes [bands, H, W], as EuroSAT is: deflated, in strips, with a grid."""
+    """Writes [bands, H, W] as in EuroSAT: deflated, in strips, with a grid."""
     path.parent.mkdir(parents=True, exist_ok=True)
     count, height, width = pixels.shape
     kind = {"uint16": gdal.GDT_UInt16, "float32": gdal.GDT_Float32}[pixels.dtype.name]
@@ -90,7 +90,7 @@ def read_all(folder, manifest):
     return found
 
 
-def test_what_the_manifest_says(records):
+def test_the_manifest(records):
     manifest = read_manifest(records)
     assert (manifest.dataset, manifest.label_kind, manifest.licence) == ("eurosat_ms", LabelKind.SINGLE, "MIT")
     assert manifest.class_names == CLASS_NAMES == tuple(sorted(CLASS_NAMES))
@@ -117,7 +117,7 @@ def test_every_pixel_and_label_arrives(records):
 
 
 @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.full)])
-def test_a_tar_gives_the_bytes_of_the_folder_and_so_do_two_workers(tree, records, tmp_path, workers):
+def test_a_tar_and_two_workers_give_the_bytes_of_the_folder(tree, records, tmp_path, workers):
     with tarfile.open(tmp_path / "eurosat.tar", "w") as tar:
         tar.add(tree, "ds/images/tif")
     run(tmp_path / "eurosat.tar", tmp_path / "out", workers=workers)
@@ -157,7 +157,7 @@ def test_a_wrong_name_says_what_is_allowed(tree, tmp_path, path, named):
         open_source("eurosat_ms", SourceInputs(input=str(root)))
 
 
-def test_inputs_that_it_does_not_take_are_refused(tree, tmp_path):
+def test_wrong_inputs_are_refused(tree, tmp_path):
     with pytest.raises(FileNotFoundError, match="no images found, files such as Forest/Forest_1.tif"):
         open_source("eurosat_ms", SourceInputs(input=str(tmp_path)))
     with pytest.raises(FileNotFoundError, match="no such folder or tar"):
@@ -217,6 +217,6 @@ def test_the_real_images(shared_data, tmp_path):
     assert collections.Counter(split for split, *_ in found.values()) == {"train": 60, "val": 20, "test": 20}
     assert [manifest.class_counts(split) for split in ("train", "val", "test")] == [(6,) * 10, (2,) * 10, (2,) * 10]
     mean = {name: np.mean([pixels[name] for _, pixels, _ in found.values()]) for name in ORDER}
-    # B8A is the near infrared beside B08; B10 (cirrus) sees almost nothing of the ground, B09 little of it.
+    # B8A is the near infrared next to B08; B10 (cirrus) receives almost nothing from the ground, B09 little.
     assert abs(mean["B8A"] - mean["B08"]) < 0.2 * mean["B08"]
     assert mean["B10"] < 50 < mean["B09"] < 0.6 * mean["B8A"]

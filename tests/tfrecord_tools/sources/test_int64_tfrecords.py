@@ -1,4 +1,4 @@
-"""Are published records rewritten to the very bytes that their GeoTIFFs give?"""
+"""Int64 records are rewritten to the same bytes as their GeoTIFFs."""
 
 import shutil
 
@@ -27,7 +27,7 @@ def labels_of(index):
     return LABELS[index % 3]
 
 
-def open_published(folder):
+def open_int64(folder):
     return open_source("int64_tfrecords", SourceInputs(input=str(folder)))
 
 
@@ -37,10 +37,10 @@ def contents(folder):
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    """The same patches as published records of each kind, and as GeoTIFFs whose country and season are unknown."""
+    """The same patches as int64 records of each kind, and as GeoTIFFs whose country and season are unknown."""
     root = tmp_path_factory.mktemp("root")
     for kind in KINDS:
-        write_published(root / "published" / kind, kind, SPLITS, labels_of, num_shards=1)
+        write_published(root / "int64" / kind, kind, SPLITS, labels_of, num_shards=1)
     for index in range(8):
         write_pair(root, index, labels_of(index), lambda band, seed=index: random_pixels(band, seed))
     lists = write_lists(root / "lists", SPLITS)
@@ -50,9 +50,9 @@ def root(tmp_path_factory):
 
 
 @pytest.mark.parametrize(("kind", "sensors"), [("s2", ("s2",)), ("mm_with_60_m", ("s2", "s1"))])
-def test_shards_are_those_of_the_geotiffs_byte_by_byte(root, tmp_path, kind, sensors):
+def test_shards_equal_those_of_the_geotiffs(root, tmp_path, kind, sensors):
     options = ConversionOptions(num_shards=2)
-    manifest = convert(open_published(root / "published" / kind), tmp_path / "theirs", options)
+    manifest = convert(open_int64(root / "int64" / kind), tmp_path / "theirs", options)
     inputs = SourceInputs(lists_dir=str(root / "lists"), **{sensor: str(root / sensor) for sensor in sensors})
     expected = convert(open_source("bigearthnet_v1", inputs), tmp_path / "ours", options)
     assert contents(tmp_path / "theirs") == contents(tmp_path / "ours")
@@ -64,9 +64,9 @@ def test_shards_are_those_of_the_geotiffs_byte_by_byte(root, tmp_path, kind, sen
     assert verify(ShardedDataset(tmp_path / "theirs", manifest)) == []
 
 
-def test_records_without_the_60_m_bands_keep_all_they_have(root, tmp_path):
+def test_records_without_the_60_m_bands_keep_their_bands(root, tmp_path):
     bands = KINDS["mm"][1]
-    manifest = convert(open_published(root / "published" / "mm"), tmp_path / "out", ConversionOptions(num_shards=1))
+    manifest = convert(open_int64(root / "int64" / "mm"), tmp_path / "out", ConversionOptions(num_shards=1))
     assert manifest.bands == bands
     found = set()
     for path in (tmp_path / "out").glob("*.tfrecord"):
@@ -82,46 +82,46 @@ def test_records_without_the_60_m_bands_keep_all_they_have(root, tmp_path):
 
 
 @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.full)])
-def test_an_adopted_folder_is_rewritten_alike_by_processes(root, tmp_path, workers):
-    folder = shutil.copytree(root / "published" / "s2", tmp_path / "s2")
-    convert(open_published(folder), tmp_path / "one", ConversionOptions(num_shards=2))
+def test_an_adopted_folder_is_rewritten_to_the_same_bytes(root, tmp_path, workers):
+    folder = shutil.copytree(root / "int64" / "s2", tmp_path / "s2")
+    convert(open_int64(folder), tmp_path / "one", ConversionOptions(num_shards=2))
     adopt_int64_records(folder)
-    convert(open_published(folder), tmp_path / "two", ConversionOptions(num_shards=2, workers=workers))
+    convert(open_int64(folder), tmp_path / "two", ConversionOptions(num_shards=2, workers=workers))
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
 
 
-def test_a_patch_that_is_there_twice_is_an_error(root, tmp_path):
-    folder = shutil.copytree(root / "published" / "s2", tmp_path / "s2")
+def test_a_duplicate_patch_is_an_error(root, tmp_path):
+    folder = shutil.copytree(root / "int64" / "s2", tmp_path / "s2")
     write_shard(folder / "val_01.tfrecord", [encode_patch("s2", 9, LABELS[0]), encode_patch("s2", 1, LABELS[1])])
     match = rf"val_01\.tfrecord:record 1: patch {S2_NAMES[1]} is also .*train_00\.tfrecord:record 1"
     with pytest.raises(ValueError, match=match):
-        open_published(folder)
+        open_int64(folder)
 
 
 @pytest.mark.parametrize("damage", ["cut", "bit"])
-def test_a_damaged_file_is_told_before_anything_is_written(root, tmp_path, damage):
-    folder = shutil.copytree(root / "published" / "s2", tmp_path / "s2")
+def test_a_damaged_file_is_reported_before_anything_is_written(root, tmp_path, damage):
+    folder = shutil.copytree(root / "int64" / "s2", tmp_path / "s2")
     path = folder / "train_00.tfrecord"
     content = bytearray(path.read_bytes())
     content[-5000] ^= 1
     path.write_bytes(content[:-5] if damage == "cut" else content)
     with pytest.raises(ValueError, match=r"train_00\.tfrecord: record 4 is damaged"):
-        open_published(folder)
+        open_int64(folder)
 
 
-def test_a_record_that_is_none_is_told(root, tmp_path):
-    folder = shutil.copytree(root / "published" / "s2", tmp_path / "s2")
+def test_bytes_that_are_not_a_record_are_reported(root, tmp_path):
+    folder = shutil.copytree(root / "int64" / "s2", tmp_path / "s2")
     write_shard(folder / "val_01.tfrecord", [b"\xff\xff"])
     with pytest.raises(ValueError, match=r"val_01\.tfrecord:record 0: not a tf.train.Example"):
-        open_published(folder)
+        open_int64(folder)
 
 
-def test_a_record_off_the_schema_is_a_broken_patch(root, tmp_path):
-    folder = shutil.copytree(root / "published" / "s2", tmp_path / "s2")
+def test_a_record_of_another_schema_is_a_broken_patch(root, tmp_path):
+    folder = shutil.copytree(root / "int64" / "s2", tmp_path / "s2")
     example = tf.train.Example.FromString(encode_patch("s2", 9, LABELS[0]))
     example.features.feature["B02"].int64_list.value[3] = 70000
     write_shard(folder / "val_01.tfrecord", [example.SerializeToString()])
-    source = open_published(folder)
+    source = open_int64(folder)
     with pytest.raises(ValueError, match=r"1 patches are broken.*val_01\.tfrecord:record 0: band B02 has values"):
         convert(source, tmp_path / "out", ConversionOptions(num_shards=1))
     assert not (tmp_path / "out" / MANIFEST_NAME).exists()
@@ -130,9 +130,9 @@ def test_a_record_off_the_schema_is_a_broken_patch(root, tmp_path):
     assert manifest.num_records("val") == 2
 
 
-def test_a_file_that_changed_or_went_since_it_was_listed_is_told(root, tmp_path):
-    folder = shutil.copytree(root / "published" / "s2", tmp_path / "s2")
-    source = open_published(folder)
+def test_a_file_that_changed_or_disappeared_after_listing_is_reported(root, tmp_path):
+    folder = shutil.copytree(root / "int64" / "s2", tmp_path / "s2")
+    source = open_int64(folder)
     refs = {ref.patch_id: ref for ref in source.refs}
     path = folder / "val_00.tfrecord"
     write_shard(path, [encode_patch("s2", 20, LABELS[0])] * 2)
@@ -143,19 +143,19 @@ def test_a_file_that_changed_or_went_since_it_was_listed_is_told(root, tmp_path)
         source.read(refs[S2_NAMES[5]])
 
 
-def test_inputs_of_other_sources_are_not_taken():
+def test_inputs_of_other_sources_are_refused():
     with pytest.raises(ValueError, match="--source=int64_tfrecords takes --input; missing: --input; not taken: --s2"):
         open_source("int64_tfrecords", SourceInputs(s2="x"))
 
 
 def test_the_former_name_opens_the_same_source(root):
-    folder = root / "published" / "s2"
-    former, now = open_source("published_tfrecords", SourceInputs(input=str(folder))), open_published(folder)
+    folder = root / "int64" / "s2"
+    former, now = open_source("published_tfrecords", SourceInputs(input=str(folder))), open_int64(folder)
     assert (former.refs, former.origin, former.options) == (now.refs, now.origin, now.options)
 
 
 def test_the_command_takes_the_former_name_and_does_not_list_it(root, tmp_path):
-    command = ["-m", "tfrecord_tools.convert", f"--input={root / 'published' / 's2'}", "--num_shards=1", "--workers=1"]
+    command = ["-m", "tfrecord_tools.convert", f"--input={root / 'int64' / 's2'}", "--num_shards=1", "--workers=1"]
     for name, source in (("old", "published_tfrecords"), ("new", "int64_tfrecords")):
         output = ["--source=" + source, f"--output_dir={tmp_path / name}"]
         result = warm_python.run([*command, *output], cwd=REPOSITORY)

@@ -1,4 +1,4 @@
-"""Do all triples of SEN12MS arrive bit by bit, with the labels of the benchmark, and stay scenes together?"""
+"""SEN12MS: triples are read bit by bit, with the labels of the benchmark, and scenes stay in one split."""
 
 import dataclasses
 import shutil
@@ -26,12 +26,12 @@ from tfrecord_tools.sources.sen12ms import choose_labels
 
 gdal.UseExceptions()
 
-# Written out: the order of a file must not be taken from the code under test.
+# Written out: the order in a file must not come from the code under test.
 S2_ORDER = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12")
 S1_ORDER = ("VV", "VH")
 PIXELS = 256 * 256
 
-# Pixels of each value of IGBP in a map, and the labels that follow, worked out by hand. A tenth is 6,553.6 px.
+# Pixels of each value of IGBP in a map, and the labels that follow, computed by hand. A tenth is 6,553.6 px.
 MAPS = {
     "forest of several kinds": ({1: 15000, 2: 15000, 5: 3000, 12: 32536}, ["Forest"], ["Forest", "Croplands"]),
     "croplands and mosaic": ({10: 25000, 12: 20000, 14: 20536}, ["Croplands"], ["Grassland", "Croplands"]),
@@ -52,7 +52,7 @@ PATCHES = {
 
 
 def pixels_of(patch_id, part):
-    """Another constant for every band, plus noise of the patch's own: a swapped band is seen, and a swapped patch."""
+    """A different constant for every band, plus noise of the patch: a swapped band or patch is found."""
     rng = np.random.default_rng(list((patch_id + part).encode()))
     if part == "s2":
         steps = np.arange(13)[:, np.newaxis, np.newaxis] * 4096
@@ -61,7 +61,7 @@ def pixels_of(patch_id, part):
 
 
 def map_of(counts):
-    """Four bands: IGBP, and three that must not be taken for it."""
+    """Four bands: IGBP, and three others, which must not be used."""
     igbp = np.repeat(list(counts), list(counts.values())).reshape(256, 256)
     return np.stack([igbp, *(np.full((256, 256), value) for value in (31, 20, 40))]).astype(np.uint16)
 
@@ -159,7 +159,7 @@ def test_every_pixel_and_label_arrives(records, label_kind):
 
 
 @pytest.mark.parametrize("name", MAPS)
-def test_labels_follow_from_shares(name):
+def test_labels_follow_from_the_shares_of_pixels(name):
     counts, single, multi = MAPS[name]
     assert sum(counts.values()) == PIXELS
     of_class = np.array([sum(counts.get(value, 0) for value in values) for values in IGBP_VALUES.values()])
@@ -167,12 +167,12 @@ def test_labels_follow_from_shares(name):
     assert list(choose_labels(of_class, LabelKind.MULTI)) == multi
 
 
-def test_exactly_a_tenth_is_a_label():
+def test_exactly_a_tenth_gives_a_label():
     assert choose_labels(np.array([10] * 10), LabelKind.MULTI) == CLASS_NAMES
     assert choose_labels(np.array([91, 9] + [0] * 8), LabelKind.MULTI) == ("Forest",)
 
 
-def test_a_scene_is_in_one_split_and_a_season_in_all_that_it_can_fill(records):
+def test_a_scene_is_in_one_split_and_a_season_in_as_many_as_possible(records):
     split_of = {}
     for patch_id, (split, *_) in read_all(records / "single", read_manifest(records / "single")).items():
         assert split_of.setdefault(patch_id.rsplit("_", 1)[0], split) == split
@@ -188,7 +188,7 @@ def test_a_tar_gives_the_bytes_of_the_folder(tree, records, tmp_path):
     assert written[0] == written[1]
 
 
-def test_the_kind_of_labels_belongs_to_the_data_set(tree, records):
+def test_the_label_kind_belongs_to_the_data_set(tree, records):
     with pytest.raises(ValueError, match="label_kind: single there, multi here"):
         run(tree, records / "single", "multi")
     with pytest.raises(ValueError, match="--label_kind=both: unknown; allowed are single, multi"):

@@ -1,4 +1,4 @@
-"""Are synthetic patches whole, repeatable, and learnable from all bands together but not from one band's mean?"""
+"""Synthetic patches: complete, repeatable, and learnable from all bands together but not from the mean of one band."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def archive_copy(archive, tmp_path):
 
 
 def test_names_match_the_archive_and_are_unique():
-    # The first 20,000 and as many over the seam where the tiles are seen a second time.
+    # The first 20,000, and 20,000 around the index where the tiles start for the second time.
     indices = [*range(20000), *range(170000, 190000), synthetic_patches.MAX_PATCHES - 1]
     places = [synthetic_patches.place_patch(3, index) for index in indices]
     s2_names = {place.s2_name for place in places}
@@ -155,7 +155,7 @@ def test_groups_have_the_official_shares():
     assert share["val"] / used == pytest.approx(0.24, abs=0.04)
 
 
-def test_any_number_of_workers_makes_the_same_bytes(archive, tmp_path):
+def test_any_number_of_workers_gives_the_same_bytes(archive, tmp_path):
     synthetic_patches.synthesize_archive(str(tmp_path / "two"), NUM_PATCHES, 7, with_s1=True, workers=2)
     assert contents(tmp_path / "two") == contents(archive)
 
@@ -169,14 +169,14 @@ def test_fewer_patches_are_the_first_of_more(archive, tmp_path):
     assert not (tmp_path / "few" / synthetic_patches.S1_FOLDER).exists()
 
 
-def test_another_seed_makes_other_patches():
+def test_another_seed_gives_other_patches():
     assert synthetic_patches.place_patch(0, 5).s2_name != synthetic_patches.place_patch(1, 5).s2_name
     assert (
         synthetic_patches.create_patch(0, 5).bands["B02"] != synthetic_patches.create_patch(1, 5).bands["B02"]
     ).any()
 
 
-def test_a_second_run_makes_what_is_missing(archive, archive_copy):
+def test_a_second_run_writes_what_is_missing(archive, archive_copy):
     def run():
         return synthetic_patches.synthesize_archive(str(archive_copy), NUM_PATCHES, 7, with_s1=True)
 
@@ -200,7 +200,7 @@ def test_other_arguments_are_refused(archive, num_patches, seed, with_s1):
         synthetic_patches.synthesize_archive(str(archive), num_patches, seed, with_s1=with_s1)
 
 
-def test_a_strange_folder_and_wrong_numbers_are_refused(tmp_path):
+def test_a_folder_with_other_files_and_wrong_numbers_are_refused(tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(ValueError, match="not empty"):
         synthetic_patches.synthesize_archive(str(tmp_path), 2, 0, with_s1=False)
@@ -210,7 +210,7 @@ def test_a_strange_folder_and_wrong_numbers_are_refused(tmp_path):
 
 
 def test_help_is_quick_and_an_error_is_one_line(archive):
-    """Quick since nothing heavy is loaded for it, which the test of all commands' help shows."""
+    """The test of the help of all commands checks that nothing heavy is loaded for it."""
     command = ["-m", "tfrecord_tools.synthesize"]
     shown = warm_python.run([*command, "--help"])
     assert "--num_patches" in shown.stdout
@@ -219,7 +219,7 @@ def test_help_is_quick_and_an_error_is_one_line(archive):
 
 
 def band_features(bands):
-    """Returns the log mean of every band, differences of those, and texture statistics of every band."""
+    """Returns the log means of the bands; and these, their differences, and texture statistics of the bands."""
     log_means, textures = [], []
     for name, pixels in bands.items():
         linear = 10.0 ** (pixels / 10.0) if name in S1 else pixels.astype(np.float32)
@@ -236,7 +236,7 @@ def micro_f1(predicted, labels):
 
 
 def cross_validated_f1(features, labels):
-    """Returns the micro-F1 of trees at their best threshold, which favours the leak that is looked for."""
+    """Returns the micro-F1 of trees at their best threshold, which favors the leak that the test looks for."""
     from sklearn.ensemble import ExtraTreesClassifier
     from sklearn.model_selection import cross_val_predict
 
@@ -271,5 +271,5 @@ def test_labels_are_learnable_but_not_from_the_mean_of_one_band():
     )
     single = {name: cross_validated_f1(column[:, None], labels) for name, column in zip(BANDS, np.array(means).T)}
     together = cross_validated_f1(np.array(features), labels)
-    assert max(single.values()) < constant + 0.08, f"a single band gives labels away: constant {constant}, {single}"
+    assert max(single.values()) < constant + 0.08, f"a single band reveals labels: constant {constant}, {single}"
     assert together > constant + 0.2, f"labels are not in the pixels: constant {constant}, all bands {together}"
