@@ -36,10 +36,10 @@ from tfrecord_tools.conversion.shards import (
     Problem,
     ShardPlan,
     ShardSource,
-    Written,
+    WrittenShard,
     plan_digest,
     plan_shards,
-    read_written,
+    read_written_shard,
     record_bytes,
     write_shard,
 )
@@ -79,6 +79,7 @@ def convert(source: Source, output_dir: Path, options: ConversionOptions) -> Man
     if not 0 <= options.task_index < options.num_tasks:
         raise ValueError(f"--task_index={options.task_index}: expected 0 ... {options.num_tasks - 1} (--num_tasks).")
     plans = plan_shards(source.refs, record_bytes(source.bands), options.shard_mb, options.num_shards)
+    # Everything that decides the bytes of the shards. The manifest stores it as `options`.
     decisive: dict[str, object] = {
         **source.options,
         "source": source.spec.name,
@@ -114,7 +115,7 @@ def finalize(output_dir: Path, allow_problems: int = 0) -> Manifest:
     if not plan_file.exists():
         raise FileNotFoundError(f"{plan_file}: no conversion was started in this folder.")
     plan = json.loads(plan_file.read_text(encoding="utf-8"))
-    found = {name: read_written(output_dir, name) for name in plan["shards"]}
+    found = {name: read_written_shard(output_dir, name) for name in plan["shards"]}
     missing = [name for name, written in found.items() if written is None]
     if missing:
         raise FileNotFoundError(
@@ -214,7 +215,7 @@ def _lock(output_dir: Path, options: ConversionOptions) -> Iterator[None]:
         yield
 
 
-def _write_all(plans: Sequence[ShardPlan], write: Callable[[ShardPlan], Written], workers: int) -> None:
+def _write_all(plans: Sequence[ShardPlan], write: Callable[[ShardPlan], WrittenShard], workers: int) -> None:
     """Writes the shards of this task; a broken patch does not stop the others, a full disk does."""
     problems = 0
     with progress_bar(sum(len(plan.refs) for plan in plans), "convert", "patch") as progress:

@@ -12,7 +12,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,6 +36,43 @@ class ShardPlan:
     name: str
     split: str
     refs: tuple[PatchRef, ...]
+
+
+class Problem(NamedTuple):
+    """A broken patch: its id, the file, what is wrong, what was expected, and how to fix it.
+
+    The names are the columns of `problems.csv` and keys in manifests on users' disks.
+    """
+
+    patch_id: str
+    file: str
+    problem: str
+    expected: str
+    mend: str
+
+
+@dataclasses.dataclass(frozen=True)
+class WrittenShard:
+    """A shard that was written: its row of the manifest, and the broken patches that it does not contain."""
+
+    shard: Shard
+    problems: tuple[Problem, ...]
+
+
+class ShardSource(NamedTuple):
+    """The part of a source that a process needs to write shards."""
+
+    bands: tuple[Band, ...]
+    class_names: tuple[str, ...]
+    read: ReadPatch
+    roots: tuple[str, ...]
+
+
+class _Record(NamedTuple):
+    """A serialized record and its label indices."""
+
+    data: bytes
+    label_indices: tuple[int, ...]
 
 
 def plan_shards(
@@ -78,28 +115,7 @@ def plan_digest(plans: Iterable[ShardPlan], options: dict[str, object]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-@dataclasses.dataclass(frozen=True)
-class Written:
-    """A shard that was written: its row of the manifest, and the broken patches that it does not contain."""
-
-    shard: Shard
-    problems: tuple[Problem, ...]
-
-
-class Problem(NamedTuple):
-    """A broken patch: its id, the file, what is wrong, what was expected, and how to fix it.
-
-    The names are the columns of `problems.csv` and keys in manifests on users' disks.
-    """
-
-    patch_id: str
-    file: str
-    problem: str
-    expected: str
-    mend: str
-
-
-def read_written(output_dir: Path, name: str) -> Written | None:
+def read_written_shard(output_dir: Path, name: str) -> WrittenShard | None:
     """Returns the shard that an earlier process wrote, None if there is none or it was not finished."""
     note, path = _note(output_dir, name), output_dir / name
     if not note.exists() or not path.exists():
@@ -108,14 +124,14 @@ def read_written(output_dir: Path, name: str) -> Written | None:
     shard = shard_from_json(content["shard"])
     if path.stat().st_size != shard.num_bytes:
         return None
-    return Written(shard, tuple(Problem(*problem) for problem in content["problems"]))
+    return WrittenShard(shard, tuple(Problem(*problem) for problem in content["problems"]))
 
 
 def _note(output_dir: Path, name: str) -> Path:
     return output_dir / WORK_DIR / f"{name}.json"
 
 
-def write_shard(plan: ShardPlan, output_dir: Path, source: ShardSource, compression: str = "") -> Written:
+def write_shard(plan: ShardPlan, output_dir: Path, source: ShardSource, compression: str = "") -> WrittenShard:
     """Writes a shard, unless it is finished, and returns it.
 
     Broken patches are skipped and reported. The shard is written in `_conversion/` and renamed; a note of it is written
@@ -126,12 +142,11 @@ def write_shard(plan: ShardPlan, output_dir: Path, source: ShardSource, compress
         FileNotFoundError: The source as a whole has disappeared.
         OSError: The folder cannot be written, for example because the disk is full.
     """
-    earlier = read_written(output_dir, plan.name)
+    earlier = read_written_shard(output_dir, plan.name)
     if earlier and not earlier.problems:
         return earlier
     temporary = output_dir / WORK_DIR / f"{plan.name}.{os.getpid()}.tmp"
-    problems: list[Problem] = []
-    class_counts = _write_records(temporary, _records(plan, source, problems), len(source.class_names), compression)
+    class_counts, problems = _write_records(temporary, plan, source, compression)
     # The disk writes while the core computes the checksum, which `atomic_file` would not allow.
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         flushed = pool.submit(_flush, temporary)
@@ -143,56 +158,53 @@ def write_shard(plan: ShardPlan, output_dir: Path, source: ShardSource, compress
     temporary.replace(output_dir / plan.name)
     content = {"shard": dataclasses.asdict(shard), "problems": problems}
     write_json_atomically(_note(output_dir, plan.name), content)
-    return Written(shard, tuple(problems))
+    return WrittenShard(shard, problems)
 
 
 def _write_records(
-    path: Path, records: Iterable[tuple[bytes, tuple[int, ...]]], num_classes: int, compression: str
-) -> tuple[int, ...]:
-    """Writes records with their label indices, and returns the number of records of each class."""
+    path: Path, plan: ShardPlan, source: ShardSource, compression: str
+) -> tuple[tuple[int, ...], tuple[Problem, ...]]:
+    """Writes the records of a shard; returns the number of records of each class, and the broken patches."""
     # TensorFlow takes seconds to load: only a process that writes records loads it.
     import tensorflow as tf
 
-    class_counts = [0] * num_classes
+    class_counts = [0] * len(source.class_names)
+    problems = []
     try:
         with tf.io.TFRecordWriter(os.fspath(path), compression) as writer:
-            for record, indices in records:
-                writer.write(record)
-                for index in indices:
+            for ref in plan.refs:
+                record = _encode_patch(ref, source)
+                if isinstance(record, Problem):
+                    problems.append(record)
+                    continue
+                writer.write(record.data)
+                for index in record.label_indices:
                     class_counts[index] += 1
     except tf.errors.OpError as error:
         path.unlink(missing_ok=True)
-        raise OSError(f"{path}: cannot be written ({error.message}). Make room, and run the same command.") from error
-    return tuple(class_counts)
+        raise OSError(
+            f"{path}: cannot be written ({error.message}). Free some space, and run the same command."
+        ) from error
+    return tuple(class_counts), tuple(problems)
 
 
-def _records(plan: ShardPlan, source: ShardSource, problems: list[Problem]) -> Iterator[tuple[bytes, tuple[int, ...]]]:
-    """Yields each patch's record with its label indices, in order, and adds the broken ones to `problems`."""
+def _encode_patch(ref: PatchRef, source: ShardSource) -> _Record | Problem:
+    """Returns the record of a patch, or what is wrong with the patch."""
     from bigearth_tf.data.record_schema import encode_example
 
-    for ref in plan.refs:
-        try:
-            patch = source.read(ref)
-            indices = label_indices(patch.labels, source.class_names)
-        except PatchError as error:
-            for root in source.roots:
-                if not os.path.exists(root):
-                    raise FileNotFoundError(
-                        f"{root}: the source has disappeared. Make it available again, and run the same command: "
-                        "it writes what is missing."
-                    ) from error
-            problems.append(Problem(ref.patch_id, error.file, error.problem, error.expected, error.fix))
-            continue
-        yield encode_example(ref.patch_id, indices, patch.bands, source.bands, patch.attributes), indices
-
-
-class ShardSource(NamedTuple):
-    """The part of a source that a process needs to write shards."""
-
-    bands: tuple[Band, ...]
-    class_names: tuple[str, ...]
-    read: ReadPatch
-    roots: tuple[str, ...]
+    try:
+        patch = source.read(ref)
+        indices = label_indices(patch.labels, source.class_names)
+    except PatchError as error:
+        for root in source.roots:
+            if not os.path.exists(root):
+                raise FileNotFoundError(
+                    f"{root}: the source has disappeared. Make it available again, and run the same command: "
+                    "it writes what is missing."
+                ) from error
+        return Problem(ref.patch_id, error.file, error.problem, error.expected, error.fix)
+    data = encode_example(ref.patch_id, indices, patch.bands, source.bands, patch.attributes)
+    return _Record(data, indices)
 
 
 def _flush(path: Path) -> None:

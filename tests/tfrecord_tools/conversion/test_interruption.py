@@ -216,7 +216,7 @@ def test_a_full_disk_loses_nothing(archive, whole, tmp_path):
             code, said = end(start(archive, mount / "out"))
             assert code == 1
             assert "cannot be written" in said
-            assert "Make room, and run the same command" in said
+            assert "Free some space, and run the same command" in said
             assert not (mount / "out" / MANIFEST_NAME).exists()
             assert not list((mount / "out" / WORK_DIR).glob("*.tmp"))
         subprocess.run(["mount", "-o", "remount,size=64m", str(mount)], check=True)
