@@ -24,13 +24,13 @@ _WRITE = flags.DEFINE_bool("write", False, "Write mean and standard deviation in
 
 def main() -> None:
     """Computes and prints the statistics, and writes them with --write."""
-    from tfrecord_tools.records.band_moments import compute_moments, describe_moments, with_statistics
+    from tfrecord_tools.records.band_moments import compute_moments, describe_moments, replace_statistics
 
     dataset = ShardedDataset.open(_DATA_DIR.value)
     moments = compute_moments(dataset, _SPLIT.value, _WORKERS.value)
     print(describe_moments(dataset.manifest.bands, moments))
     if _WRITE.value:
-        write_manifest(with_statistics(dataset.manifest, _SPLIT.value, moments), dataset.folder)
+        write_manifest(replace_statistics(dataset.manifest, _SPLIT.value, moments), dataset.folder)
         print(
             f"wrote mean and std of {dataset.num_records(_SPLIT.value)} records into {dataset.folder / MANIFEST_NAME}"
         )

@@ -115,7 +115,7 @@ def _shard_moments(dataset: ShardedDataset, shard: Shard) -> dict[str, Moments]:
     return totals
 
 
-def with_statistics(manifest: Manifest, split: str, moments: dict[str, Moments]) -> Manifest:
+def replace_statistics(manifest: Manifest, split: str, moments: dict[str, Moments]) -> Manifest:
     """Returns the manifest with these mean and std in the rows of its bands, and a note of their origin."""
     bands = tuple(
         dataclasses.replace(band, mean=moments[band.name].mean, std=moments[band.name].std) for band in manifest.bands

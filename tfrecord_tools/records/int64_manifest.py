@@ -51,7 +51,13 @@ def adopt_int64_records(folder: Path) -> Manifest:
     with progress_bar(num_bytes, "adopt", "B", unit_scale=True) as progress:
         for file in files:
             shards.append(_adopt_shard(file, record_format, bands, seen, progress))
-    manifest = Manifest(
+    manifest = _create_manifest(record_format, bands, shards)
+    write_manifest(manifest, folder)
+    return manifest
+
+
+def _create_manifest(record_format: str, bands: tuple[Band, ...], shards: list[Shard]) -> Manifest:
+    return Manifest(
         schema_version=SCHEMA_VERSION,
         dataset=SPEC.name,
         source=int64_origin(record_format),
@@ -68,8 +74,6 @@ def adopt_int64_records(folder: Path) -> Manifest:
         options={},
         versions=package_versions(),
     )
-    write_manifest(manifest, folder)
-    return manifest
 
 
 def _read_adopted(folder: Path, files: list[Int64Shard]) -> Manifest:

@@ -21,7 +21,7 @@ from tfrecord_tools.records.band_moments import (
     compute_moments,
     describe_moments,
     pixel_moments,
-    with_statistics,
+    replace_statistics,
 )
 from tfrecord_tools.source import SourceInputs
 from tfrecord_tools.sources import open_source
@@ -133,7 +133,7 @@ def test_training_reads_the_statistics_that_were_written(folder, tmp_path):
     unknown = tuple(dataclasses.replace(band, mean=None, std=None) for band in manifest.bands)
     with pytest.raises(ValueError, match="band_stats --write"):
         dataclasses.replace(manifest, bands=unknown).select_bands("VV")
-    written = with_statistics(dataclasses.replace(manifest, bands=unknown), "train", moments)
+    written = replace_statistics(dataclasses.replace(manifest, bands=unknown), "train", moments)
     write_manifest(written, tmp_path)
     for shard in manifest.shards:
         (tmp_path / shard.name).write_bytes((folder / shard.name).read_bytes())
@@ -152,7 +152,7 @@ def test_running_a_conversion_again_keeps_the_statistics(repository, tmp_path):
     inputs = SourceInputs(s2=str(tmp_path / "s2"), lists_dir=str(tmp_path / "lists"))
     manifest = convert(open_source("bigearthnet_v1", inputs), records, ConversionOptions())
     assert manifest.statistics == {}
-    written = with_statistics(manifest, "train", compute_moments(ShardedDataset(records, manifest), "train"))
+    written = replace_statistics(manifest, "train", compute_moments(ShardedDataset(records, manifest), "train"))
     write_manifest(written, records)
     before = (records / "manifest.json").read_bytes()
     flags = [f"--s2={inputs.s2}", f"--lists_dir={inputs.lists_dir}", f"--output_dir={records}"]
