@@ -83,11 +83,11 @@ def list_patches(
         FileNotFoundError: A folder contains no patches, or listed patches are missing.
     """
     roots = {sensor: root for sensor, root in (("S2", s2), ("S1", s1)) if root}
-    found = [(root, _scan(root, sensor)) for sensor, root in roots.items()]
-    return match_patches(found, _listed(lists, tuple(roots), exclude), "on no split list", partial_archive)
+    found = [(root, _find_sensor_folders(root, sensor)) for sensor, root in roots.items()]
+    return match_patches(found, _listed_patches(lists, tuple(roots), exclude), "on no split list", partial_archive)
 
 
-def _listed(lists: PatchLists, sensors: tuple[str, ...], exclude: Collection[str]) -> Iterator[ListedPatch]:
+def _listed_patches(lists: PatchLists, sensors: tuple[str, ...], exclude: Collection[str]) -> Iterator[ListedPatch]:
     """Yields the patches of all lists; those to leave out have the first reason that applies."""
     reasons = [reason for reason in lists.excluded if reason in exclude]
     reason_of = {name: reason for reason in reversed(reasons) for name in lists.excluded[reason]}
@@ -111,10 +111,10 @@ def find_patches(s2: str | None, s1: str | None) -> list[tuple[Folder, ...]]:
     Raises:
         FileNotFoundError: A folder or tar contains no patches.
     """
-    s2_folders = _scan(s2, "S2") if s2 else {}
+    s2_folders = _find_sensor_folders(s2, "S2") if s2 else {}
     if not s1:
         return [(s2_folders[name],) for name in sorted(s2_folders)]
-    s1_folders = _scan(s1, "S1")
+    s1_folders = _find_sensor_folders(s1, "S1")
     if not s2:
         return [(s1_folders[name],) for name in sorted(s1_folders)]
     mates = {_read_metadata(folder.locate()).get("corresponding_s2_patch"): folder for folder in s1_folders.values()}
@@ -125,7 +125,7 @@ def find_patches(s2: str | None, s1: str | None) -> list[tuple[Folder, ...]]:
     return pairs
 
 
-def _scan(root: str, sensor: str) -> dict[str, Folder]:
+def _find_sensor_folders(root: str, sensor: str) -> dict[str, Folder]:
     """Returns patch name -> place of every patch folder of a sensor."""
     return find_folders(root, sensor, _NAMES[sensor], _EXAMPLES[sensor])
 

@@ -135,10 +135,14 @@ def list_patches(
     for sensor, root in roots.items():
         pattern, example, _ = _FOLDERS[sensor]
         found.append((root, find_folders(root, sensor, pattern, example)))
-    return match_patches(found, _listed(metadata, tuple(roots), exclude), "not in the metadata", partial_archive)
+    return match_patches(
+        found, _listed_patches(metadata, tuple(roots), exclude), "not in the metadata", partial_archive
+    )
 
 
-def _listed(metadata: pandas.DataFrame, sensors: Sequence[str], exclude: Collection[str]) -> Iterator[ListedPatch]:
+def _listed_patches(
+    metadata: pandas.DataFrame, sensors: Sequence[str], exclude: Collection[str]
+) -> Iterator[ListedPatch]:
     names = zip(*(metadata[_FOLDERS[sensor][2]].tolist() for sensor in sensors))
     reasons = np.full(len(metadata), "", dtype=object)
     for reason in reversed([reason for reason in _FLAGS if reason in exclude]):
