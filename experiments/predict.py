@@ -52,7 +52,7 @@ def main() -> None:
     predictor = Predictor(_MODEL_DIR.value)
     found = find_patches(_S2.value, _S1.value)
     if not found:
-        raise ValueError(f"No pair of mates in {_S2.value} and {_S1.value}.")
+        raise ValueError(f"No pair of Sentinel-2 and Sentinel-1 patches in {_S2.value} and {_S1.value}.")
     # Before the prediction, which may take long: a folder that cannot be created must fail at once.
     table, picture = (Path(_OUTPUT_DIR.value) / name for name in ("predictions.csv", "predictions.png"))
     table.parent.mkdir(parents=True, exist_ok=True)
@@ -68,13 +68,10 @@ def main() -> None:
             bar.update(len(patches))
     probabilities = np.concatenate(rows)
     for patch, row, chosen, truth in zip(shown, probabilities, predictor.decide(probabilities), truths):
-        print(patch.patch_id)
         named = [(name, p) for name, p, is_chosen in zip(predictor.class_names, row, chosen) if is_chosen]
-        ranked = sorted(named, key=lambda pair: -pair[1])
-        print(
-            "  predicted  "
-            + ("; ".join(f"{name} {p:.2f}" for name, p in ranked) or "no class has a probability of 0.5 or more")
-        )
+        ranked = "; ".join(f"{name} {p:.2f}" for name, p in sorted(named, key=lambda pair: -pair[1]))
+        print(patch.patch_id)
+        print(f"  predicted  {ranked or 'no class has a probability of 0.5 or more'}")
         print("  true       " + "; ".join(truth))
     write_text_atomically(table, _csv(patch_ids, probabilities, truths, predictor.class_names))
     plot_predictions(picture, shown, probabilities, truths, predictor.class_names, predictor.label_kind.threshold)
