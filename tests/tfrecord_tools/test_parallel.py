@@ -1,0 +1,40 @@
+"""Work in several processes: results in order, arguments sent once per process, a clear error for a killed one."""
+
+import functools
+import operator
+import os
+
+import pytest
+
+from tfrecord_tools.parallel import map_in_processes
+
+
+class Counted:
+    """Is 5 in another process, and counts how often it is sent there."""
+
+    def __init__(self):
+        self.times_sent = 0
+
+    def __reduce__(self):
+        self.times_sent += 1
+        return int, (5,)
+
+
+def test_results_are_in_order_and_bound_arguments_are_sent_once_per_process():
+    counted = Counted()
+    add_five = functools.partial(operator.add, counted)
+    assert list(map_in_processes(add_five, range(40), workers=2, chunk_size=3)) == list(range(5, 45))
+    assert 1 <= counted.times_sent <= 2
+
+
+@pytest.mark.parametrize("items", [[], [7]])
+def test_one_item_or_none_needs_no_process(items):
+    started_in = os.getpid()
+    assert list(map_in_processes(lambda item: (item, os.getpid()), items, workers=2)) == [
+        (i, started_in) for i in items
+    ]
+
+
+def test_a_killed_process_is_an_error_that_names_the_fix():
+    with pytest.raises(OSError, match="A process was killed.*Run the same command to resume, with fewer --workers"):
+        list(map_in_processes(os._exit, [1, 1], workers=2))
