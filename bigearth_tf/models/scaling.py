@@ -35,7 +35,7 @@ class Scaling:
     @property
     def resolution_px(self) -> int:
         """Side of the scaled image, rounded up to a multiple of 10 px."""
-        # Round the error away first: for gamma = sqrt(2) and phi = 2 the factor is 2.0000000000000004, not 130 px.
+        # Rounded first: for gamma = sqrt(2) and phi = 2 the factor is 2.0000000000000004, which would give 130 px.
         return math.ceil(round(BASE_RESOLUTION_PX * self.resolution / 10, 9)) * 10
 
 

@@ -46,7 +46,7 @@ class Config:
     ghost. `resampling` is one of `RESAMPLING`, `norm` a key of `NORMS`. `stochastic_depth` False makes `drop_connect`
     an ordinary dropout, the same in all blocks. `conv_bias` gives the convolutions a bias although a norm follows,
     except Ghost convolutions. `always_expand` keeps the expanding convolution also where a block expands by 1.
-    `swish_after_attention` moves the swish of the depthwise convolution behind the attention, and replaces it by a
+    `swish_after_attention` moves the swish of the depthwise convolution after the attention, and replaces it by a
     relu6.
     """
 
