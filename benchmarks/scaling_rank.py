@@ -67,6 +67,7 @@ def _measure(job: Job) -> dict[str, Any]:
     from bigearth_tf.distributed import collectives
     from bigearth_tf.distributed.replica import start_replica
     from bigearth_tf.models.cost import cost_of
+    from bigearth_tf.training.plan import RunPlan
     from bigearth_tf.training.state import make_train_state
     from bigearth_tf.training.step import make_train_step
 
@@ -80,7 +81,7 @@ def _measure(job: Job) -> dict[str, Any]:
     )
     dataset = ShardedDataset.open(job.records)
     bands = dataset.select_bands(config.data.bands)
-    training = make_train_state(config, dataset.manifest, bands, 10000, replica)
+    training = make_train_state(RunPlan(config, dataset, bands, replica.world_size, steps_per_epoch=10000), replica)
     collectives.broadcast(training.variables, replica)
     train_step = make_train_step(training, config, replica)
     batches = _batches(config, dataset, bands, replica)
@@ -116,6 +117,9 @@ def _steps(job: Job, train_step: Callable[..., Any], batches: Iterator[Any]) -> 
     """Returns the seconds of each step, those of it that it waited for input, and those that the core was at work."""
     import tensorflow as tf
 
+    from bigearth_tf.training.step import Requests
+
+    nothing = Requests(save=tf.constant(0.0), stop=tf.constant(0.0))
     found: dict[str, list[float]] = {"step_s": [], "input_s": [], "core_s": []}
     for index in range(_WARM_UP + job.steps):
         if index == _WARM_UP:
@@ -123,7 +127,7 @@ def _steps(job: Job, train_step: Callable[..., Any], batches: Iterator[Any]) -> 
         started, core_started = time.perf_counter(), time.process_time()
         batch = next(batches)
         found["input_s"].append(time.perf_counter() - started)
-        train_step(batch, tf.constant(index, tf.int64), tf.constant([0.0, 0.0])).numpy()
+        train_step(batch, tf.constant(index, tf.int64), nothing).loss.numpy()
         found["step_s"].append(time.perf_counter() - started)
         found["core_s"].append(time.process_time() - core_started)
     return {name: seconds[_WARM_UP:] for name, seconds in found.items()}

@@ -2,7 +2,7 @@
 
     python -m experiments.train --config=experiments/configs/demo.py --workdir=runs/demo/train
 
-Started again on the same work folder, it goes on where it stopped. Fields of the config are overridden by
+Run it again on the same work folder to resume a run that stopped. Fields of the config are overridden by
 `--config.field=value`; bigearth_tf/config.py explains each.
 """
 
@@ -19,17 +19,17 @@ from bigearth_tf.runtime.command import run_command
 _CONFIG = config_flags.DEFINE_config_file("config", None, "File with a get_config() that returns a TrainConfig.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: config, checkpoints, logs, result.", required=True)
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of shards and manifest, in place of the config's.")
-_PROFILE = flags.DEFINE_bool("profile", False, "Write a TensorBoard profile of some early steps.")
+_PROFILE = flags.DEFINE_bool("profile", False, "Write a TensorBoard profile of a few early steps.")
 _STAGE_DIR = flags.DEFINE_string(
     "stage_dir", "", "Folder on each host's own disk, such as $SLURM_TMPDIR, to copy what is read to first."
 )
-_KEEP_STAGED = flags.DEFINE_bool("keep_staged", False, "Leave that copy for a later run.")
+_KEEP_STAGED = flags.DEFINE_bool("keep_staged", False, "Keep that copy for a later run.")
 flags.mark_flag_as_required("config")
 
 
 def main() -> None:
-    """Trains, as the config says."""
-    # TensorFlow is loaded here: --help must not wait for it.
+    """Trains, and prints the scores."""
+    # TensorFlow is loaded here, because --help must not wait for it.
     from bigearth_tf.distributed import preflight
     from bigearth_tf.distributed.consensus import exit_if_ranks_differ
     from bigearth_tf.distributed.replica import start_replica
@@ -38,22 +38,23 @@ def main() -> None:
     from bigearth_tf.runs.record import RESULT_NAME
     from bigearth_tf.runtime.exit_codes import EXIT_STOPPED
     from bigearth_tf.runtime.stop_signal import Stopped
-    from bigearth_tf.training import train
+    from bigearth_tf.training.plan import SPLITS
+    from bigearth_tf.training.train import train
 
     config = _CONFIG.value
     data_dir = _DATA_DIR.value or config.data.data_dir
     try:
         with (
             exit_if_ranks_differ(),
-            # Before Horovod starts, which would not wait for as long as copying may take.
-            stage_dataset(data_dir, _STAGE_DIR.value, train.SPLITS, keep=_KEEP_STAGED.value) as folder,
+            # Before Horovod starts, whose time limits are shorter than copying may take.
+            stage_dataset(data_dir, _STAGE_DIR.value, SPLITS, keep=_KEEP_STAGED.value) as folder,
         ):
             config.data.data_dir = folder
             replica = start_replica(config.communication.fusion_mb)
             preflight.run_preflight(replica, _STAGE_DIR.value and folder)
-            result = train.train(config, _WORKDIR.value, replica, profile=_PROFILE.value)
+            result = train(config, _WORKDIR.value, replica, profile=_PROFILE.value)
     except Stopped as stopped:
-        logging.info("%s Run the same command again to go on.", stopped)
+        logging.info("%s Run the same command again to resume.", stopped)
         sys.exit(EXIT_STOPPED)
     if replica.is_chief:
         constant = result.always_most_frequent_labels

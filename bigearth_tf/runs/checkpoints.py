@@ -48,6 +48,7 @@ class RunCheckpoints:
             settings: What decides the run, as text; a checkpoint of other settings is not restored.
             **state: Trackables: `model`, whose weights alone are kept as the best, `optimizer`, and others.
         """
+        self.workdir = Path(workdir)
         self._settings = settings
         self._held = tf.Variable(settings, dtype=tf.string)
         everything = tf.train.Checkpoint(progress=progress, settings=self._held, **state)

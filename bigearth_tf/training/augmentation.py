@@ -69,17 +69,25 @@ def mixup(
     Raises:
         ValueError: A pair would be split: the rows of a rank are not an even number.
     """
-    num_rows = labels.shape[0]
-    if num_rows is None or num_rows % 2 or first_row % 2:
-        raise ValueError(
-            f"data.mixup_alpha={alpha} mixes pairs of records, so each rank needs an even number, not {num_rows} "
-            f"(global_batch_size={global_batch_size}). Choose a global_batch_size that is a multiple of twice the "
-            "number of ranks, or data.mixup_alpha=0."
-        )
+    check_mixup(alpha, labels.shape[0], global_batch_size, first_row)
     drawn = _draw(1, _NUM_SHARES, seed, _MIXUP, bands, first_row, global_batch_size)[0]
     shares = tf.gather(_shares(alpha), drawn)
     mixed = {name: _mix(pixels, shares[:, tf.newaxis, tf.newaxis]) for name, pixels in bands.items()}
     return mixed, _mix(labels, shares[:, tf.newaxis])
+
+
+def check_mixup(alpha: float, rank_rows: int | None, global_batch_size: int, first_row: int = 0) -> None:
+    """Checks that the records of a rank can be mixed in pairs.
+
+    Raises:
+        ValueError: Their number is odd or not known, or a pair begins on another rank.
+    """
+    if rank_rows is None or rank_rows % 2 or first_row % 2:
+        raise ValueError(
+            f"data.mixup_alpha={alpha} mixes pairs of records, so each rank needs an even number, not {rank_rows} "
+            f"(global_batch_size={global_batch_size}). Choose a global_batch_size that is a multiple of twice the "
+            "number of ranks, or data.mixup_alpha=0."
+        )
 
 
 def _draw(

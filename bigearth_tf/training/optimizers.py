@@ -6,6 +6,7 @@ here hide it. The only importer of tensorflow_addons.
 
 from __future__ import annotations
 
+import importlib.util
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -15,6 +16,11 @@ import tensorflow as tf
 
 from bigearth_tf.config import OptimizerConfig
 from bigearth_tf.training.weight_decay import NOT_A_KERNEL
+
+_NEEDS_ADDONS = (
+    "optimizer.name='lamb' needs TensorFlow Addons: `make setup` installs it, as does "
+    '`pip install "tensorflow-addons==0.23.0"`.'
+)
 
 
 def _adamw(config: OptimizerConfig, rate: Any) -> Any:
@@ -30,10 +36,7 @@ def _lamb(config: OptimizerConfig, rate: Any) -> Any:
             warnings.simplefilter("ignore")  # The package announces its end of life whenever it is imported.
             import tensorflow_addons
     except ImportError as error:
-        raise RuntimeError(
-            "optimizer.name='lamb' needs TensorFlow Addons: `make setup` installs it, as does "
-            '`pip install "tensorflow-addons==0.23.0"`.'
-        ) from error
+        raise RuntimeError(_NEEDS_ADDONS) from error
     return tensorflow_addons.optimizers.LAMB(
         rate, weight_decay=config.weight_decay, exclude_from_weight_decay=[NOT_A_KERNEL]
     )
@@ -49,6 +52,24 @@ _OPTIMIZERS = {
 _DECAYING = ("adamw", "lamb")
 
 
+def check_optimizer(config: OptimizerConfig) -> None:
+    """Checks that the optimizer of a config can be created.
+
+    Raises:
+        ValueError: The name is unknown, or has no weight decay to set.
+        RuntimeError: The package of the optimizer is not installed.
+    """
+    if config.name not in _OPTIMIZERS:
+        raise ValueError(f"optimizer.name={config.name!r}: unknown; allowed: {', '.join(_OPTIMIZERS)}.")
+    if config.weight_decay and config.name not in _DECAYING:
+        raise ValueError(
+            f"optimizer.weight_decay={config.weight_decay}: {config.name} has none; choose {' or '.join(_DECAYING)}, "
+            "or loss.l2."
+        )
+    if config.name == "lamb" and importlib.util.find_spec("tensorflow_addons") is None:
+        raise RuntimeError(_NEEDS_ADDONS)
+
+
 def make_optimizer(config: OptimizerConfig, learning_rate: Any, scale_loss: bool = False) -> Any:
     """Returns a Keras optimiser that follows `learning_rate`, a number or a schedule. `build` it next.
 
@@ -61,13 +82,7 @@ def make_optimizer(config: OptimizerConfig, learning_rate: Any, scale_loss: bool
         ValueError: The name is unknown, or has no weight decay to set.
         RuntimeError: The optimiser's package is not installed.
     """
-    if config.name not in _OPTIMIZERS:
-        raise ValueError(f"optimizer.name={config.name!r}: unknown; allowed: {', '.join(_OPTIMIZERS)}.")
-    if config.weight_decay and config.name not in _DECAYING:
-        raise ValueError(
-            f"optimizer.weight_decay={config.weight_decay}: {config.name} has none; choose {' or '.join(_DECAYING)}, "
-            "or loss.l2."
-        )
+    check_optimizer(config)
     optimizer = _OPTIMIZERS[config.name](config, learning_rate)
     return keras.mixed_precision.LossScaleOptimizer(optimizer) if scale_loss else optimizer
 

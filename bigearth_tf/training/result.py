@@ -1,17 +1,16 @@
-"""How good is the best model of a run, beside one that always says the same, and what did it cost?"""
+"""The result of a run: the scores of its best model and of a constant prediction, and the time it took."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from bigearth_tf.config import TrainConfig
 from bigearth_tf.data.label_kind import LabelKind
 from bigearth_tf.data.labels import multi_hot
-from bigearth_tf.data.manifest import Manifest
 from bigearth_tf.evaluation.metrics import compute_class_scores, compute_scores, most_frequent_labels
 from bigearth_tf.evaluation.prediction_table import Predictions
-from bigearth_tf.runs.checkpoints import Progress
 from bigearth_tf.runs.record import ConstantPrediction, RunResult
+from bigearth_tf.training.plan import RunPlan
+from bigearth_tf.training.state import TrainState
 
 
 def score(table: Predictions, label_kind: LabelKind) -> dict[str, float]:
@@ -19,15 +18,16 @@ def score(table: Predictions, label_kind: LabelKind) -> dict[str, float]:
     return compute_scores(table.labels, table.probabilities, label_kind=label_kind)
 
 
-def make_result(
-    config: TrainConfig,
-    manifest: Manifest,
-    num_parameters: int,
-    progress: Progress,
-    validation: Predictions,
-    test: Predictions,
-) -> RunResult:
-    """Returns the result of a run: the scores of the best model and of the constant predictor, and the times."""
+def make_result(plan: RunPlan, state: TrainState, validation: Predictions, test: Predictions) -> RunResult:
+    """Returns the result of a run: the scores of the best model and of the constant predictor, and the times.
+
+    Args:
+        plan: Of the run.
+        state: With the weights of the best model.
+        validation: That model's predictions for the split `val`.
+        test: And for the split `test`.
+    """
+    manifest, progress = plan.dataset.manifest, state.progress
     kind, counts = manifest.label_kind, manifest.class_counts("train")
     if kind is LabelKind.MULTI:
         constant = most_frequent_labels(counts, manifest.num_records("train"))
@@ -35,8 +35,8 @@ def make_result(
         constant = (int(np.argmax(counts)),)
     always = np.tile(multi_hot(constant, len(manifest.class_names)), (len(test.labels), 1))
     return RunResult(
-        model=config.model,
-        num_parameters=num_parameters,
+        model=plan.config.model,
+        num_parameters=state.model.count_params(),
         best_epoch=int(progress.best_epoch),
         epochs=int(progress.epochs_done),
         train_seconds=round(float(progress.train_seconds), 1),

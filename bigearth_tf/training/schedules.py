@@ -52,7 +52,7 @@ def make_schedule(config: ScheduleConfig, total_steps: int, global_batch_size: i
             f"schedule.warmup_steps={config.warmup_steps} leaves nothing of a run of {total_steps} steps; lower it, or "
             "train for more epochs."
         )
-    peak = config.peak * _scale(config, global_batch_size)
+    peak = peak_rate(config, global_batch_size)
     rates = keras.optimizers.schedules
     if config.name == "constant":
         after = rates.PiecewiseConstantDecay([steps], [peak, peak])
@@ -67,9 +67,14 @@ def make_schedule(config: ScheduleConfig, total_steps: int, global_batch_size: i
     return WarmUp(config.warmup_steps, after) if config.warmup_steps else after
 
 
-def _scale(config: ScheduleConfig, global_batch_size: int) -> float:
+def peak_rate(config: ScheduleConfig, global_batch_size: int) -> float:
+    """Returns the learning rate after the warm-up, scaled to the global batch.
+
+    Raises:
+        ValueError: The name of the scaling is unknown, or a scale is set that is not read.
+    """
     if config.scaling not in _SCALINGS:
         raise ValueError(f"schedule.scaling={config.scaling!r}: unknown; allowed: {', '.join(_SCALINGS)}.")
     if config.scale != 1.0 and config.scaling != "explicit":
         raise ValueError(f"schedule.scale={config.scale} is read only with schedule.scaling=explicit.")
-    return _SCALINGS[config.scaling](global_batch_size, config)
+    return config.peak * _SCALINGS[config.scaling](global_batch_size, config)

@@ -1,7 +1,7 @@
-"""What is it that trains? Model, optimiser and loss of a config, and one step of them over a batch.
+"""What a run trains with: model, optimizer, loss, average of the weights, and its progress.
 
-A step is a pure function of weights, batch, seed and step number: what is random in it (augmentation, mixup and
-dropout) is drawn from those and from the row of a record in the global batch, so that a run can stop and go on.
+A step is a pure function of this state, the batch, the seed and the number of the step: augmentation, mixup and dropout
+are drawn from those and from the row of a record in the global batch, so that a run can stop and resume.
 """
 
 from __future__ import annotations
@@ -12,64 +12,67 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+from absl import logging
 
-from bigearth_tf.config import TrainConfig, parse_overrides
-from bigearth_tf.data.bands import Band
-from bigearth_tf.data.manifest import Manifest
-from bigearth_tf.distributed import adasum
+from bigearth_tf.config import parse_overrides
+from bigearth_tf.distributed import collectives
+from bigearth_tf.distributed.consensus import check_ranks_agree, digest_variables
 from bigearth_tf.distributed.replica import Replica
 from bigearth_tf.distributed.sync_batch_norm import synchronize_batch_norm
 from bigearth_tf.models.registry import create_model
+from bigearth_tf.runs.checkpoints import Progress, RunCheckpoints
 from bigearth_tf.training import dropout_seeding
 from bigearth_tf.training.losses import make_loss
 from bigearth_tf.training.optimizers import build, make_optimizer, optimizer_variables
+from bigearth_tf.training.plan import RunPlan
 from bigearth_tf.training.schedules import make_schedule
 from bigearth_tf.training.weight_average import WeightAverage
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainState:
-    """What a run trains with. `optimizer` scales the loss where the precision is mixed_float16."""
+    """What a run trains with.
+
+    `optimizer` scales the loss where the precision is mixed_float16. `loss` takes labels and logits [B, K] and returns
+    [B]. `average` is None without optimizer.ema_decay. `dropouts` are the random generators of the model's layers.
+    """
 
     model: keras.Model
     optimizer: Any
     loss: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
     average: WeightAverage | None
     dropouts: Sequence[Any]
+    progress: Progress
 
     @property
     def variables(self) -> list[tf.Variable]:
-        """Everything that moves, in an order that all ranks share."""
+        """All variables that a run changes, in an order that all ranks share."""
         average = self.average.variables if self.average else ()
-        return [*self.model.variables, *optimizer_variables(self.optimizer), *average]
+        return [*self.model.variables, *optimizer_variables(self.optimizer), *average, *self.progress.variables]
+
+    @property
+    def trackables(self) -> dict[str, Any]:
+        """What checkpoints contain besides the progress, by name."""
+        average = {"average": self.average} if self.average else {}
+        return {"model": self.model, "optimizer": self.optimizer, **average}
 
 
-def make_train_state(
-    config: TrainConfig, manifest: Manifest, bands: Sequence[Band], steps: int, replica: Replica
-) -> TrainState:
-    """Returns what a config trains with, its weights drawn from the config's seed.
-
-    Args:
-        config: The run.
-        manifest: Of its data.
-        bands: Rows of the bands that the model sees.
-        steps: Optimiser steps of the whole run.
-        replica: This rank.
+def make_train_state(plan: RunPlan, replica: Replica) -> TrainState:
+    """Returns the state at the start of a run, with weights drawn from the seed of the config.
 
     Raises:
-        ValueError: The config does not fit the data, or the number of ranks.
+        ValueError: The model cannot be built on these bands.
     """
-    if config.communication.reduction == "adasum":
-        adasum.check_ranks(replica.world_size)
+    config, manifest = plan.config, plan.dataset.manifest
     class_counts, num_records = manifest.class_counts("train"), manifest.num_records("train")
     loss = make_loss(config.loss, manifest.label_kind, class_counts, num_records)
-    schedule = make_schedule(config.schedule, steps, config.global_batch_size)
+    schedule = make_schedule(config.schedule, plan.total_steps, config.global_batch_size)
     keras.utils.set_random_seed(config.seed)
-    keras.backend.experimental.enable_tf_random_generator()  # What dropout_seeding needs.
+    keras.backend.experimental.enable_tf_random_generator()  # Required by dropout_seeding.
     keras.mixed_precision.set_global_policy(config.precision)
     try:
         overrides = parse_overrides(config.model_overrides)
-        model = create_model(config.model, bands=bands, num_classes=len(manifest.class_names), **overrides)
+        model = create_model(config.model, bands=plan.bands, num_classes=plan.dataset.num_classes, **overrides)
     finally:
         keras.mixed_precision.set_global_policy("float32")
     if config.communication.sync_batch_norm:
@@ -79,4 +82,18 @@ def make_train_state(
     average = None
     if config.optimizer.ema_decay:
         average = WeightAverage(model.variables, config.optimizer.ema_decay)
-    return TrainState(model, optimizer, loss, average, dropout_seeding.seed_dropout(model, config.seed))
+    dropouts = dropout_seeding.seed_dropout(model, config.seed)
+    return TrainState(model, optimizer, loss, average, dropouts, Progress())
+
+
+def resume(state: TrainState, checkpoints: RunCheckpoints, replica: Replica) -> None:
+    """Sets the state of all ranks to that of the latest checkpoint, or to rank 0's where there is no checkpoint yet.
+
+    Raises:
+        ValueError: No checkpoint can be read, or it belongs to a run of other settings.
+        RanksDiffer: The ranks do not have the same state afterwards.
+    """
+    if replica.is_chief and checkpoints.resume():
+        logging.info("%s: resuming after step %d.", checkpoints.workdir, int(state.progress.step))
+    collectives.broadcast(state.variables, replica)
+    check_ranks_agree({"the weights to start from": digest_variables(state.variables)}, replica)

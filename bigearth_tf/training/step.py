@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -16,66 +16,100 @@ from bigearth_tf.training.losses import l2_penalty
 from bigearth_tf.training.state import TrainState
 
 
-def make_train_step(
-    training: TrainState, config: TrainConfig, replica: Replica
-) -> Callable[[dict[str, Any], tf.Tensor, tf.Tensor], tf.Tensor]:
-    """Returns `train_step(batch, step, wishes) -> float32 [2 + W]`, which moves the weights.
+class Requests(NamedTuple):
+    """What a rank requests after a step: to save, and to stop. As tensors, float32 scalars: 0 for no, 1 for yes."""
 
-    The answer is this rank's mean loss, the mean loss of all ranks, and the largest of all ranks' `wishes` [W]: by them
-    the ranks agree, without a further message, on what to do after the step.
+    save: Any
+    stop: Any
+
+
+class StepOutput(NamedTuple):
+    """What a step returns: float32 scalars, the same on all ranks except `rank_loss`.
+
+    `loss` is the mean of the `rank_loss` of all ranks. `requests` are greater than 0 where any rank made the request.
     """
-    differentiate = tf.function(_make_differentiate(training, config), jit_compile=config.xla)
 
-    def train_step(batch: dict[str, Any], step: tf.Tensor, wishes: tf.Tensor) -> tf.Tensor:
-        batch = _vary(batch, step, config, replica)
-        # One way of drawing for all parts of a step: dropout goes on from part to part.
-        dropout_seeding.reset(training.dropouts, step, replica.rank)
-        loss, gradients = differentiate(batch["bands"], batch["labels"])
+    rank_loss: tf.Tensor
+    loss: tf.Tensor
+    requests: Requests
+
+
+TrainStep = Callable[[dict[str, Any], tf.Tensor, Requests], StepOutput]
+
+
+def make_train_step(state: TrainState, config: TrainConfig, replica: Replica) -> TrainStep:
+    """Returns a compiled function: this rank's batch, number of the step, requests -> StepOutput; it moves the weights.
+
+    With R ranks of B rows each, step t computes
+
+        x_i, y_i = mixup(symmetry(bands_i), labels_i)    of each row i, drawn from (seed, t, i)
+        loss_r   = 1/B sum_i loss(y_i, model(x_i)) + l2 sum_k |kernel_k|^2    of rank r
+        g        = 1/R sum_r gradient of loss_r          in one allreduce, or combined by Adasum
+        g        = g / loss scale                        mixed_float16 only
+        g        = g min(1, clip_norm / |g|)             |g| over all gradients together
+        weights  = optimizer(weights, g)                 skipped by the loss scale where g is not finite
+        average  = moving average of the weights         with optimizer.ema_decay only
+
+    `accumulate` computes loss_r and its gradient as the mean of those of that many parts of the batch. The losses and
+    the requests of all ranks are averaged in one further allreduce, so that the ranks agree on what to do after the
+    step without another message.
+    """
+    differentiate = tf.function(_make_differentiate(state, config), jit_compile=config.xla)
+
+    def train_step(batch: dict[str, Any], step: tf.Tensor, requests: Requests) -> StepOutput:
+        bands, labels = _vary(batch, step, config, replica)
+        # Once for all parts of a step: each part draws the next numbers.
+        dropout_seeding.reset(state.dropouts, step, replica.rank)
+        rank_loss, gradients = differentiate(bands, labels)
         gradients = collectives.reduce_gradients(gradients, replica, config.communication)
         if config.precision == "mixed_float16":
-            gradients = training.optimizer.get_unscaled_gradients(gradients)
+            gradients = state.optimizer.get_unscaled_gradients(gradients)
         if config.optimizer.clip_norm:
             gradients, _ = tf.clip_by_global_norm(gradients, config.optimizer.clip_norm)
-        training.optimizer.apply_gradients(zip(gradients, training.model.trainable_variables))
-        if training.average:
-            training.average.update()
-        agreed = collectives.mean_of_ranks(tf.concat([[loss], wishes], axis=0), replica)
-        return tf.concat([[loss], agreed], axis=0)
+        state.optimizer.apply_gradients(zip(gradients, state.model.trainable_variables))
+        if state.average:
+            state.average.update()
+        agreed = collectives.mean_of_ranks(tf.stack([rank_loss, *requests]), replica)
+        return StepOutput(rank_loss, agreed[0], Requests(agreed[1], agreed[2]))
 
     return tf.function(train_step)
 
 
-def _make_differentiate(training: TrainState, config: TrainConfig) -> Callable[..., tuple[tf.Tensor, list[tf.Tensor]]]:
+def _make_differentiate(state: TrainState, config: TrainConfig) -> Callable[..., tuple[tf.Tensor, list[tf.Tensor]]]:
     """Returns a function of bands and labels -> mean loss, gradients of this rank's batch, scaled for float16."""
-    model, parts = training.model, config.optimizer.accumulate
+    model, parts = state.model, config.optimizer.accumulate
     variables = model.trainable_variables
 
-    def part(bands: dict[str, tf.Tensor], labels: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
+    def differentiate_part(bands: dict[str, tf.Tensor], labels: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
         with tf.GradientTape() as tape:
-            loss = tf.reduce_mean(training.loss(labels, model(bands, training=True)))
+            loss = tf.reduce_mean(state.loss(labels, model(bands, training=True)))
             if config.loss.l2:
                 loss += l2_penalty(variables, config.loss.l2)
             target = loss
             if config.precision == "mixed_float16":
-                target = training.optimizer.get_scaled_loss(loss)
+                target = state.optimizer.get_scaled_loss(loss)
         return loss, tape.gradient(target, variables)
 
     def differentiate(bands: dict[str, tf.Tensor], labels: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
         split = {name: tf.split(pixels, parts) for name, pixels in bands.items()}
-        loss, gradients = part({name: pixels[0] for name, pixels in split.items()}, tf.split(labels, parts)[0])
+        loss, gradients = differentiate_part(
+            {name: pixels[0] for name, pixels in split.items()}, tf.split(labels, parts)[0]
+        )
         for index in range(1, parts):
-            # The next part begins when the gradients of this one are there, or memory would hold all parts at once.
+            # A part begins when the gradients of the one before are there, or memory would contain all parts at once.
             with tf.control_dependencies(gradients):
                 bands_of_part = {name: tf.identity(pixels[index]) for name, pixels in split.items()}
-            more_loss, more = part(bands_of_part, tf.split(labels, parts)[index])
+            more_loss, more = differentiate_part(bands_of_part, tf.split(labels, parts)[index])
             loss, gradients = loss + more_loss, [one + other for one, other in zip(gradients, more)]
         return loss / parts, [gradient / parts for gradient in gradients]
 
     return differentiate
 
 
-def _vary(batch: dict[str, Any], step: tf.Tensor, config: TrainConfig, replica: Replica) -> dict[str, Any]:
-    """Returns the batch as augmentation and mixup leave it."""
+def _vary(
+    batch: dict[str, Any], step: tf.Tensor, config: TrainConfig, replica: Replica
+) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+    """Returns the bands and labels of a batch after augmentation and mixup."""
     bands, labels = batch["bands"], batch["labels"]
     first_row = replica.rank * (config.global_batch_size // replica.world_size)
     seed = tf.stack([config.seed, tf.cast(step, tf.int32)])
@@ -90,4 +124,4 @@ def _vary(batch: dict[str, Any], step: tf.Tensor, config: TrainConfig, replica: 
             first_row=first_row,
             global_batch_size=config.global_batch_size,
         )
-    return {"bands": bands, "labels": labels}
+    return bands, labels

@@ -1,99 +1,119 @@
-"""How is a model trained? One loop for 1 or N ranks, gone on with where it stopped, ending in a scored best model."""
+"""Training of one model on 1 or N ranks, from a config to the scores of the best model; a stopped run resumes."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from absl import logging
 
-from bigearth_tf.config import TrainConfig, validate
-from bigearth_tf.data.bands import Band
-from bigearth_tf.data.sharded_dataset import ShardedDataset
+from bigearth_tf.config import TrainConfig
 from bigearth_tf.distributed import preflight
 from bigearth_tf.distributed.consensus import run_on_all_ranks
 from bigearth_tf.distributed.replica import Replica, translate_peer_errors
-from bigearth_tf.evaluation.metrics import selection_scores
-from bigearth_tf.input.pipeline import steps_per_epoch
-from bigearth_tf.input.shard_index import check_record_counts
-from bigearth_tf.runs.record import CONFIG_NAME, RESULT_NAME, RunResult, make_run_settings, read_result
+from bigearth_tf.distributed.watchdog import Watchdog
+from bigearth_tf.runs.checkpoints import RunCheckpoints
+from bigearth_tf.runs.record import (
+    CONFIG_NAME,
+    RESULT_NAME,
+    RunResult,
+    RunSettings,
+    make_run_settings,
+    read_result,
+)
 from bigearth_tf.runs.work_folder import claim
-from bigearth_tf.training.loop import TrainingRun
-from bigearth_tf.training.state import make_train_state
+from bigearth_tf.training.history import RunLog
+from bigearth_tf.training.hooks import (
+    CheckpointHook,
+    HistoryHook,
+    Hook,
+    ProfileHook,
+    SampleImagesHook,
+    StopHook,
+    WatchdogHook,
+)
+from bigearth_tf.training.loop import TrainingLoop
+from bigearth_tf.training.plan import RunPlan, plan_run
+from bigearth_tf.training.state import TrainState, make_train_state, resume
 
-# What a run reads.
-SPLITS = ("train", "val", "test")
 
-
-def train(config: TrainConfig, workdir: str | os.PathLike, replica: Replica, *, profile: bool = False) -> RunResult:
+def train(
+    config: TrainConfig,
+    workdir: str | os.PathLike,
+    replica: Replica,
+    *,
+    profile: bool = False,
+    hooks: Sequence[Hook] = (),
+) -> RunResult:
     """Trains, evaluates the best checkpoint on the test split, writes `result.json`, and returns it.
 
     Args:
         config: The run.
-        workdir: Its folder, one for all ranks.
+        workdir: Its folder, the same for all ranks.
         replica: This rank.
-        profile: Whether a TensorBoard profile of a few steps is written.
+        profile: Whether to write a TensorBoard profile of a few steps.
+        hooks: Hooks of the caller, which run after those of the run.
 
     Raises:
-        FileNotFoundError: The data set has no manifest, or lacks a shard.
-        ValueError: The config does not fit the data, the ranks, or what the work folder already holds; the ranks
-            disagree; or the loss is no longer finite.
-        ConnectionError: Another rank is gone.
-        Stopped: A signal asked the run to stop; it has saved where it stands.
+        FileNotFoundError: The data set has no manifest, or a shard is missing.
+        ValueError: The config does not fit the data, the ranks, or what is in the work folder; the ranks disagree; or
+            the loss is no longer finite.
+        ConnectionError: Another rank is lost.
+        Stopped: A signal asked the run to stop; it is saved.
     """
     workdir = Path(workdir)
     with translate_peer_errors(replica):
-        run = _prepare(config, workdir, replica, profile)
-        if run is None:
+        plan = run_on_all_ranks(lambda: plan_run(config, replica.world_size), replica)
+        settings = make_run_settings(config, plan.dataset.manifest, plan.bands)
+        complete = (workdir / RESULT_NAME).exists()
+        preflight.check_same_config_and_data(settings.identity(), plan.dataset.manifest, complete, replica)
+        if complete:
+            _claim(workdir, settings, replica)
             logging.info("%s is complete; name another --workdir for another run.", workdir)
         else:
-            with run.watchdog.watch(), run.stop_signal.listen():
-                run.epochs()
-                run.finish()
+            _run(plan, settings, workdir, replica, profile, hooks)
     result = read_result(workdir)
     if not isinstance(result, RunResult):
-        raise ValueError(f"{workdir}: holds an imported model. Name another --workdir.")
+        raise ValueError(f"{workdir}: this is an imported model. Name another --workdir.")
     return result
 
 
-def _prepare(config: TrainConfig, workdir: Path, replica: Replica, profile: bool) -> TrainingRun | None:
-    """Returns the run, restored where it stopped; None where it is complete. Writes nothing before all is checked."""
-    data, bands, steps = run_on_all_ranks(lambda: _check(config, replica), replica)
-    manifest = data.manifest
-    settings = make_run_settings(config, manifest, bands)
-    complete = (workdir / RESULT_NAME).exists()
-    preflight.check_same_config_and_data(settings.identity(), manifest, complete, replica)
-
-    def take() -> None:
-        if replica.is_chief or (workdir / CONFIG_NAME).exists():
-            claim(workdir, settings)
-
-    if complete:
-        take()
-        return None
-    training = make_train_state(config, manifest, bands, steps * config.epochs, replica)
-    # Only now, when nothing of the config can be wrong any more, is the folder taken for it.
-    run_on_all_ranks(take, replica)
+def _run(
+    plan: RunPlan, settings: RunSettings, workdir: Path, replica: Replica, profile: bool, hooks: Sequence[Hook]
+) -> None:
+    """Trains from the latest checkpoint, or from the start, to the result."""
+    state = make_train_state(plan, replica)
+    # The config is known to work now; before, nothing was written.
+    run_on_all_ranks(lambda: _claim(workdir, settings, replica), replica)
     identity = json.dumps(settings.identity(), sort_keys=True)
-    return TrainingRun(config, workdir, replica, data, bands, steps, training, identity, profile)
+    checkpoints = RunCheckpoints(workdir, state.progress, identity, **state.trackables)
+    resume(state, checkpoints, replica)
+    own = _make_hooks(plan, state, checkpoints, workdir, replica)
+    if profile and replica.is_chief:
+        own.append(ProfileHook(workdir))
+    TrainingLoop(plan, state, workdir, replica, [*own, *hooks]).run()
 
 
-def _check(config: TrainConfig, replica: Replica) -> tuple[ShardedDataset, tuple[Band, ...], int]:
-    """Returns the data set, the bands to train on and the steps of an epoch, if config and data fit together."""
-    validate(config)
-    data = ShardedDataset.open(config.data.data_dir)
-    allowed = selection_scores(data.label_kind)
-    if config.best_metric not in allowed:
-        raise ValueError(f"best_metric={config.best_metric!r}: unknown; allowed: {', '.join(allowed)}.")
-    bands = data.select_bands(config.data.bands)
-    for split in SPLITS:
-        data.shards(split)
-    steps = steps_per_epoch(data.manifest, config.global_batch_size, replica)
-    per_rank = config.global_batch_size // replica.world_size
-    if per_rank % config.optimizer.accumulate:
-        raise ValueError(
-            f"optimizer.accumulate={config.optimizer.accumulate} does not divide a rank's {per_rank} records."
-        )
-    check_record_counts(data)
-    return data, bands, steps
+def _claim(workdir: Path, settings: RunSettings, replica: Replica) -> None:
+    """Rank 0 claims the work folder; a rank that sees settings there compares them."""
+    if replica.is_chief or (workdir / CONFIG_NAME).exists():
+        claim(workdir, settings)
+
+
+def _make_hooks(
+    plan: RunPlan, state: TrainState, checkpoints: RunCheckpoints, workdir: Path, replica: Replica
+) -> list[Hook]:
+    """Returns the hooks of every run; lines of history are written before the checkpoint that has their steps."""
+    config, progress = plan.config, state.progress
+    log = RunLog(workdir, replica, int(progress.step))
+    hooks = [
+        WatchdogHook(Watchdog(workdir, replica, config.communication.stall_timeout_s)),
+        StopHook(),
+        HistoryHook(log, config.global_batch_size),
+        CheckpointHook(checkpoints, progress, config, replica),
+    ]
+    if replica.is_chief:
+        hooks.append(SampleImagesHook(log, plan, state.model))
+    return hooks

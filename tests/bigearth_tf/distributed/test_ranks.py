@@ -212,14 +212,15 @@ from bigearth_tf.data.sharded_dataset import ShardedDataset
 from bigearth_tf.input.pipeline import make_train_dataset
 from bigearth_tf.input.shuffle_order import EpochPosition
 from bigearth_tf.training.state import make_train_state
-from bigearth_tf.training.step import make_train_step
+from bigearth_tf.training.plan import RunPlan
+from bigearth_tf.training.step import Requests, make_train_step
 replica = start_replica()
 config = TrainConfig(
     model="mlp_mixer_tiny", model_overrides="dim=8, depth=1, tokens_dim=8", precision="mixed_float16",
     data=DataConfig(data_dir=sys.argv[1], bands="RGB", shuffle_mb=2.0), global_batch_size=8)
 data = ShardedDataset.open(sys.argv[1])
 bands = data.select_bands("RGB")
-training = make_train_state(config, data.manifest, bands, 10, replica)
+training = make_train_state(RunPlan(config, data, bands, replica.world_size, steps_per_epoch=10), replica)
 collectives.broadcast(training.variables, replica)
 train_step = make_train_step(training, config, replica)
 dataset = make_train_dataset(
@@ -230,8 +231,9 @@ def facts():
     everything = digest_variables(training.variables)
     return {"weights": weights, "everything": everything, "scale": float(training.optimizer.loss_scale)}
 def take(step, labels):
-    answer = train_step({**batch, "labels": labels}, tf.constant(step, tf.int64), tf.constant([0.0, 0.0]))
-    assert np.isfinite(answer).all(), answer
+    nothing = Requests(tf.constant(0.0), tf.constant(0.0))
+    answer = train_step({**batch, "labels": labels}, tf.constant(step, tf.int64), nothing)
+    assert np.isfinite([answer.rank_loss, answer.loss]).all(), answer
     check_ranks_agree(facts(), replica)
     return facts()
 start = facts()
@@ -254,16 +256,14 @@ LOST = SMALLEST.replace(
     "train.train(config",
     """
 import os, signal
-from bigearth_tf.training.loop import TrainingRun
-note = TrainingRun._note
-def die(self, *args):
-    note(self, *args)
-    if replica.rank == 1 and int(self.progress.step) == 3:
-        os.kill(os.getpid(), signal.SIGKILL if sys.argv[4] == "die" else signal.SIGSTOP)
-TrainingRun._note = die
+from bigearth_tf.training.hooks import Hook
+class Die(Hook):
+    def after_execution(self, execution):
+        if replica.rank == 1 and execution.last_step == 3:
+            os.kill(os.getpid(), signal.SIGKILL if sys.argv[4] == "die" else signal.SIGSTOP)
 config.communication.stall_timeout_s = float(sys.argv[5])
 train.train(config""",
-)
+).replace("sys.argv[2], replica)", "sys.argv[2], replica, hooks=[Die()])")
 
 
 def test_a_lost_rank_ends_the_others(records, tmp_path):

@@ -12,13 +12,14 @@ from bigearth_tf.data.sharded_dataset import ShardedDataset
 from bigearth_tf.distributed.replica import Replica
 from bigearth_tf.input.pipeline import make_train_dataset
 from bigearth_tf.input.shuffle_order import EpochPosition
+from bigearth_tf.training.plan import RunPlan
 from bigearth_tf.training.state import make_train_state
-from bigearth_tf.training.step import _vary, make_train_step
+from bigearth_tf.training.step import Requests, _vary, make_train_step
 from tests.support.paths import REPOSITORY
 from tests.support.records import write_records
 
 LIBRARY = REPOSITORY / "bigearth_tf"
-NO_WISHES = tf.constant([0.0, 0.0])
+NO_REQUESTS = Requests(tf.constant(0.0), tf.constant(0.0))
 
 
 def make_config(folder, **changes):
@@ -33,17 +34,17 @@ def make_config(folder, **changes):
 
 def make_step(folder, manifest, config):
     """Returns what trains, its step, and the batches of an epoch."""
-    bands = manifest.select_bands("RGB")
-    training = make_train_state(config, manifest, bands, 100, Replica())
+    dataset, bands = ShardedDataset(folder, manifest), manifest.select_bands("RGB")
+    state = make_train_state(RunPlan(config, dataset, bands, world_size=1, steps_per_epoch=3), Replica())
     batches = make_train_dataset(
-        ShardedDataset(folder, manifest),
+        dataset,
         bands,
         Replica(),
         EpochPosition(seed=0, epoch=0),
         global_batch_size=8,
         shuffle_mb=2.0,
     )
-    return training, make_train_step(training, config, Replica()), list(batches)
+    return state, make_train_step(state, config, Replica()), list(batches)
 
 
 @pytest.fixture(scope="module")
@@ -54,11 +55,11 @@ def data(tmp_path_factory):
 
 def test_a_step_is_traced_once(data):
     config = make_config(data[0], optimizer=OptimizerConfig(ema_decay=0.9, clip_norm=1.0, accumulate=2))
-    training, train_step, batches = make_step(*data, config)
+    state, train_step, batches = make_step(*data, config)
     for step, batch in enumerate(batches):
-        train_step(batch, tf.constant(step, tf.int64), NO_WISHES)
+        train_step(batch, tf.constant(step, tf.int64), NO_REQUESTS)
     assert train_step.experimental_get_tracing_count() == 1
-    assert int(training.optimizer.iterations) == 3  # One update a step, however many parts it has.
+    assert int(state.optimizer.iterations) == 3  # One update a step, however many parts it has.
 
 
 @pytest.mark.parametrize(("augment", "mixup_alpha"), [(True, 0.0), (False, 0.3)])
@@ -68,7 +69,7 @@ def test_variation_is_drawn_anew_in_each_step_not_once_when_it_is_traced(data, a
     pixels = np.arange(64, dtype=np.uint16).reshape(8, 8)
     patches = np.stack([pixels + 1000 * row for row in range(8)])
     batch = {"bands": {"B04": tf.constant(patches)}, "labels": tf.eye(8)}
-    vary = tf.function(lambda step: _vary(batch, step, config, Replica())["bands"]["B04"][0])
+    vary = tf.function(lambda step: _vary(batch, step, config, Replica())[0]["B04"][0])
     seen = [vary(tf.constant(step, tf.int64)).numpy() for step in range(60)]
     assert vary.experimental_get_tracing_count() == 1
     # Many shares of mixup lie so near to 0 or 1 that whole numbers show nothing of them.

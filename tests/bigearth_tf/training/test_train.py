@@ -152,9 +152,11 @@ def check_same_end(workdir, other):
 # Dropout, augmentation, mixup and an average of weights: whatever a run could forget.
 FORGETFUL = """
 import dataclasses, os, signal, sys
-from bigearth_tf import train as train_module, training_run
 from bigearth_tf.config import DataConfig, OptimizerConfig, ScheduleConfig, TrainConfig
-from bigearth_tf.distributed import Replica
+from bigearth_tf.distributed.replica import Replica
+from bigearth_tf.runtime.stop_signal import Stopped
+from bigearth_tf.training.hooks import Hook
+from bigearth_tf.training.train import train
 config = TrainConfig(
     model="wide_resnet_eca_b0", model_overrides="resolution_px=15, width=0.5, dropout=0.3",
     data=DataConfig(data_dir=sys.argv[1], bands="RGB", shuffle_mb=2.0, mixup_alpha=0.3),
@@ -163,15 +165,13 @@ config = TrainConfig(
     epochs=3, global_batch_size=8, best_metric="micro_f1")
 die_at = [int(step) for step in sys.argv[3].split(",") if step]
 how = getattr(signal, sys.argv[4])
-note = training_run.TrainingRun._note
-def die_after_some_steps(self, *args):
-    note(self, *args)
-    if int(self.progress.step) in die_at:
-        os.kill(os.getpid(), how)
-training_run.TrainingRun._note = die_after_some_steps
+class DieAfterSomeSteps(Hook):
+    def after_execution(self, execution):
+        if execution.last_step in die_at:
+            os.kill(os.getpid(), how)
 try:
-    train_module.train(config, sys.argv[2], Replica())
-except training_run.Stopped:
+    train(config, sys.argv[2], Replica(), hooks=[DieAfterSomeSteps()])
+except Stopped:
     sys.exit(75)
 """
 
@@ -215,7 +215,7 @@ def test_asked_to_stop_it_saves_and_goes_on_later(data, never_killed, tmp_path, 
 
 
 def test_a_finished_run_is_not_done_again(data, run, monkeypatch):
-    monkeypatch.setattr(train_module, "make_training", None)
+    monkeypatch.setattr(train_module, "make_train_state", None)
     assert train(make_config(data), run[0], Replica()) == run[1]
 
 
@@ -418,4 +418,4 @@ def test_a_watchdog_ends_a_run_that_stands_still(data, tmp_path):
     assert result.returncode == 70
     assert "rank 0: no step for" in result.stderr
     assert "epoch 2/3, step 1" in result.stderr
-    assert "die_after_some_steps" in result.stderr  # The Python stack says where.
+    assert "in after_execution" in result.stderr  # The Python stack says where.
