@@ -1,8 +1,8 @@
-"""What does a run write down as it goes? `history.jsonl` for programs, TensorBoard for eyes.
+"""The log of a run: `history.jsonl` for programs, TensorBoard for people.
 
-`history.jsonl` has a line a step (`step`, `loss`, `learning_rate`) and a line an epoch (`epoch`, its mean loss, the
-validation scores). It holds nothing that depends on the clock: a run that was killed and went on ends with the same
-lines as one that never was. What depends on the clock goes to TensorBoard alone.
+`history.jsonl` has a line for each step (`step`, `loss`, `learning_rate`) and a line for each epoch (`epoch`, its mean
+loss, the validation scores). It contains nothing that depends on the clock: a run that was killed and resumed ends with
+the same lines as one that was not. What depends on the clock goes to TensorBoard only.
 """
 
 from __future__ import annotations
@@ -26,28 +26,31 @@ _SUMMARY_EVERY = 20
 class RunLog:
     """The log of one run; on ranks other than 0 it writes nothing."""
 
-    def __init__(self, workdir: Path, replica: Replica, step: int) -> None:
-        """Goes on after `step`: what an interrupted run wrote beyond it is dropped, and will be written again."""
+    def __init__(self, workdir: Path, replica: Replica, *, step: int, epochs_done: int) -> None:
+        """Removes the lines of an interrupted run after `step` and `epochs_done`; they will be written again."""
         self._writes = replica.is_chief
         self._summaries = tf.summary.create_noop_writer()
         self._lines: list[str] = []
         if self._writes:
             self._path = workdir / HISTORY_NAME
-            self._drop_after(step)
+            self._remove_after(step, epochs_done)
             self._summaries = tf.summary.create_file_writer(os.fspath(workdir / "tensorboard"))
 
-    def _drop_after(self, step: int) -> None:
+    def _remove_after(self, step: int, epochs_done: int) -> None:
         kept = []
         if self._path.exists():
             for line in self._path.read_text(encoding="utf-8").splitlines(keepends=True):
-                # The last line of a killed process may be cut short.
-                if not line.endswith("\n") or json.loads(line)["step"] > step:
+                if not line.endswith("\n"):  # A killed process may have written a part of its last line.
+                    break
+                row = json.loads(line)
+                # A process that was killed between a validation and its save left the line of an epoch that is not done.
+                if row["step"] > step or row.get("epoch", 0) > epochs_done:
                     break
                 kept.append(line)
         write_text_atomically(self._path, "".join(kept))
 
     def step(self, step: int, loss: float, learning_rate: float, images_per_s: float, input_share: float) -> None:
-        """Notes a training step; the last two depend on the clock."""
+        """Logs a training step; `images_per_s` and `input_share` depend on the clock."""
         self._append({"step": step, "loss": loss, "learning_rate": learning_rate})
         if step % _SUMMARY_EVERY == 0:
             self._scalars(
@@ -61,7 +64,7 @@ class RunLog:
             )
 
     def epoch(self, epoch: int, step: int, loss: float, scores: dict[str, float], is_best: bool) -> None:
-        """Notes the end of an epoch, counted from 1, and writes everything out."""
+        """Logs an epoch, counted from 1, and flushes."""
         self._append({"epoch": epoch, "step": step, "loss": loss, "is_best": is_best, "val": scores})
         self._scalars(step, {"epoch/loss": loss, **{f"val/{name}": score for name, score in scores.items()}})
         self.flush()
@@ -70,13 +73,13 @@ class RunLog:
             logging.info("epoch %d: loss %.4f, val %s%s", epoch, loss, headline(scores), best)
 
     def images(self, step: int, images: Any, text: str) -> None:
-        """Shows sample images [N, H, W, 3] in 0 ... 1 and, as Markdown, what the model says of them."""
+        """Logs sample images [N, H, W, 3] in 0 ... 1 and, as Markdown, the predictions for them."""
         with self._summaries.as_default():
             tf.summary.image("val/samples", images, step, max_outputs=len(images))
             tf.summary.text("val/predictions", text, step)
 
     def flush(self) -> None:
-        """Writes out what was noted: called before each checkpoint, which must not be ahead of the log."""
+        """Writes everything to disk. Call it before each checkpoint, which must not be ahead of the log."""
         if self._writes and self._lines:
             with self._path.open("a", encoding="utf-8") as file:
                 file.write("".join(self._lines))

@@ -107,7 +107,7 @@ def _make_hooks(
 ) -> list[Hook]:
     """Returns the hooks of every run; lines of history are written before the checkpoint that has their steps."""
     config, progress = plan.config, state.progress
-    log = RunLog(workdir, replica, int(progress.step))
+    log = RunLog(workdir, replica, step=int(progress.step), epochs_done=int(progress.epochs_done))
     hooks = [
         WatchdogHook(Watchdog(workdir, replica, config.communication.stall_timeout_s)),
         StopHook(),
