@@ -1,7 +1,7 @@
-"""What can be set for a training run? Every field, its unit, and what it may be.
+"""The config of a training run: every field, its unit, and its allowed values.
 
 A file in `experiments/configs/` builds a `TrainConfig`; `--config.field=value` overrides a field on the command line.
-This module loads no TensorFlow, so that `--help` and a wrong field answer at once.
+This module loads no TensorFlow, so that `--help` and an error in a field are shown at once.
 """
 
 # No `from __future__ import annotations` here: ml_collections reads the types to check overrides.
@@ -13,31 +13,31 @@ from typing import Any
 
 @dataclasses.dataclass
 class DataConfig:
-    """What to train on."""
+    """The data, and how they are shuffled and augmented."""
 
     # Folder of shards and their manifest; `--data_dir` sets it.
     data_dir: str = ""
     # A band set (RGB, S1, S2, S2_ALL, MM), or band names with commas between.
     bands: str = "S2"
-    # Memory that shuffling may take on one rank, in 10^6 bytes of records.
+    # Memory for shuffling on one rank, in 10^6 bytes of records.
     shuffle_mb: float = 500.0
-    # Random flips and quarter rotations, alike on all bands.
+    # Random flips and rotations by 90 degrees, the same for all bands of a patch.
     augment: bool = True
-    # Mixup (https://arxiv.org/abs/1710.09412): alpha of the Beta distribution of the shares; 0 mixes nothing.
+    # Mixup (https://arxiv.org/abs/1710.09412): alpha of the Beta distribution of the shares; 0: no mixup.
     mixup_alpha: float = 0.0
 
 
 @dataclasses.dataclass
 class LossConfig:
-    """What is minimised."""
+    """The loss."""
 
     # binary_cross_entropy or focal for multi-label data, softmax for single-label data; auto: by the data.
     name: str = "auto"
-    # Share of each label that is spread evenly: over present and absent, or over the classes for softmax.
+    # Share of each label that is spread equally: over present and absent, or over the classes for softmax.
     label_smoothing: float = 0.0
     # Exponent of the focal loss (https://arxiv.org/abs/1708.02002, section 3.2).
     focal_gamma: float = 2.0
-    # none; balanced: by the class counts of the train split, rare classes weigh more, with mean 1.
+    # none; balanced: inverse to the class counts of the train split, with mean 1.
     class_weights: str = "none"
     # Factor of the sum of squares of all kernels (not of biases and norms), added to the loss.
     l2: float = 0.0
@@ -45,34 +45,34 @@ class LossConfig:
 
 @dataclasses.dataclass
 class OptimizerConfig:
-    """How weights move."""
+    """The optimizer."""
 
     # adam, adamw, sgd, or lamb for large global batches (it needs tensorflow_addons).
     name: str = "adam"
-    # Decoupled weight decay of adamw and lamb; norms and biases are left out.
+    # Decoupled weight decay of adamw and lamb; it does not apply to norms and biases.
     weight_decay: float = 0.0
     # Momentum of sgd.
     momentum: float = 0.9
-    # Largest norm of all gradients together; 0 for no limit.
+    # Largest norm of all gradients together; 0: no limit.
     clip_norm: float = 0.0
-    # Parts that a rank's batch is worked through in, one after another, to save memory.
+    # Number of parts of a rank's batch that are computed one after another, to save memory.
     accumulate: int = 1
-    # Decay per step of the average of the weights that is evaluated and kept; 0 for none.
+    # Decay per step of the average of the weights, which is evaluated and saved as the best model; 0: no average.
     ema_decay: float = 0.0
 
 
 @dataclasses.dataclass
 class ScheduleConfig:
-    """How the learning rate moves."""
+    """The learning rate over the run."""
 
-    # constant; step: x 0.1 at 80 % and 90 % of the run, as the published benchmark; cosine: down to 0.
+    # constant; step: x 0.1 at 80 % and 90 % of the run, as in the published benchmark; cosine: down to 0.
     name: str = "cosine"
     # Learning rate after the warm-up, before scaling.
     peak: float = 1e-3
-    # Optimiser steps of linear warm-up from 0.
+    # Optimizer steps of linear warm-up from 0.
     warmup_steps: int = 0
     # How peak grows with the global batch: none; linear or sqrt in global_batch_size / reference_batch_size;
-    # explicit: times scale. The number of ranks never enters.
+    # explicit: times scale. The number of ranks has no influence.
     scaling: str = "none"
     reference_batch_size: int = 128
     scale: float = 1.0
@@ -80,18 +80,18 @@ class ScheduleConfig:
 
 @dataclasses.dataclass
 class CommunicationConfig:
-    """How ranks agree on gradients; it changes nothing on one rank."""
+    """How gradients are reduced over ranks; on one rank it has no effect."""
 
-    # What crosses the network: none (as computed) or fp16.
+    # Compression of gradients on the network: none (as computed) or fp16.
     compression: str = "none"
-    # average, or adasum (https://arxiv.org/abs/2006.02924), which needs a power of two ranks.
+    # average, or adasum (https://arxiv.org/abs/2006.02924), which needs 1, 2, 4, 8, ... ranks.
     reduction: str = "average"
     # Gradients are sent together up to this many 10^6 bytes.
     fusion_mb: float = 64.0
-    # Batch norm over the global batch instead of each rank's own part.
+    # Whether batch norm uses statistics of the global batch instead of each rank's own.
     sync_batch_norm: bool = False
-    # A rank that takes no step for so long ends the run, with a report of where every rank stands. First steps and
-    # scoring, and a step that follows a slow one, have ten times as long.
+    # A rank that takes no step for this time ends the run, and reports where every rank is. The limit is ten times as
+    # long for first steps and for scoring, and at least ten times the duration of the step before.
     stall_timeout_s: float = 60.0
 
 
@@ -101,32 +101,32 @@ class TrainConfig:
 
     # One of bigearth_tf.models.list_models().
     model: str = "wide_resnet_eca_b0"
-    # Fields of the model's own config to replace, as keyword arguments: "width=4, attention='none'".
+    # Fields of the model's config to replace, as keyword arguments: "width=4, attention='none'".
     model_overrides: str = ""
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     loss: LossConfig = dataclasses.field(default_factory=LossConfig)
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = dataclasses.field(default_factory=ScheduleConfig)
     communication: CommunicationConfig = dataclasses.field(default_factory=CommunicationConfig)
-    # Passes over the training split, at most.
+    # Largest number of passes over the training split.
     epochs: int = 30
-    # Records of one optimiser step, over all ranks together; a multiple of the number of ranks.
+    # Records of one optimizer step, over all ranks together; a multiple of the number of ranks.
     global_batch_size: int = 256
     # Validation score that chooses the best checkpoint: one of bigearth_tf.evaluation.metrics.SELECTION_SCORES.
     best_metric: str = "macro_f1"
-    # The run ends after so many epochs without a better score; 0 never.
+    # The run ends after this many epochs without a better score; 0: never.
     early_stopping_epochs: int = 0
     # float32, mixed_bfloat16 or mixed_float16 (with loss scaling).
     precision: str = "float32"
-    # Compile the training step with XLA.
+    # Whether to compile the loss and its gradients with XLA.
     xla: bool = False
-    # Steps between two looks at the clock, the signals and the loss.
+    # Steps that run before the clock, the signals and the loss are checked.
     steps_per_execution: int = 1
     # Minutes between two checkpoints within an epoch; each epoch ends with one.
     checkpoint_minutes: float = 10.0
-    # Steps between two checkpoints within an epoch; 0: by the clock alone.
+    # Steps between two checkpoints within an epoch; 0: by the clock only.
     checkpoint_steps: int = 0
-    # Decides initial weights, order, augmentation and dropout.
+    # Seed of initial weights, order, augmentation and dropout.
     seed: int = 42
 
 
@@ -143,10 +143,10 @@ _CHOICES = {
 
 
 def validate(config: TrainConfig) -> None:
-    """Checks what the types alone cannot say.
+    """Checks the values of the fields, which the types alone do not.
 
     Raises:
-        ValueError: A field is out of its range, or no word that is allowed for it.
+        ValueError: A field is out of range, or is not one of its allowed words.
     """
     parse_overrides(config.model_overrides)
     for name, allowed in _CHOICES.items():
@@ -186,10 +186,10 @@ def validate(config: TrainConfig) -> None:
 
 
 def parse_overrides(text: str) -> dict[str, Any]:
-    """Returns the keyword arguments that a text such as "width=4, attention='none'" stands for; nothing is executed.
+    """Returns the keyword arguments in a text such as "width=4, attention='none'"; nothing is executed.
 
     Raises:
-        ValueError: It is no list of keywords with literal values.
+        ValueError: The text is not a list of keywords with literal values.
     """
     try:
         call = ast.parse(f"dict({text})", mode="eval").body

@@ -1,11 +1,11 @@
-"""Trains one model of a list, which an array of jobs works through; then makes one table of all of them.
+"""Trains the models of a list, one a job of an array, and writes a table of all their scores.
 
     python -m experiments.sweep --models='wide_resnet_*,resnet50' --list
     python -m experiments.sweep --models='wide_resnet_*,resnet50' --task_index=3 --config=CONFIG --workdir=runs/zoo
     python -m experiments.sweep --workdir=runs/zoo --table
 
-The model is trained by experiments.train in WORKDIR/<model>, with this config and only the model another. The table
-takes every run below WORKDIR that has ended: WORKDIR/sweep.csv and sweep.md, the best validation score first.
+experiments.train trains the model of a job in WORKDIR/<model>, with this config in which only the model is replaced.
+The table, WORKDIR/sweep.csv and sweep.md, contains every finished run in WORKDIR, the best validation score first.
 """
 
 from __future__ import annotations
@@ -24,16 +24,18 @@ from experiments.shared.table_text import natural_order, to_csv, to_markdown
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "File with a get_config(); its model is replaced.")
 _MODELS = flags.DEFINE_list("models", ["*"], "Names of models, or shell patterns of names, with commas between.")
-_TASK_INDEX = flags.DEFINE_integer("task_index", None, "Which of them to train, from 0; default: SLURM's array task.")
+_TASK_INDEX = flags.DEFINE_integer(
+    "task_index", None, "Index of the model to train, from 0; default: SLURM's array task."
+)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the sweep; each run has a folder in it.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of shards and manifest, in place of the config's.")
 _STAGE_DIR = flags.DEFINE_string("stage_dir", "", "As of experiments.train.")
 _KEEP_STAGED = flags.DEFINE_bool("keep_staged", False, "As of experiments.train.")
-_LIST = flags.DEFINE_bool("list", False, "Only say which index stands for which model.")
-_TABLE = flags.DEFINE_bool("table", False, "Only make the table.")
+_LIST = flags.DEFINE_bool("list", False, "Only print the index of each model.")
+_TABLE = flags.DEFINE_bool("table", False, "Only write the table.")
 
 TABLE_NAME = "sweep"
-# Column of the CSV -> title in Markdown, and where numbers and names stand.
+# Column of the CSV -> its title and alignment in Markdown.
 COLUMNS = {
     "model": ("model", "---"),
     "parameters": ("parameters", "---:"),
@@ -48,10 +50,10 @@ COLUMNS = {
 
 
 def choose_models(patterns: list[str]) -> list[str]:
-    """Returns the models of all patterns in one order, whatever the order of the patterns.
+    """Returns the models of all patterns, in an order that does not depend on that of the patterns.
 
     Raises:
-        ValueError: No model has a name of a pattern.
+        ValueError: A pattern matches no model.
     """
     from bigearth_tf.models.registry import list_models, suggest
 
@@ -63,22 +65,22 @@ def choose_models(patterns: list[str]) -> list[str]:
 
 
 def train_one() -> None:
-    """Becomes `python -m experiments.train` of the model of this task.
+    """Replaces this process by `python -m experiments.train` for the model of this task.
 
     Raises:
-        ValueError: The task is none of the sweep, or a flag is missing or does not belong here.
+        ValueError: The sweep has no such task, or a flag is missing or not allowed.
     """
     if not _WORKDIR.value or not _CONFIG.value:
         raise ValueError("Training needs --config and --workdir; --list and --table need less.")
     own = config_arguments()
     if any(argument.startswith("--config.model=") for argument in own):
-        raise ValueError("--config.model: leave it out, --models names them.")
+        raise ValueError("--config.model: leave it out; --models names the models.")
     index = os.environ.get("SLURM_ARRAY_TASK_ID") if _TASK_INDEX.value is None else _TASK_INDEX.value
     if index is None:
-        raise ValueError("Say which model to train with --task_index, or submit this as an array: slurm/zoo.sbatch.")
+        raise ValueError("Name the model to train with --task_index, or submit an array: slurm/zoo.sbatch.")
     models = choose_models(_MODELS.value)
     if not 0 <= int(index) < len(models):
-        raise ValueError(f"task {index}: expected 0 ... {len(models) - 1}; --list says what they stand for.")
+        raise ValueError(f"task {index}: expected 0 ... {len(models) - 1}; --list prints the model of each.")
     name = models[int(index)]
     data = [f"--data_dir={_DATA_DIR.value}"] if _DATA_DIR.value else []
     data += [f"--stage_dir={_STAGE_DIR.value}", f"--keep_staged={_KEEP_STAGED.value}"]
@@ -89,7 +91,7 @@ def train_one() -> None:
 
 
 def make_rows(workdir: Path) -> list[dict[str, str]]:
-    """Returns a row for each run that has ended, the best validation score first.
+    """Returns a row for each finished run, the best validation score first.
 
     Raises:
         FileNotFoundError: There is none.
@@ -102,7 +104,7 @@ def make_rows(workdir: Path) -> list[dict[str, str]]:
             raise ValueError(f"{path}: an imported model has no scores. Move its folder out of the sweep.")
         found.append((result.val[best_metric], _row(result, best_metric)))
     if not found:
-        raise FileNotFoundError(f"{workdir}: holds no folder with a result.json; no run of the sweep has ended.")
+        raise FileNotFoundError(f"{workdir}: contains no folder with a result.json; no run of the sweep is finished.")
     return [row for _, row in sorted(found, key=lambda pair: (-pair[0], pair[1]["model"]))]
 
 
@@ -124,7 +126,7 @@ def _row(result: RunResult, best_metric: str) -> dict[str, str]:
 
 
 def write_table(workdir: Path) -> None:
-    """Writes and prints the table, and says which runs have not ended."""
+    """Writes and prints the table, and prints which runs are not finished."""
     from bigearth_tf.runtime.files import write_text_atomically
 
     rows = make_rows(workdir)
@@ -132,16 +134,16 @@ def write_table(workdir: Path) -> None:
     write_text_atomically(workdir / f"{TABLE_NAME}.csv", to_csv(COLUMNS, rows))
     write_text_atomically(workdir / f"{TABLE_NAME}.md", markdown)
     print(markdown)
-    under_way = sorted(
+    unfinished = sorted(
         path.parent.name for path in workdir.glob(f"*/{CONFIG_NAME}") if not path.with_name(RESULT_NAME).exists()
     )
-    if under_way:
-        print(f"not ended: {', '.join(under_way)}")
+    if unfinished:
+        print(f"not finished: {', '.join(unfinished)}")
     print(f"{len(rows)} runs; wrote {workdir / TABLE_NAME}.csv and .md")
 
 
 def main() -> None:
-    """Lists, tabulates or trains."""
+    """Lists models, writes the table, or trains."""
     if _TABLE.value:
         if not _WORKDIR.value:
             raise ValueError("--table needs --workdir, the folder of the sweep.")
@@ -152,7 +154,7 @@ def main() -> None:
     models = choose_models(_MODELS.value)
     for index, name in enumerate(models):
         print(f"{index:4d}  {name}")
-    print(f"all of them: sbatch --array=0-{len(models) - 1} slurm/zoo.sbatch --models='{','.join(_MODELS.value)}' ...")
+    print(f"train all: sbatch --array=0-{len(models) - 1} slurm/zoo.sbatch --models='{','.join(_MODELS.value)}' ...")
 
 
 if __name__ == "__main__":

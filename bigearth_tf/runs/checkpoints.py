@@ -1,8 +1,8 @@
-"""Where does a run go on, and which weights were best? Two checkpoints: `latest` and `best`.
+"""The checkpoints of a run: `latest`, from which it resumes, and `best`, the weights with the best score.
 
-TensorFlow writes a checkpoint's files under other names and renames them, and names it in the file `checkpoint` last:
-a process killed at any moment leaves the one before it whole. Should the newest still be damaged, by a power loss
-say, the one before it is taken: training goes on from there to the same end.
+TensorFlow writes the files of a checkpoint under temporary names, renames them, and at last names the checkpoint in the
+file `checkpoint`: a process that is killed at any moment leaves the checkpoint before it whole. If the newest is
+damaged nevertheless, for example by a power failure, the run resumes from the one before, with the same result.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from absl import logging
 
 
 class Progress(tf.Module):
-    """How far a run has come, as variables that travel in its checkpoints.
+    """The progress of a run, as variables that its checkpoints contain.
 
-    `epochs_done` and, in the epoch that is under way, `steps_done` and their `loss_sum`; `step`, counted over all
-    epochs; `best_epoch` (counted from 1), `best_score`; `train_seconds`, spent in training steps, and of them
-    `input_seconds` waiting for input.
+    `epochs_done`, and in the current epoch `steps_done` and the `loss_sum` of those; `step`, counted over all epochs;
+    `best_epoch` (counted from 1) and `best_score`; `train_seconds` in training steps, and the part `input_seconds` of
+    them spent waiting for input.
     """
 
     def __init__(self) -> None:
-        """Stands at the start."""
+        """Creates the progress at the start of a run."""
         super().__init__()
         self.epochs_done = tf.Variable(0, dtype=tf.int64)
         self.steps_done = tf.Variable(0, dtype=tf.int64)
@@ -40,13 +40,13 @@ class RunCheckpoints:
     """The checkpoints of one work folder."""
 
     def __init__(self, workdir: str | os.PathLike, progress: Progress, settings: str, **state: Any) -> None:
-        """Takes what is saved; nothing is read or written yet.
+        """Takes what to save.
 
         Args:
             workdir: Folder of the run.
-            progress: Where the run stands.
-            settings: What decides the run, as text; a checkpoint of other settings is not restored.
-            **state: Trackables: `model`, whose weights alone are kept as the best, `optimizer`, and others.
+            progress: Progress of the run.
+            settings: The identity of the run as text; a checkpoint with another text is not restored.
+            **state: Trackables: `model`, the only one that `best` contains, `optimizer`, and others.
         """
         self.workdir = Path(workdir)
         self._settings = settings
@@ -58,38 +58,38 @@ class RunCheckpoints:
         self._progress = progress
 
     def resume(self) -> bool:
-        """Restores the newest whole checkpoint; returns False where there is none yet.
+        """Restores the newest checkpoint that can be read; returns False if there is none yet.
 
         Raises:
-            ValueError: No checkpoint that is there can be read, or it is of other settings.
+            ValueError: There are checkpoints, but none can be read; or it belongs to a run of other settings.
         """
         paths = list(reversed(self._latest.checkpoints))
         for path in paths:
             try:
                 self._latest.checkpoint.restore(path).assert_consumed()
             except (tf.errors.OpError, ValueError, IndexError) as error:
-                logging.warning("%s cannot be read and is passed over: %s", path, str(error).splitlines()[0])
+                logging.warning("%s cannot be read and is skipped: %s", path, str(error).splitlines()[0])
                 continue
             if self._held.numpy().decode() != self._settings:
                 raise ValueError(f"{path}: the checkpoint is of a run of other settings. Name another --workdir.")
             return True
         if paths:
             raise ValueError(
-                f"{', '.join(paths)}: none of the checkpoints can be read. Remove the work folder to start anew."
+                f"{', '.join(paths)}: none of the checkpoints can be read. Remove the work folder to start again."
             )
         return False
 
     def save_latest(self) -> None:
-        """Saves everything; the two newest are kept."""
+        """Saves everything; the two newest checkpoints are kept."""
         self._latest.save(checkpoint_number=int(self._progress.step))
 
     def save_best(self) -> None:
-        """Saves the weights of the model as the best ones, in place of those before."""
+        """Saves the weights of the model as the best ones, replacing the previous ones."""
         self._best.save(checkpoint_number=int(self._progress.step))
 
 
 def save_best(workdir: str | os.PathLike, model: Any) -> None:
-    """Writes a model's weights as the best ones of a run, for weights that were not trained in it."""
+    """Saves a model's weights as the best ones of a run that did not train them, such as an import."""
     manager = tf.train.CheckpointManager(tf.train.Checkpoint(model=model), _folder(workdir, "best"), max_to_keep=1)
     manager.save(checkpoint_number=0)
 
@@ -98,13 +98,13 @@ def restore_best(workdir: str | os.PathLike, model: Any) -> None:
     """Sets a model's weights to the best ones of a run.
 
     Raises:
-        FileNotFoundError: No epoch has been saved.
+        FileNotFoundError: There is no best checkpoint, because no epoch was finished.
     """
     folder = _folder(workdir, "best")
     path = tf.train.latest_checkpoint(folder)
     if not path:
         raise FileNotFoundError(f"{folder}: there is no best checkpoint. Train first.")
-    # What is left in the file beside the model's weights is TensorFlow's own count of saves.
+    # Besides the model's weights, the file contains only TensorFlow's count of saves.
     tf.train.Checkpoint(model=model).restore(path).assert_existing_objects_matched().expect_partial()
 
 

@@ -1,7 +1,7 @@
-"""What does the work folder of a run hold? Its settings, its result, and its best model, each to be found again.
+"""The work folder of a run: claimed by one run, and loaded with its best model when the run is finished.
 
-`config.json` carries, beside the config, the bands and classes of the data in their order: whatever is made from the
-run takes them from there.
+`config.json` contains, next to the config, the bands and classes of the data in their order; evaluation and export take
+them from there.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def claim(workdir: Path, settings: RunSettings) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class FinishedRun:
-    """A run whose result is written, with its best model."""
+    """A finished run with its best model."""
 
     settings: RunSettings
     result: AnyResult
@@ -75,15 +75,15 @@ def load_finished_run(workdir: str | os.PathLike) -> FinishedRun:
     """Returns a run with its best weights restored.
 
     Raises:
-        FileNotFoundError: The run has not ended, or its checkpoint is gone.
+        FileNotFoundError: The run is not finished, or its checkpoint is missing.
         ValueError: This version does not read what the run recorded.
     """
     workdir = Path(workdir)
     for name in (CONFIG_NAME, RESULT_NAME):
         if not (workdir / name).exists():
             raise FileNotFoundError(
-                f"{workdir / name}: missing. Name the --workdir of a run that has ended; "
-                "`python -m experiments.train` with the same arguments ends one that was interrupted."
+                f"{workdir / name}: missing. Name the --workdir of a finished run; "
+                "`python -m experiments.train` with the same arguments finishes one that was interrupted."
             )
     settings = read_settings(workdir)
     config, dataset = settings.config, settings.dataset

@@ -1,8 +1,8 @@
-"""How is a batch varied in training? By the eight symmetries of the square, and by mixing pairs of records.
+"""Augmentation of a batch: the eight symmetries of the square, and mixtures of two records.
 
-Land cover seen from above has no up: a flipped or rotated patch is as likely as the patch. What is drawn is drawn for
-every row of the global batch, and a rank takes its rows of it: a row is varied alike however many ranks there are.
-All of it compiles under XLA, which draws the same numbers.
+Land cover seen from above has no preferred direction: a flipped or rotated patch is as probable as the patch. Random
+numbers are drawn for every row of the global batch, and a rank takes those of its rows: the number of ranks does not
+change how a row is augmented. Everything compiles under XLA, which draws the same numbers.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import numpy as np
 import tensorflow as tf
 from scipy import stats
 
-# Equally likely values that a share of a mixture takes: enough for a batch never to see them.
+# Number of equally probable values of a share in a mixture: so many that a batch does not show the steps.
 _NUM_SHARES = 4096
-# Folded into the seed of a step, so that one step's draws have nothing to do with each other.
+# Folded into the seed of a step, so that the draws of one step are independent.
 _SYMMETRY, _MIXUP = 1, 2
 
 
@@ -26,18 +26,18 @@ def random_symmetry(
 
     Args:
         bands: Band name -> pixels [B, h, h], of any type and of any square size.
-        seed: int32 [2], not negative, another one each step; the same seed draws the same symmetries.
-        first_row: Where this rank's B rows begin in the global batch.
+        seed: int32 [2], not negative, different for each step; the same seed draws the same symmetries.
+        first_row: Index in the global batch of the first of this rank's B rows.
         global_batch_size: Rows of all ranks.
     """
     choices = _draw(3, 2, seed, _SYMMETRY, bands, first_row, global_batch_size) == 1
     transpose, flip_rows, flip_columns = tf.unstack(choices[:, :, tf.newaxis, tf.newaxis])
-    varied = {}
+    augmented = {}
     for name, pixels in bands.items():
         pixels = tf.where(transpose, tf.transpose(pixels, [0, 2, 1]), pixels)
         pixels = tf.where(flip_rows, pixels[:, ::-1], pixels)
-        varied[name] = tf.where(flip_columns, pixels[:, :, ::-1], pixels)
-    return varied
+        augmented[name] = tf.where(flip_columns, pixels[:, :, ::-1], pixels)
+    return augmented
 
 
 def mixup(
@@ -49,25 +49,26 @@ def mixup(
     first_row: int,
     global_batch_size: int,
 ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-    """Returns bands and labels of records mixed with their neighbours (https://arxiv.org/abs/1710.09412).
+    """Returns bands and labels of records mixed with their neighbors (https://arxiv.org/abs/1710.09412).
 
     Row i of the global batch keeps a share of itself, drawn from Beta(alpha, alpha) for each row, and takes the rest
-    from row i XOR 1. NOTE: the paper pairs each record with any of the batch, with one share; shuffled, a neighbour is
-    any, and a pair that stays on its rank makes the result independent of the number of ranks.
+    from row i XOR 1. NOTE: the paper mixes each record with any record of the batch, and draws one share. Records are
+    shuffled, so a neighbor is any record; and both records of a pair are on one rank, so the result does not depend on
+    the number of ranks.
 
-    Pixels keep their storage type, since the model's inputs have it; rounding to integers costs at most half a digital
-    number.
+    Pixels keep their storage type, which the model's inputs have; rounding to integers changes a value by at most half
+    a digital number.
 
     Args:
         bands: Band name -> pixels [B, h, h], B even.
         labels: [B, K] in 0 ... 1.
-        seed: int32 [2], not negative, another one each step; it may be that of `random_symmetry`.
-        alpha: > 0; the larger, the more of both.
-        first_row: Where this rank's B rows begin in the global batch; even.
+        seed: int32 [2], not negative, different for each step; it may be that of `random_symmetry`.
+        alpha: > 0; the larger, the nearer shares are to one half.
+        first_row: Index in the global batch of the first of this rank's B rows; even.
         global_batch_size: Rows of all ranks.
 
     Raises:
-        ValueError: A pair would be split: the rows of a rank are not an even number.
+        ValueError: A pair would be split, because the number of rows of a rank is odd or not known.
     """
     check_mixup(alpha, labels.shape[0], global_batch_size, first_row)
     drawn = _draw(1, _NUM_SHARES, seed, _MIXUP, bands, first_row, global_batch_size)[0]
@@ -93,8 +94,8 @@ def check_mixup(alpha: float, rank_rows: int | None, global_batch_size: int, fir
 def _draw(
     num_draws: int, end: int, seed: tf.Tensor, purpose: int, bands: dict[str, tf.Tensor], first_row: int, num_rows: int
 ) -> tf.Tensor:
-    """Returns int32 [num_draws, B] in 0 ... end - 1: this rank's part of what is drawn for the global batch."""
-    # Without the sign: XLA and TensorFlow extend negative seeds to 64 bits in two ways, and so draw different numbers.
+    """Returns int32 [num_draws, B] in 0 ... end - 1: this rank's part of the draws for the global batch."""
+    # Without the sign: XLA and TensorFlow extend negative seeds to 64 bits differently, and would draw other numbers.
     folded = tf.bitwise.bitwise_and(tf.random.fold_in(seed, purpose), tf.int32.max)
     drawn = tf.random.stateless_uniform([num_draws, num_rows], folded, 0, end, tf.int32)
     own_rows = tf.shape(next(iter(bands.values())))[0]
@@ -103,9 +104,9 @@ def _draw(
 
 @functools.lru_cache(maxsize=1)
 def _shares(alpha: float) -> np.ndarray:
-    """Returns the middles of equally likely parts of Beta(alpha, alpha), float32 [_NUM_SHARES].
+    """Returns the middles of equally probable parts of Beta(alpha, alpha), float32 [_NUM_SHARES].
 
-    A table rather than TensorFlow's gamma distribution, which XLA does not compile.
+    A table is used because XLA does not compile TensorFlow's gamma distribution.
     """
     middles = (np.arange(_NUM_SHARES) + 0.5) / _NUM_SHARES
     return stats.beta.ppf(middles, alpha, alpha).astype(np.float32)

@@ -1,8 +1,9 @@
-"""What does dropout drop? A pure function of seed, step, rank and layer: a run that starts again drops the same.
+"""Random numbers of dropout as a function of seed, step, rank and layer, so that a resumed run draws the same.
 
-Keras gives each layer that draws a `tf.random.Generator` of its own, once told to before the model is built
-(`keras.backend.experimental.enable_tf_random_generator()`). Its state, a key and a counter, is no part of a checkpoint;
-set at the beginning of each step, it need not be. XLA makes other numbers of the same state than TensorFlow without it.
+Keras gives each layer that draws random numbers a `tf.random.Generator` of its own, if
+`keras.backend.experimental.enable_tf_random_generator()` was called before the model is built. The state of a
+generator, a key and a counter, is not in a checkpoint, and does not need to be: it is set at the start of each step.
+With XLA, the same state gives other numbers than without.
 """
 
 from __future__ import annotations
@@ -13,29 +14,29 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-# More than a model has layers, and than a run has ranks. Within a step a layer counts in the other half of a counter.
+# More than the layers of a model, and than the ranks of a run. Within a step a layer uses the other half of a counter.
 _MAX_LAYERS = _MAX_RANKS = 2**20
 
 
 def seed_dropout(model: keras.Model, seed: int) -> list[tf.random.Generator]:
-    """Returns the generators of all layers that draw, also those inside other layers, each with a key of its own.
+    """Returns the generators of all layers that draw random numbers, nested layers included, each with its own key.
 
-    Give them to `reset` at the beginning of each step. Layers count in the order of the model, whatever their names.
+    Pass them to `reset` at the start of each step. Layers are numbered in the order of the model, not by their names.
 
     Args:
         model: A built model.
         seed: At most 43 bits.
 
     Raises:
-        ValueError: The model was built without generators, so its layers draw from a state that nothing can set.
+        ValueError: The model was built without generators, so its layers draw from a state that cannot be set.
     """
-    # `submodules` also enters what is in no model's list of layers, such as the dropout of MultiHeadAttention.
+    # `submodules` includes layers that no list of layers has, such as the dropout of MultiHeadAttention.
     layers = [part for part in model.submodules if isinstance(part, keras.__internal__.layers.BaseRandomLayer)]
     layers = [layer for layer in layers if getattr(layer, "rate", None) != 0]
     assert len(layers) < _MAX_LAYERS
     generators = []
     for number, layer in enumerate(layers):
-        generator = layer._random_generator._generator  # There is no public way to it.
+        generator = layer._random_generator._generator  # There is no public attribute.
         if generator is None:
             raise ValueError(
                 f"Layer {layer.name} has no random generator. Call "
@@ -47,11 +48,11 @@ def seed_dropout(model: keras.Model, seed: int) -> list[tf.random.Generator]:
 
 
 def reset(generators: Sequence[tf.random.Generator], step: Any, rank: int) -> None:
-    """Sets what the layers draw next to that of a step and a rank; in a `tf.function`, compiled by XLA or not.
+    """Sets the generators to their state for a step and a rank; works in a `tf.function`, with and without XLA.
 
     Args:
-        generators: Those of `seed_dropout`.
-        step: Number of the step, int64, such as the optimiser's iterations before its update.
+        generators: As returned by `seed_dropout`.
+        step: Number of the step, int64, such as the optimizer's iterations before its update.
         rank: This rank.
     """
     assert 0 <= rank < _MAX_RANKS

@@ -43,7 +43,7 @@ class RunLog:
                 if not line.endswith("\n"):  # A killed process may have written a part of its last line.
                     break
                 row = json.loads(line)
-                # A process that was killed between a validation and its save left the line of an epoch that is not done.
+                # A process that was killed between a validation and its save left a line of an epoch that is not done.
                 if row["step"] > step or row.get("epoch", 0) > epochs_done:
                     break
                 kept.append(line)

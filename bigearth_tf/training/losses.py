@@ -1,4 +1,4 @@
-"""What does a model minimise? A loss from logits, one number a record, and a penalty on large kernels."""
+"""Losses: from logits to one number for each record, and a penalty on large kernels."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def _binary_cross_entropy(labels: tf.Tensor, logits: tf.Tensor, _: float) -> tf.
 def _focal(labels: tf.Tensor, logits: tf.Tensor, gamma: float) -> tf.Tensor:
     """Returns -(1 - p)^gamma log p where a class is present, -p^gamma log(1 - p) where it is absent.
 
-    NOTE: without the constant alpha of https://arxiv.org/abs/1708.02002, section 3.1: `class_weights` has its place.
+    NOTE: without the constant alpha of https://arxiv.org/abs/1708.02002, section 3.1; use `class_weights` instead.
     """
-    # Powers as products of logarithms: 1 - p itself would round to 0 or 1, and its power have no gradient there.
+    # Powers are computed from logarithms: 1 - p would round to 0 or 1, where its power has no gradient.
     log_p, log_q = tf.math.log_sigmoid(logits), tf.math.log_sigmoid(-logits)
     return -labels * tf.exp(gamma * log_q) * log_p - (1.0 - labels) * tf.exp(gamma * log_p) * log_q
 
@@ -34,7 +34,7 @@ def _softmax(labels: tf.Tensor, logits: tf.Tensor, _: float) -> tf.Tensor:
 
 @dataclasses.dataclass(frozen=True)
 class _Loss:
-    """A row of the table. `terms`: labels, logits [B, K], focal_gamma -> [B, K]; `reduce` makes them [B]."""
+    """A row of the table. `terms`: labels, logits [B, K], focal_gamma -> [B, K]; `reduce`: [B, K] -> [B]."""
 
     label_kind: LabelKind
     terms: Callable[[tf.Tensor, tf.Tensor, float], tf.Tensor]
@@ -56,13 +56,13 @@ def make_loss(
     Labels are multi-hot, or one-hot for single-label data, and may be mixed: anything in 0 ... 1.
 
     Args:
-        config: What to minimise.
-        label_kind: As of the manifest.
-        class_counts: For each class, the number of training records that carry it.
+        config: Name and settings of the loss.
+        label_kind: As in the manifest.
+        class_counts: For each class, the number of training records that have it.
         num_records: Number of training records.
 
     Raises:
-        ValueError: The loss does not fit the data, or a class that never occurs would have to be weighed.
+        ValueError: The loss does not fit the data, or a class without training records would need a weight.
     """
     name = config.name
     if name == "auto":
@@ -74,7 +74,7 @@ def make_loss(
         )
     row, smoothing = _LOSSES[name], config.label_smoothing
     weights = balanced_weights(label_kind, class_counts, num_records) if config.class_weights == "balanced" else None
-    # What a smoothed label goes to: half present, half absent; or a K-th of each class.
+    # The label that smoothing moves towards: half present, half absent; or a K-th of each class.
     even = 0.5 if label_kind is LabelKind.MULTI else 1.0 / len(class_counts)
 
     def loss(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
@@ -88,31 +88,31 @@ def make_loss(
 
 
 def balanced_weights(label_kind: LabelKind, class_counts: Sequence[int], num_records: int) -> np.ndarray:
-    """Returns the weight of each class, float32 [K], inverse to its count; with them the mean loss keeps its scale.
+    """Returns the weight of each class, float32 [K], inverse to its count, scaled so that the mean loss stays similar.
 
     Single-label: num_records / (K count), the "balanced" of scikit-learn after King and Zeng, "Logistic regression in
-    rare event data" (2001): the mean over the records is 1. Multi-label: the same, over its mean over the classes,
-    since each record has a term of every class. There a weight holds for presence and absence alike, so the
-    probability that a class converges to is that without weights, and a threshold of 0.5 keeps its meaning.
+    rare event data" (2001): the mean over the records is 1. Multi-label: the same, divided by its mean over the
+    classes, because each record has a term of every class. A multi-label weight applies to presence and absence
+    equally, so a class converges to the same probability as without weights, and a threshold of 0.5 keeps its meaning.
 
     Raises:
-        ValueError: A class never occurs, so that no finite weight balances it.
+        ValueError: A class never occurs, so no finite weight balances it.
     """
     missing = [index for index, count in enumerate(class_counts) if not count]
     if missing:
         raise ValueError(
-            f"loss.class_weights='balanced': no training record carries class {', '.join(map(str, missing))} (counted "
-            "from 0). Choose 'none', or data where every class occurs."
+            f"loss.class_weights='balanced': no training record has class {', '.join(map(str, missing))} (counted "
+            "from 0). Choose 'none', or data in which every class occurs."
         )
     weights = num_records / (len(class_counts) * np.asarray(class_counts, np.float64))
     return (weights / weights.mean() if label_kind is LabelKind.MULTI else weights).astype(np.float32)
 
 
 def l2_penalty(variables: Sequence[Any], factor: float) -> tf.Tensor:
-    """Returns factor x the sum of squares of all kernels, a float32 scalar, to be added to the mean loss once.
+    """Returns factor x the sum of squares of all kernels, a float32 scalar, to add to the mean loss once.
 
     Raises:
-        ValueError: There is something to penalise, but no variable is a kernel.
+        ValueError: The factor is not 0, but no variable is a kernel.
     """
     if not factor:
         return tf.constant(0.0)

@@ -1,7 +1,7 @@
-"""Which optimisers are there? A Keras optimiser from a config, and what differs between its two generations.
+"""Optimizers: creates a Keras optimizer from a config, and hides how the two generations of Keras optimizers differ.
 
-Adam, AdamW and SGD are of the present one, LAMB of the legacy one; each may be wrapped to scale the loss. The functions
-here hide it. The only importer of tensorflow_addons.
+Adam, AdamW and SGD are of the new generation, LAMB is of the legacy one; each may be wrapped to scale the loss. This is
+the only importer of tensorflow_addons.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ def _adamw(config: OptimizerConfig, rate: Any) -> Any:
 
 
 def _lamb(config: OptimizerConfig, rate: Any) -> Any:
-    """Returns https://arxiv.org/abs/1904.00962; the package adapts by layer only what it decays."""
+    """Returns LAMB (https://arxiv.org/abs/1904.00962); the package adapts by layer only the weights that it decays."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # The package announces its end of life whenever it is imported.
+            warnings.simplefilter("ignore")  # The package announces its end of life at each import.
             import tensorflow_addons
     except ImportError as error:
         raise RuntimeError(_NEEDS_ADDONS) from error
@@ -42,7 +42,7 @@ def _lamb(config: OptimizerConfig, rate: Any) -> Any:
     )
 
 
-# Whether to compile the update is the choice of whoever compiles the step around it: not by default on GPUs.
+# Without jit_compile, which Keras sets on GPUs: config.xla alone decides what is compiled.
 _OPTIMIZERS = {
     "adam": lambda config, rate: keras.optimizers.Adam(rate, jit_compile=False),
     "adamw": _adamw,
@@ -71,16 +71,16 @@ def check_optimizer(config: OptimizerConfig) -> None:
 
 
 def make_optimizer(config: OptimizerConfig, learning_rate: Any, scale_loss: bool = False) -> Any:
-    """Returns a Keras optimiser that follows `learning_rate`, a number or a schedule. `build` it next.
+    """Returns a Keras optimizer that follows `learning_rate`. Call `build` next.
 
     Args:
         config: Name and settings.
         learning_rate: A number, or a schedule: step -> number.
-        scale_loss: Wrap it in a `keras.mixed_precision.LossScaleOptimizer`, as mixed_float16 needs.
+        scale_loss: Whether to wrap it in a `keras.mixed_precision.LossScaleOptimizer`, as mixed_float16 needs.
 
     Raises:
         ValueError: The name is unknown, or has no weight decay to set.
-        RuntimeError: The optimiser's package is not installed.
+        RuntimeError: The package of the optimizer is not installed.
     """
     check_optimizer(config)
     optimizer = _OPTIMIZERS[config.name](config, learning_rate)
@@ -88,32 +88,32 @@ def make_optimizer(config: OptimizerConfig, learning_rate: Any, scale_loss: bool
 
 
 def build(optimizer: Any, variables: Sequence[Any]) -> None:
-    """Makes the slots of all variables, so that they can be restored, compared and sent to other ranks.
+    """Creates the slots of all variables, so that they can be restored, compared and sent to other ranks.
 
-    Before anything is restored: a legacy optimiser would make its slots in the order of the checkpoint, which is not
-    that of other ranks.
+    Call it before a checkpoint is restored: a legacy optimizer would create its slots in the order of the checkpoint,
+    and other ranks in another order.
     """
     if isinstance(optimizer, keras.optimizers.legacy.Optimizer):
-        # Legacy optimisers have no public way to do it but a step.
+        # Legacy optimizers have no public method for it except a step.
         optimizer._create_all_weights(variables)
     else:
         optimizer.build(variables)
 
 
 def optimizer_variables(optimizer: Any) -> list[tf.Variable]:
-    """Returns all that moves in a built optimiser: iterations, slots, and the scale of the loss with its counter."""
-    # A method of the legacy generation; a list that may be called, of the present one.
+    """Returns all variables of a built optimizer: iterations, slots, and the scale of the loss with its counter."""
+    # In the legacy generation it is a method, in the new one a list that can be called.
     variables = list(optimizer.variables())
     if isinstance(optimizer, keras.mixed_precision.LossScaleOptimizer):
-        # Of the scale, the wrapper shows only the counter and the value, not the variable.
+        # The wrapper has no public attribute for the variable of the scale.
         variables += [optimizer._loss_scale.current_loss_scale, optimizer.dynamic_counter]
     return variables
 
 
 def learning_rate_of(optimizer: Any) -> float:
-    """Returns the learning rate of the latest step, or of the first one before any."""
+    """Returns the learning rate of the latest step; before any step, that of the first one."""
     rate = optimizer.learning_rate
     if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
-        # The legacy generation gives the schedule, the present one what it last said.
+        # The legacy generation returns the schedule, the new one its latest value.
         rate = rate(tf.maximum(optimizer.iterations - 1, 0))
     return float(rate)

@@ -1,4 +1,4 @@
-"""What does a model see, and what does it say of it? A few patches as images, and a table of labels beside them."""
+"""Sample patches as images, and a table of their labels and predictions."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ _TOP = 5
 
 
 def sample_images(bands: Mapping[str, Any]) -> np.ndarray:
-    """Returns images float32 [B, H, W, 3] in 0 ... 1 of bands {name: [B, h, w]}, grey where a colour is missing."""
+    """Returns images float32 [B, H, W, 3] in 0 ... 1 of bands {name: [B, h, w]}, gray where a color is missing."""
     pixels = {name: np.asarray(values) for name, values in bands.items()}
     images = [true_color({name: values[row] for name, values in pixels.items()}) for row in range(_num_rows(pixels))]
     return np.stack([image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=-1) for image in images])
 
 
 def describe_samples(batch: Mapping[str, Any], probabilities: np.ndarray, class_names: Sequence[str]) -> str:
-    """Returns a Markdown table: patch, its labels, and the classes that are likeliest to the model."""
-    lines = ["| patch | labels | likeliest classes |", "|---|---|---|"]
+    """Returns a Markdown table: each patch, its labels, and its most probable classes."""
+    lines = ["| patch | labels | most probable classes |", "|---|---|---|"]
     for patch_id, labels, row in zip(batch["patch_id"].numpy(), batch["labels"].numpy(), probabilities):
         truth = ", ".join(name for name, present in zip(class_names, labels) if present)
         top = ", ".join(f"{class_names[index]} {row[index]:.2f}" for index in np.argsort(-row, kind="stable")[:_TOP])

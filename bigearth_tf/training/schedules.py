@@ -1,4 +1,4 @@
-"""How does the learning rate move over a run? A Keras schedule from a config."""
+"""Learning-rate schedules: creates a Keras schedule from a config."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import keras
 from bigearth_tf.config import ScheduleConfig
 
 SCHEDULES = ("constant", "step", "cosine")
-# Factor of the peak by the global batch and the config. Linear: https://arxiv.org/abs/1706.02677, section 2.1. Square
-# root: https://arxiv.org/abs/1404.5997, and https://arxiv.org/abs/1904.00962 for LAMB.
+# Factor of the peak, from the global batch and the config. Linear: https://arxiv.org/abs/1706.02677, section 2.1.
+# Square root: https://arxiv.org/abs/1404.5997, and https://arxiv.org/abs/1904.00962 for LAMB.
 _SCALINGS = {
     "none": lambda batch, config: 1.0,
     "linear": lambda batch, config: batch / config.reference_batch_size,
@@ -20,10 +20,10 @@ _SCALINGS = {
 
 
 class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
-    """Rises linearly from 0 to the start of another schedule, then follows it."""
+    """A schedule that rises linearly from 0 to the start of another schedule, then follows that one."""
 
     def __init__(self, warmup_steps: int, after: Any) -> None:
-        """Takes the number of steps and the schedule that follows."""
+        """Takes the number of steps of the warm-up and the schedule after it."""
         self.warmup_steps, self.after = warmup_steps, after
 
     def __call__(self, step: Any) -> Any:
@@ -39,12 +39,12 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def make_schedule(config: ScheduleConfig, total_steps: int, global_batch_size: int) -> Any:
-    """Returns step -> learning rate over a run of `total_steps` optimiser steps of `global_batch_size` records.
+    """Returns step -> learning rate over a run of `total_steps` optimizer steps of `global_batch_size` records.
 
-    The number of ranks has no say in it: more ranks with the same global batch take the same steps.
+    It does not depend on the number of ranks: more ranks with the same global batch take the same steps.
 
     Raises:
-        ValueError: A name is unknown, a scale is set that is not read, or the warm-up is longer than the run.
+        ValueError: A name is unknown, a scale is set that is not read, or the warm-up is not shorter than the run.
     """
     steps = total_steps - config.warmup_steps
     if steps < 1:

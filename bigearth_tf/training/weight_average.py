@@ -1,4 +1,4 @@
-"""Which weights are evaluated, the latest or their average? The exponential moving average of a model's weights."""
+"""Exponential moving average of a model's weights, which is evaluated in their place."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import tensorflow as tf
 
 
 class WeightAverage(tf.Module):
-    """An average of weights over about the latest 1 / (1 - decay) steps; it can be part of a checkpoint.
+    """The average of weights over about the latest 1 / (1 - decay) steps; it can be part of a checkpoint.
 
-    A step keeps min(decay, (1 + n) / (10 + n)) of the average after n updates, as
-    https://www.tensorflow.org/versions/r2.15/api_docs/python/tf/train/ExponentialMovingAverage says: the first weights
-    are forgotten within some tens of steps.
+    After n updates, a step keeps min(decay, (1 + n) / (10 + n)) of the average, as in
+    https://www.tensorflow.org/versions/r2.15/api_docs/python/tf/train/ExponentialMovingAverage: the initial weights
+    are forgotten within tens of steps.
     """
 
     def __init__(self, weights: Sequence[tf.Variable], decay: float) -> None:
-        """Starts from the present values.
+        """Starts from the current values.
 
         Args:
-            weights: Variables to average, of floats. All those of a model, `model.variables`: batch statistics belong
-                to the weights that they were gathered under.
-            decay: Share of the average that a step keeps in the long run, 0 ... 1.
+            weights: Variables of floats to average: `model.variables`, all of them, because batch statistics belong to
+                the weights with which they were computed.
+            decay: Share of the average that a step keeps after many updates, 0 ... 1.
         """
         super().__init__()
         self._weights = list(weights)
@@ -32,11 +32,11 @@ class WeightAverage(tf.Module):
 
     @property
     def variables(self) -> list[tf.Variable]:
-        """What moves in it, for those who compare ranks or send it to them: the averages and the number of updates."""
+        """All variables that an update changes: the number of updates and the averages."""
         return [self.num_updates, *self.averages]
 
     def update(self) -> None:
-        """Moves the averages towards the weights; called once a step, after them, inside its function or not."""
+        """Moves the averages towards the weights. Call it once after each step, inside or outside its `tf.function`."""
         passed = tf.cast(self.num_updates, tf.float32)
         kept = tf.minimum(self._decay, (1.0 + passed) / (10.0 + passed))
         for average, weight in zip(self.averages, self._weights):
@@ -45,9 +45,9 @@ class WeightAverage(tf.Module):
 
     @contextlib.contextmanager
     def swapped(self) -> Iterator[None]:
-        """While it is open, the weights hold their averages; then, whatever happened, what they held, to the last bit.
+        """Sets the weights to their averages inside the context; then restores them exactly, after an error too.
 
-        What saves the model inside saves the averages as its weights. Do not `update` inside.
+        A checkpoint of the model that is saved inside has the averages as its weights. Do not call `update` inside.
         """
         held = [tf.identity(weight) for weight in self._weights]
         try:

@@ -1,7 +1,7 @@
-"""Which weights are kept small? Kernels: those that multiply features; no bias, scale of a norm or embedding.
+"""The weights that weight decay and the L2 penalty apply to: kernels, not biases, scales of norms or embeddings.
 
-Decay of the optimiser and the penalty of the loss both ask here. A bias or a scale has few numbers and no redundancy
-to take away; decayed, it only underfits (https://www.deeplearningbook.org, section 7.1).
+A bias or a scale has few numbers and no redundancy to remove; with decay it only underfits
+(https://www.deeplearningbook.org, section 7.1).
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
-# Every layer of Keras that has a kernel calls it so: kernel, depthwise_kernel, pointwise_kernel. The rank would not
-# tell: the biases of MultiHeadAttention and of EinsumDense, which here hold position embeddings, have two dimensions.
+# Every Keras layer names its kernel so: kernel, depthwise_kernel, pointwise_kernel. The number of dimensions does not
+# decide: the biases of MultiHeadAttention, and of EinsumDense, used here for position embeddings, have two.
 NOT_A_KERNEL = r"^(?!.*kernel(:\d+)?$)"
 
 
 def is_kernel(variable: Any) -> bool:
-    """Whether a trainable variable is a kernel."""
+    """Returns whether a trainable variable is a kernel."""
     return not re.search(NOT_A_KERNEL, variable.name)

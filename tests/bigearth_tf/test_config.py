@@ -1,4 +1,4 @@
-"""Are overrides read as literals, and is what is out of range told?"""
+"""The config: overrides are read as literals, and fields out of range are refused."""
 
 import pytest
 
@@ -18,7 +18,7 @@ def test_overrides_are_keywords_with_literal_values():
     "text",
     ["4", "width", "width=", "width=open('x')", "**{'width': 4}", "width=4) + dict(", "width=print(1)", "width: 4"],
 )
-def test_anything_else_is_refused_and_never_executed(text, capsys):
+def test_anything_else_is_refused_and_not_executed(text, capsys):
     with pytest.raises(ValueError, match="expected keywords with literal values"):
         parse_overrides(text)
     assert not capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Does a sweep train the model that an index stands for, in a folder of its own, and tabulate all that have ended?"""
+"""A sweep trains the model of an index in its own folder, and writes a table of all finished runs."""
 
 import csv
 import json
@@ -61,13 +61,13 @@ def test_the_list_does_not_depend_on_the_order_of_the_patterns():
 @pytest.mark.parametrize(("arguments", "message"), [
     (["--list", "--models=resnet5"], "--models=resnet5: no model has such a name; did you mean resnet50"),
     (["--models=vit_6", "--workdir=x"], "Training needs --config and --workdir"),
-    (["CONFIG", "--models=vit_6", "--workdir=x"], "Say which model to train with --task_index, or submit"),
+    (["CONFIG", "--models=vit_6", "--workdir=x"], "Name the model to train with --task_index, or submit"),
     (["CONFIG", "--models=vit_6,vit_12", "--workdir=x", "--task_index=2"], "task 2: expected 0 ... 1"),
-    (["CONFIG", "--models=vit_6", "--workdir=x", "--task_index=0", "--config.model=vit_12"], "leave it out, --models"),
+    (["CONFIG", "--models=vit_6", "--workdir=x", "--task_index=0", "--config.model=vit_12"], "leave it out; --models"),
     (["--table"], "--table needs --workdir"),
-    (["--table", "--workdir=nowhere"], "nowhere: holds no folder with a result.json"),
+    (["--table", "--workdir=nowhere"], "nowhere: contains no folder with a result.json"),
 ])  # fmt: skip
-def test_what_is_wrong_is_told(config, arguments, message):
+def test_wrong_arguments_are_refused(config, arguments, message):
     result = sweep(*(f"--config={config}" if argument == "CONFIG" else argument for argument in arguments))
     assert result.returncode == 1
     assert message in result.stderr
@@ -107,7 +107,7 @@ def write_run(folder, val, test, best_metric="macro_f1"):
     write_result(folder, result)
 
 
-def test_the_table_has_the_best_validation_score_first_and_names_what_has_not_ended(tmp_path):
+def test_the_table_has_the_best_validation_score_first_and_unfinished_runs_are_named(tmp_path):
     write_run(tmp_path / "vit_6", {"macro_f1": 0.5}, {"micro_f1": 0.9, "macro_f1": 0.8})
     write_run(tmp_path / "vit_12", {"macro_f1": 0.7}, {"micro_f1": 0.6, "macro_f1": 0.51237})
     write_run(tmp_path / "resnet50", {"accuracy": 0.6}, {"accuracy": 0.4, "macro_f1": 0.3}, best_metric="accuracy")
@@ -115,7 +115,7 @@ def test_the_table_has_the_best_validation_score_first_and_names_what_has_not_en
     (tmp_path / "vgg16" / "config.json").write_text("{}")
     result = sweep(f"--workdir={tmp_path}", "--table")
     assert result.returncode == 0, result.stderr
-    assert "not ended: vgg16\n3 runs; wrote " in result.stdout
+    assert "not finished: vgg16\n3 runs; wrote " in result.stdout
     with (tmp_path / "sweep.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["model"] for row in rows] == ["vit_12", "resnet50", "vit_6"]

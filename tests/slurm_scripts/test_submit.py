@@ -321,5 +321,5 @@ def test_the_folder_of_another_run_is_refused_and_a_finished_one_accepted(config
         check(same, tmp_path / "run")
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")} == written
     check_trained(tmp_path / "run")
-    with pytest.raises(FileNotFoundError, match="that run has not ended. Add train to --steps"):
+    with pytest.raises(FileNotFoundError, match="that run has not finished. Add train to --steps"):
         check_trained(tmp_path)

@@ -1,4 +1,4 @@
-"""Makes the work folder of a run that has ended, without training: for the tests of whatever comes after."""
+"""Work folders of finished runs, written without training, for tests of evaluation, export and submission."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from bigearth_tf.runs.work_folder import claim
 def write_finished_run(
     workdir: Path, manifest: Manifest, seed: int = 0, bands: str = "RGB", **settings: Any
 ) -> keras.Model:
-    """Writes the folder of a small model with random weights, of a config with such settings; returns the model."""
+    """Writes the folder of a small model with random weights; returns the model.
+
+    `settings` are fields of the config.
+    """
     config = TrainConfig(
         model="wide_resnet_eca_b0",
         model_overrides="resolution_px=15, width=0.5",

@@ -86,7 +86,7 @@ MISFITS = pytest.mark.parametrize(
         (
             "-m experiments.evaluate --workdir={folder}/run-$HOROVOD_RANK --data_dir={folder}/good-0",
             {},
-            ["error: ", "run-{rank}/config.json: missing. Name the --workdir of a run that has ended"],
+            ["error: ", "run-{rank}/config.json: missing. Name the --workdir of a finished run"],
         ),
     ],
     ids=["no data", "other data", "other version", "no scratch", "same on all"],

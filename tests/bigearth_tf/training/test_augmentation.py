@@ -1,4 +1,4 @@
-"""Is a batch varied alike on all bands, by chance, and alike on any number of ranks?"""
+"""Augmentation is the same for all bands, random, and independent of the number of ranks."""
 
 import keras
 import numpy as np
@@ -16,7 +16,7 @@ def symmetries(image):
     return [*turned, *(array[:, ::-1] for array in turned)]
 
 
-def test_every_symmetry_occurs_as_often_and_bands_agree():
+def test_all_symmetries_are_equally_frequent_and_bands_agree():
     fine = np.arange(36, dtype=np.uint16).reshape(6, 6)
     coarse = fine.reshape(3, 2, 3, 2).mean((1, 3)).astype(np.float32)
     batch = {"B02": tf.constant(np.tile(fine, (800, 1, 1))), "B05": tf.constant(np.tile(coarse, (800, 1, 1)))}
@@ -48,7 +48,7 @@ def mix(bands, labels, seed=SEED, alpha=0.4, **place):
     return mixup(bands, labels, seed, alpha, **place)
 
 
-def test_the_seed_decides():
+def test_the_seed_determines_the_draws():
     batch = images(50)
 
     def draw(*seed):
@@ -63,7 +63,7 @@ def test_the_seed_decides():
 
 
 @pytest.mark.parametrize("num_ranks", [2, 3, 6])
-def test_ranks_together_draw_what_one_draws(num_ranks):
+def test_ranks_together_draw_the_same_as_one_rank(num_ranks):
     batch, labels, size = images(12), one_hot(12), 12 // num_ranks
     whole = random_symmetry(batch, SEED, first_row=0, global_batch_size=12)
     mixed, mixed_labels = mix(whole, labels)
@@ -78,7 +78,7 @@ def test_ranks_together_draw_what_one_draws(num_ranks):
             np.testing.assert_array_equal(part_mixed[name], mixed[name][rows])
 
 
-def test_a_mixture_is_a_row_and_its_neighbour_in_one_share():
+def test_a_mixture_has_the_same_share_in_bands_and_labels():
     batch = images(64)
     mixed, labels = mix(batch, one_hot(64))
     assert mixed["B02"].dtype == tf.uint16 and mixed["VV"].dtype == labels.dtype == tf.float32
@@ -115,7 +115,7 @@ def test_a_pair_on_two_ranks_is_refused(rows, first_row):
         mix(images(rows), one_hot(rows), first_row=first_row, global_batch_size=6)
 
 
-def test_xla_varies_as_without():
+def test_xla_draws_the_same():
     batch, labels = images(8), one_hot(8)
 
     def vary(seed):
@@ -138,8 +138,8 @@ def test_xla_varies_as_without():
         assert np.abs(difference).max() <= 1, "the last bit before rounding may differ, no more"
 
 
-def test_a_model_would_cut_off_what_is_not_rounded():
-    """Why mixup rounds: a float for an integer input is cast by Keras, towards 0."""
+def test_a_model_truncates_values_that_are_not_rounded():
+    """Why mixup rounds: Keras casts a float for an integer input towards 0."""
     inputs = keras.Input((1,), dtype="uint16")
     model = keras.Model(inputs, keras.layers.Rescaling(1.0)(inputs))
     assert float(model(tf.constant([[2.9]]))) == 2.0

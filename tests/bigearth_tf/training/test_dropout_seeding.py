@@ -1,4 +1,4 @@
-"""Is dropout decided by seed, step, rank and layer alone?"""
+"""Dropout depends on seed, step, rank and layer only."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ SIZE = 32
 
 
 def make_model():
-    """Four layers that drop, at every depth: in attention, in a nested model, and two at the top."""
+    """Returns a model with four dropouts: in attention, in a nested model, and two at the top."""
     nested_input = keras.Input((SIZE,))
     nested = keras.Model(nested_input, keras.layers.Dropout(0.5)(keras.layers.Dropout(0.0)(nested_input)))
     inputs = keras.Input((SIZE,))
@@ -34,7 +34,7 @@ def generators_on():
 
 
 def make_draw(seed=42, compiled=True, **options):
-    """Returns step, rank -> what each output of a fresh model is, drawn in a function of its own."""
+    """Returns a function: step, rank -> the outputs of a new model, in a `tf.function` of its own."""
     model = make_model()
     generators = seed_dropout(model, seed)
 
@@ -66,7 +66,7 @@ def test_every_layer_step_rank_and_seed_drops_differently():
         assert equal(other, found) == [False] * 4
 
 
-def test_no_two_layers_steps_or_ranks_share_a_stretch_of_numbers():
+def test_no_two_layers_steps_or_ranks_share_numbers():
     draw = make_draw()
     masks = [array for step in range(6) for rank in range(2) for array in draw(step, rank)[:3]]
     columns = np.stack([(mask != 0).ravel() for mask in masks]).astype(float)
@@ -87,7 +87,7 @@ def test_a_part_of_a_step_drops_differently_from_the_part_before():
     assert equal(first, second) == [False] * 4
 
 
-def test_eagerly_the_same_and_under_xla_as_good():
+def test_eager_mode_draws_the_same_and_xla_numbers_of_the_same_distribution():
     assert equal(make_draw(compiled=False)(3, 2), make_draw()(3, 2)) == [True] * 4
     one, other = make_draw(jit_compile=True), make_draw(jit_compile=True)
     found = one(3, 2)
@@ -106,7 +106,7 @@ def test_mixed_precision(policy):
         keras.mixed_precision.set_global_policy("float32")
 
 
-def test_it_leaves_the_weights_of_the_model_as_they_are():
+def test_it_does_not_change_the_weights_of_the_model():
     model = make_model()
     before = [variable.name for variable in model.variables]
     seed_dropout(model, 1)

@@ -1,4 +1,4 @@
-"""Are the losses those of their papers, and is what they weigh and penalise what the config says?"""
+"""Losses match their papers; class weights and the penalty match the config."""
 
 import math
 
@@ -96,7 +96,7 @@ def test_weights_reach_each_loss():
     assert single == pytest.approx([math.log(3) * w for w in (70 / 30, 70 / 120, 70 / 60)])
 
 
-def test_a_class_that_never_occurs_cannot_be_balanced():
+def test_a_class_without_records_cannot_be_balanced():
     with pytest.raises(ValueError, match="no training record carries class 1, 3"):
         make_loss(LossConfig(class_weights="balanced"), LabelKind.MULTI, (3, 0, 1, 0), 4)
     make_loss(LossConfig(), LabelKind.MULTI, (3, 0, 1, 0), 4)
@@ -115,7 +115,7 @@ def test_a_loss_that_does_not_fit_the_data_is_refused(name, kind, allowed):
         make_loss(LossConfig(name=name), kind, COUNTS, 100)
 
 
-def test_the_penalty_reaches_the_loss_of_kernels_alone():
+def test_the_penalty_applies_to_kernels_only():
     model = keras.Sequential([keras.layers.Conv2D(2, 3), keras.layers.BatchNormalization(), keras.layers.Dense(2)])
     model.build((None, 8, 8, 1))
     for variable in model.trainable_variables:
@@ -130,14 +130,14 @@ def test_the_penalty_reaches_the_loss_of_kernels_alone():
             assert gradient is None
 
 
-def test_no_penalty_and_nothing_to_penalise():
+def test_no_penalty_and_no_kernel_to_penalize():
     assert float(l2_penalty([tf.Variable([3.0], name="kernel")], 0.0)) == 0
     with pytest.raises(ValueError, match="loss.l2=0.1: the model has no kernel"):
         l2_penalty([tf.Variable([3.0], name="bias")], 0.1)
 
 
 @pytest.mark.parametrize("name", ["wide_resnet_eca_b0", "vit_20", "mlp_mixer_tiny", "lambda_resnet"])
-def test_all_weights_of_several_dimensions_are_kernels_save_biases_of_several(name):
+def test_weights_of_several_dimensions_are_kernels_except_biases_of_several(name):
     model = create_model(name, bands="RGB", num_classes=3)
     for variable in model.trainable_variables:
         last = variable.name.split("/")[-1]

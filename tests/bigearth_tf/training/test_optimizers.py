@@ -1,4 +1,4 @@
-"""Does each optimiser step, decay, scale its loss and come back from a checkpoint, whichever its generation?"""
+"""Each optimizer, of both generations: its steps, weight decay, loss scale and checkpoints."""
 
 import subprocess
 import sys
@@ -28,7 +28,7 @@ def make_net(value=None):
 
 
 def make(name, net, scale_loss=False, rate=0.1, options=None, **fields):
-    """Returns a built optimiser and a compiled function: takes a step along gradients that are all one number."""
+    """Returns a built optimizer and a compiled function that takes a step; all gradients are the same number."""
     optimizer = make_optimizer(OptimizerConfig(name=name, **fields), rate, scale_loss)
     build(optimizer, net.trainable_variables)
 
@@ -41,7 +41,7 @@ def make(name, net, scale_loss=False, rate=0.1, options=None, **fields):
 
 @each
 @scaled_or_not
-def test_it_goes_down_counts_its_steps_and_says_its_rate(name, scale_loss):
+def test_it_minimizes_counts_its_steps_and_reports_its_rate(name, scale_loss):
     net = make_net(1.0)
     schedule = make_schedule(ScheduleConfig(name="constant", peak=0.4, warmup_steps=4), 100, 128)
     optimizer, step = make(name, net, scale_loss, rate=schedule)
@@ -60,12 +60,12 @@ def test_it_goes_down_counts_its_steps_and_says_its_rate(name, scale_loss):
 
 
 @each
-def test_a_rate_may_be_a_number(name):
+def test_the_rate_may_be_a_number(name):
     assert learning_rate_of(make(name, make_net(), rate=0.25)[0]) == pytest.approx(0.25)
 
 
 @each
-def test_xla_takes_the_same_steps_and_skips_the_same(name):
+def test_xla_takes_and_skips_the_same_steps(name):
     nets = make_net(), make_net()
     for net, options in zip(nets, ({}, {"jit_compile": True})):
         step = make(name, net, scale_loss=True, options=options)[1]
@@ -85,7 +85,7 @@ def test_kernels_decay_and_nothing_else(name):
         np.testing.assert_allclose(variable, tf.ones_like(variable) - taken, rtol=1e-6, err_msg=variable.name)
 
 
-def test_momentum_is_that_of_the_config():
+def test_momentum_comes_from_the_config():
     net = make_net(0.0)
     step = make("sgd", net, momentum=0.5)[1]
     step(1.0)
@@ -94,7 +94,7 @@ def test_momentum_is_that_of_the_config():
 
 
 @each
-def test_scaled_an_overflow_skips_the_step_and_halves_the_scale(name):
+def test_an_overflow_skips_the_step_and_halves_the_scale(name):
     net = make_net(1.0)
     optimizer, step = make(name, net, scale_loss=True)
     loss = optimizer.get_scaled_loss(tf.constant(3.0))
@@ -112,7 +112,7 @@ def test_scaled_an_overflow_skips_the_step_and_halves_the_scale(name):
 
 @each
 @scaled_or_not
-def test_a_checkpoint_brings_all_of_it_back(name, scale_loss, tmp_path):
+def test_a_checkpoint_restores_everything(name, scale_loss, tmp_path):
     net, other = make_net(), make_net(0.0)
     (optimizer, step), (again, step_again) = make(name, net, scale_loss), make(name, other, scale_loss)
     for gradient in (1.0, np.nan if scale_loss else 2.0, 3.0):
@@ -127,7 +127,7 @@ def test_a_checkpoint_brings_all_of_it_back(name, scale_loss, tmp_path):
         np.testing.assert_array_equal(one, two, err_msg=one.name)
 
 
-def test_wrong_names_and_decay_that_nothing_reads_are_refused():
+def test_wrong_names_and_decay_that_is_not_read_are_refused():
     with pytest.raises(ValueError, match="optimizer.name='lion'.*adam, adamw, sgd, lamb"):
         make_optimizer(OptimizerConfig(name="lion"), 0.1)
     for name in set(NAMES) - set(DECAYING):
@@ -141,7 +141,7 @@ def test_lamb_without_its_package_is_an_error_with_the_remedy(monkeypatch):
         make_optimizer(OptimizerConfig(name="lamb"), 0.1)
 
 
-def test_only_lamb_loads_its_package_and_it_does_so_quietly():
+def test_only_lamb_loads_its_package_and_without_warnings():
     script = (
         "import sys\n"
         "from bigearth_tf.config import OptimizerConfig\n"

@@ -1,4 +1,4 @@
-"""Does the learning rate move as its name says, and grow with the batch as the config says?"""
+"""Learning-rate schedules: their shapes, the warm-up, and the scaling with the global batch."""
 
 import pytest
 
@@ -23,7 +23,7 @@ def test_step_drops_tenfold_after_24_and_27_of_30_epochs(steps_per_epoch):
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
-def test_step_begins_at_its_peak_however_short_the_run(steps):
+def test_step_begins_at_its_peak_in_short_runs_too(steps):
     assert rates("step", steps)[0] == pytest.approx(0.2)
 
 

@@ -1,4 +1,4 @@
-"""Is a data set of one class a record trained on, scored, evaluated, exported and asked as one, from end to end?"""
+"""Single-label data from end to end: training, scores, evaluation, export and prediction."""
 
 import json
 
@@ -45,7 +45,7 @@ def exported(run):
     return export_run(run[0] / "run", run[0] / "model")
 
 
-def test_it_learns_and_is_told_by_accuracy(run):
+def test_it_learns_and_reports_accuracy(run):
     folder, result = run
     assert result.to_json() == json.loads((folder / "run" / "result.json").read_text())
     constant = result.always_most_frequent_labels
@@ -54,11 +54,11 @@ def test_it_learns_and_is_told_by_accuracy(run):
     assert result.test["accuracy"] > 0.6
     assert "micro_f1" not in result.test
     first = json.loads((folder / "run" / "history.jsonl").read_text().splitlines()[0])
-    # Softmax of 19 classes without knowledge, not 19 binary decisions.
+    # The loss of a softmax over 19 classes before training, not of 19 binary decisions.
     assert first["loss"] == pytest.approx(np.log(19), rel=0.3)
 
 
-def test_evaluation_has_one_class_a_record(run):
+def test_evaluation_predicts_one_class_for_each_record(run):
     folder, result = run
     found = predict_run(folder / "run", folder / "records", "test", Replica())
     assert found.label_kind is LabelKind.SINGLE
@@ -68,7 +68,7 @@ def test_evaluation_has_one_class_a_record(run):
     assert decision["scores"]["accuracy"]["value"] == pytest.approx(result.test["accuracy"])
 
 
-def test_what_belongs_to_several_labels_is_refused(run, tmp_path):
+def test_scores_and_losses_of_multi_label_data_are_refused(run, tmp_path):
     for changes, message in (
         ({"best_metric": "micro_f1"}, "best_metric='micro_f1'.*accuracy"),
         ({"loss": LossConfig(name="binary_cross_entropy")}, "does not fit single-label data; allowed: auto, softmax"),
@@ -77,14 +77,14 @@ def test_what_belongs_to_several_labels_is_refused(run, tmp_path):
             train(make_config(run[0] / "records", **changes), tmp_path / "run", Replica())
 
 
-def test_an_exported_model_says_the_likeliest_class_however_unlikely(exported):
+def test_an_exported_model_predicts_the_most_probable_class_even_below_one_half(exported):
     predictor = Predictor(exported)
     assert predictor.label_kind is LabelKind.SINGLE
     unsure = np.float32([[0.3, 0.4, 0.3], [0.5, 0.5, 0.0]])
     assert predictor.decide(unsure).tolist() == [[False, True, False], [True, False, False]]
 
 
-def test_the_command_says_one_class_a_patch(exported, tmp_path):
+def test_the_command_prints_one_class_for_each_patch(exported, tmp_path):
     s2, _ = write_pair(tmp_path, 0, ["Pastures"])
     command = ["-m", "experiments.predict", f"--model_dir={exported}", f"--s2={s2.parent}"]
     result = warm_python.run([*command, f"--output_dir={tmp_path / 'out'}"], cwd=REPOSITORY)
@@ -98,7 +98,7 @@ def test_the_command_says_one_class_a_patch(exported, tmp_path):
     assert header.startswith("patch_id,true_labels")
 
 
-def test_a_model_without_its_card_is_told(exported, tmp_path):
+def test_a_model_without_its_card_is_refused(exported, tmp_path):
     tf.saved_model.save(tf.Module(), str(tmp_path / "model"))
     with pytest.raises(FileNotFoundError, match=r"model_card.json: missing; it belongs to the model"):
         Predictor(tmp_path / "model")

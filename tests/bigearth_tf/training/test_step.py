@@ -1,4 +1,4 @@
-"""Is a step traced once, is what it draws drawn anew each time, and is every field of a config read?"""
+"""The training step is traced once and draws new numbers each time; every field of the config is read."""
 
 import dataclasses
 import re
@@ -33,7 +33,7 @@ def make_config(folder, **changes):
 
 
 def make_step(folder, manifest, config):
-    """Returns what trains, its step, and the batches of an epoch."""
+    """Returns the state, its step, and the batches of an epoch."""
     dataset, bands = ShardedDataset(folder, manifest), manifest.select_bands("RGB")
     state = make_train_state(RunPlan(config, dataset, bands, world_size=1, steps_per_epoch=3), Replica())
     batches = make_train_dataset(
@@ -59,12 +59,12 @@ def test_a_step_is_traced_once(data):
     for step, batch in enumerate(batches):
         train_step(batch, tf.constant(step, tf.int64), NO_REQUESTS)
     assert train_step.experimental_get_tracing_count() == 1
-    assert int(state.optimizer.iterations) == 3  # One update a step, however many parts it has.
+    assert int(state.optimizer.iterations) == 3  # One update in each step, for any number of parts.
 
 
 @pytest.mark.parametrize(("augment", "mixup_alpha"), [(True, 0.0), (False, 0.3)])
-def test_variation_is_drawn_anew_in_each_step_not_once_when_it_is_traced(data, augment, mixup_alpha):
-    """One patch that no symmetry maps to itself: each of the eight is seen, or ever other mixtures."""
+def test_augmentation_is_drawn_in_each_step_not_once_when_the_step_is_traced(data, augment, mixup_alpha):
+    """Of a patch that no symmetry maps to itself, all eight variants occur, or many mixtures."""
     config = make_config(data[0], data=DataConfig(augment=augment, mixup_alpha=mixup_alpha))
     pixels = np.arange(64, dtype=np.uint16).reshape(8, 8)
     patches = np.stack([pixels + 1000 * row for row in range(8)])
@@ -72,7 +72,7 @@ def test_variation_is_drawn_anew_in_each_step_not_once_when_it_is_traced(data, a
     vary = tf.function(lambda step: _vary(batch, step, config, Replica())[0]["B04"][0])
     seen = [vary(tf.constant(step, tf.int64)).numpy() for step in range(60)]
     assert vary.experimental_get_tracing_count() == 1
-    # Many shares of mixup lie so near to 0 or 1 that whole numbers show nothing of them.
+    # Many shares of mixup are so near to 0 or 1 that rounding hides them.
     images = len({image.tobytes() for image in seen})
     assert images == 8 if augment else images > 40
     np.testing.assert_array_equal(vary(tf.constant(7, tf.int64)), seen[7])
@@ -88,9 +88,9 @@ def fields_of(config):
 
 
 def test_every_field_of_the_config_is_read():
-    """A field that nothing reads would be set in vain."""
+    """A field that is not read would have no effect."""
     sources = [path.read_text(encoding="utf-8") for path in LIBRARY.rglob("*.py") if path.name != "config.py"]
     unread = [name for name in fields_of(TrainConfig()) if not re.search(rf"\.{name}\b", "\n".join(sources))]
-    # The launcher of ranks takes it from the config before there is a run.
+    # The command passes it to Horovod before there is a run.
     command = (LIBRARY.parent / "experiments" / "train.py").read_text(encoding="utf-8")
     assert [name for name in unread if f".{name}" not in command] == []

@@ -1,4 +1,4 @@
-"""Does a run learn, go on where it stopped as if it never had, and end with the scores of its best weights?"""
+"""A run learns, resumes to exactly the same end, and reports the scores of its best weights."""
 
 import dataclasses
 import functools
@@ -64,7 +64,7 @@ def test_it_learns_and_writes_its_result(run):
     assert sum(row["support"] for row in result.test_classes.values()) == 13 + 5
 
 
-def test_the_work_folder_says_what_was_run(run):
+def test_the_work_folder_records_config_data_and_versions(run):
     settings = json.loads((run[0] / "config.json").read_text())
     assert settings["config"]["model_overrides"] == "resolution_px=15, width=0.5"
     assert settings["dataset"]["class_names"] == list(CLASS_NAMES)
@@ -106,7 +106,7 @@ def scores_of(data, finished):
 
 
 def test_test_scores_are_those_of_the_best_checkpoint_not_of_the_last(data, tmp_path):
-    # Quick enough to overshoot: it ends with the first epoch that is no better than the one before.
+    # The learning rate is too high: the run ends with the first epoch that is not better than the one before.
     schedule = ScheduleConfig(name="constant", peak=3e-2)
     result = train(
         make_config(data, epochs=9, early_stopping_epochs=1, schedule=schedule), tmp_path / "workdir", Replica()
@@ -119,7 +119,7 @@ def test_test_scores_are_those_of_the_best_checkpoint_not_of_the_last(data, tmp_
     assert scores_of(data, finished) != pytest.approx(result.test)
 
 
-def test_few_checkpoints_are_kept_and_the_best_is_the_model_alone(run):
+def test_few_checkpoints_are_kept_and_the_best_contains_only_the_model(run):
     counts = {name: len(list((run[0] / "checkpoints" / name).glob("*.index"))) for name in ("latest", "best")}
     assert counts == {"latest": 2, "best": 1}
     assert any(key.startswith("optimizer/") for key in weights_of(run[0], "latest"))
@@ -131,7 +131,7 @@ def weights_of(workdir, name):
     return {
         key: reader.get_tensor(key)
         for key in reader.get_variable_to_shape_map()
-        # Not the seconds that training took, nor TensorFlow's own count of saves in a process.
+        # Without the duration of training and TensorFlow's count of saves in a process.
         if "VARIABLE_VALUE" in key and "_seconds" not in key and not key.startswith("save_counter")
     }
 
@@ -149,8 +149,8 @@ def check_same_end(workdir, other):
     assert results[0] == results[1]
 
 
-# Dropout, augmentation, mixup and an average of weights: whatever a run could forget.
-FORGETFUL = """
+# Dropout, augmentation, mixup and an average of weights: everything that a resumed run could lose.
+INTERRUPTED = """
 import dataclasses, os, signal, sys
 from bigearth_tf.config import DataConfig, OptimizerConfig, ScheduleConfig, TrainConfig
 from bigearth_tf.distributed.replica import Replica
@@ -177,7 +177,7 @@ except Stopped:
 
 
 def run_script(data, workdir, die_at=(), how="SIGKILL"):
-    return warm_python.run(["-c", FORGETFUL, data, workdir, ",".join(map(str, die_at)), how])
+    return warm_python.run(["-c", INTERRUPTED, data, workdir, ",".join(map(str, die_at)), how])
 
 
 @pytest.fixture(scope="module")
@@ -195,26 +195,26 @@ def test_killed_at_any_step_it_ends_with_the_same_weights_and_logs(data, never_k
     for step in steps:
         assert run_script(data, workdir, [step]).returncode == -signal.SIGKILL
         assert not (workdir / "result.json").exists()
-    # The newest checkpoint was being written when the power failed.
+    # As if the power had failed while the newest checkpoint was written.
     newest = sorted((workdir / "checkpoints" / "latest").glob("*.data-*"), key=lambda path: path.stat().st_mtime)[-1]
     newest.write_bytes(newest.read_bytes()[: newest.stat().st_size // 2])
     result = run_script(data, workdir)
     assert result.returncode == 0, result.stderr[-3000:]
-    assert "cannot be read and is passed over" in result.stderr
+    assert "cannot be read and is skipped" in result.stderr
     check_same_end(never_killed, workdir)
 
 
 @pytest.mark.parametrize("name", ["SIGUSR1", pytest.param("SIGTERM", marks=pytest.mark.full)])
-def test_asked_to_stop_it_saves_and_goes_on_later(data, never_killed, tmp_path, name):
+def test_a_run_that_is_asked_to_stop_saves_and_resumes_later(data, never_killed, tmp_path, name):
     workdir = tmp_path / "workdir"
     assert run_script(data, workdir, [4], name).returncode == 75
     steps = [row["step"] for row in read_history(workdir)]
-    assert steps == [1, 2, 3, 4, 5]  # The step after the signal is the one that all ranks learn of it by.
+    assert steps == [1, 2, 3, 4, 5]  # The ranks agree to stop in the step after the signal.
     assert run_script(data, workdir).returncode == 0
     check_same_end(never_killed, workdir)
 
 
-def test_a_finished_run_is_not_done_again(data, run, monkeypatch):
+def test_a_finished_run_is_not_trained_again(data, run, monkeypatch):
     monkeypatch.setattr(train_module, "make_train_state", None)
     assert train(make_config(data), run[0], Replica()) == run[1]
 
@@ -233,7 +233,7 @@ def test_a_work_folder_of_another_config_is_refused_with_the_difference(data, ru
         train(config, run[0], Replica())
 
 
-def test_other_data_are_refused_and_moved_data_are_not(data, run, tmp_path):
+def test_other_data_are_refused_and_moved_data_are_accepted(data, run, tmp_path):
     moved = shutil.copytree(data, tmp_path / "moved")
     assert train(make_config(moved), run[0], Replica()) == run[1]
     write_records(tmp_path / "other", {"train": 48, "val": 12, "test": 13}, seed=1)
@@ -241,7 +241,7 @@ def test_other_data_are_refused_and_moved_data_are_not(data, run, tmp_path):
         train(make_config(tmp_path / "other"), run[0], Replica())
 
 
-def test_what_cannot_work_is_refused_before_anything_is_written(data, tmp_path):
+def test_a_wrong_config_is_refused_before_anything_is_written(data, tmp_path):
     for changes, message in (
         (
             {"data": DataConfig(data_dir=str(data), bands="S2")},
@@ -310,7 +310,7 @@ def save_latest(folder, step, value):
     checkpoints.save_latest()
 
 
-def test_best_stays_best_and_latest_moves_on(tmp_path):
+def test_the_best_checkpoint_stays_and_the_latest_is_replaced(tmp_path):
     net = make_net(1)
     progress, checkpoints = make_checkpoints(tmp_path, net)
     for step, value in enumerate((5, 6), start=1):
@@ -327,16 +327,16 @@ def test_best_stays_best_and_latest_moves_on(tmp_path):
     assert (float(restored.weights[0]), int(progress.step)) == (6, 2)
 
 
-def test_there_is_no_restoring_of_nothing(tmp_path):
+def test_without_a_checkpoint_nothing_is_restored(tmp_path):
     assert not make_checkpoints(tmp_path, make_net(0))[1].resume()
     with pytest.raises(FileNotFoundError, match="no best checkpoint"):
         restore_best(tmp_path, make_net(0))
-    with pytest.raises(FileNotFoundError, match=r"config.json: missing. Name the --workdir of a run that has ended"):
+    with pytest.raises(FileNotFoundError, match=r"config.json: missing. Name the --workdir of a finished run"):
         load_finished_run(tmp_path)
 
 
 @pytest.mark.parametrize("damage", ["data", "index", "gone"])
-def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, damage):
+def test_a_damaged_checkpoint_is_skipped_for_the_one_before(tmp_path, damage):
     save_latest(tmp_path, 1, 7)
     save_latest(tmp_path, 2, 8)
     for path in (tmp_path / "checkpoints" / "latest").glob("ckpt-2.*"):
@@ -377,7 +377,7 @@ def test_early_stopping_ends_a_run_that_no_longer_improves(data, tmp_path):
     assert result.epochs == result.best_epoch + 2 < 9
 
 
-def test_regularisation_reaches_the_loss(data, tmp_path):
+def test_the_l2_penalty_is_in_the_loss(data, tmp_path):
     plain = train(make_config(data, epochs=1), tmp_path / "plain", Replica())
     config = make_config(data, epochs=1)
     config.loss.l2 = 0.1
@@ -391,13 +391,13 @@ def test_regularisation_reaches_the_loss(data, tmp_path):
     {"precision": "mixed_float16"}, {"xla": True},
     pytest.param({"precision": "mixed_bfloat16"}, marks=pytest.mark.full),
 ])  # fmt: skip
-def test_other_ways_to_compute_train_as_well(data, tmp_path, changes):
+def test_mixed_precision_and_xla_learn(data, tmp_path, changes):
     result = train(make_config(data, epochs=3, **changes), tmp_path / "workdir", Replica())
     assert result.test["micro_f1"] > result.always_most_frequent_labels.test["micro_f1"]
 
 
 def test_parts_of_a_batch_add_up_to_it(data, tmp_path):
-    """Without batch norm, whose statistics are of a part, accumulation changes nothing but rounding."""
+    """Without batch norm, whose statistics are those of a part, accumulation only changes the rounding."""
     histories = []
     for accumulate in (1, 4):
         config = make_config(data, epochs=1, model="mlp_mixer_tiny", model_overrides="dim=8, depth=1")
@@ -408,8 +408,8 @@ def test_parts_of_a_batch_add_up_to_it(data, tmp_path):
     assert histories[0] != histories[1] or len(set(histories[0])) > 1
 
 
-def test_a_watchdog_ends_a_run_that_stands_still(data, tmp_path):
-    script = FORGETFUL.replace(
+def test_the_watchdog_ends_a_run_that_hangs(data, tmp_path):
+    script = INTERRUPTED.replace(
         "checkpoint_steps=2,", "checkpoint_steps=2, communication=CommunicationConfig(stall_timeout_s=10),"
     )
     script = script.replace("import DataConfig", "import CommunicationConfig, DataConfig")
@@ -418,4 +418,4 @@ def test_a_watchdog_ends_a_run_that_stands_still(data, tmp_path):
     assert result.returncode == 70
     assert "rank 0: no step for" in result.stderr
     assert "epoch 2/3, step 1" in result.stderr
-    assert "in after_execution" in result.stderr  # The Python stack says where.
+    assert "in after_execution" in result.stderr  # The Python stack shows where.

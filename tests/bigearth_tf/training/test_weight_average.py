@@ -1,4 +1,4 @@
-"""Is the average that of its formula, in place of the weights only while it is asked for, and kept by checkpoints?"""
+"""The average of the weights follows its formula, replaces them only while swapped, and is in checkpoints."""
 
 import keras
 import numpy as np
@@ -23,7 +23,7 @@ def test_the_average_by_hand():
 def test_it_agrees_with_tensorflow():
     weight = tf.Variable(np.float32(3.0))
     average = WeightAverage([weight], 0.9)
-    # Eagerly, TensorFlow's starts with the first value it is given.
+    # In eager mode, TensorFlow's average starts with the first value.
     steps = tf.Variable(0)
     reference = tf.train.ExponentialMovingAverage(0.9, num_updates=steps)
     reference.apply([weight])
@@ -36,7 +36,7 @@ def test_it_agrees_with_tensorflow():
 
 
 @pytest.mark.parametrize("options", [{}, {"jit_compile": True}])
-def test_it_moves_within_a_function(options):
+def test_it_is_updated_within_a_function(options):
     weight = tf.Variable(1.0)
     average = WeightAverage([weight], 0.99)
 
@@ -57,7 +57,7 @@ def make_net():
     return net
 
 
-def test_swapped_evaluates_the_averages_and_puts_the_weights_back():
+def test_swapped_evaluates_the_averages_and_restores_the_weights():
     net = make_net()
     average = WeightAverage(net.variables, 0.9)
     weights = [np.random.default_rng(0).normal(size=v.shape).astype(np.float32) for v in net.variables]
@@ -76,7 +76,7 @@ def test_swapped_evaluates_the_averages_and_puts_the_weights_back():
 
 
 @pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
-def test_a_checkpoint_keeps_it(tmp_path, policy):
+def test_a_checkpoint_contains_it(tmp_path, policy):
     keras.mixed_precision.set_global_policy(policy)
     try:
         net, other = make_net(), make_net()
