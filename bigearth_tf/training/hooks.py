@@ -133,7 +133,7 @@ class StopHook(Hook):
     """Requests to stop after a signal."""
 
     def __init__(self) -> None:
-        """Listens for the signals of batch systems, but not before the run."""
+        """Prepares for the signals of batch systems, which `running` listens for."""
         self._signal = StopSignal()
 
     def running(self) -> contextlib.AbstractContextManager[Any]:
