@@ -97,7 +97,7 @@ def test_weights_reach_each_loss():
 
 
 def test_a_class_without_records_cannot_be_balanced():
-    with pytest.raises(ValueError, match="no training record carries class 1, 3"):
+    with pytest.raises(ValueError, match="no training record has class 1, 3"):
         make_loss(LossConfig(class_weights="balanced"), LabelKind.MULTI, (3, 0, 1, 0), 4)
     make_loss(LossConfig(), LabelKind.MULTI, (3, 0, 1, 0), 4)
 
