@@ -66,7 +66,7 @@ def _measure(job: Job) -> dict[str, Any]:
     from bigearth_tf.data.sharded_dataset import ShardedDataset
     from bigearth_tf.distributed import collectives
     from bigearth_tf.distributed.replica import start_replica
-    from bigearth_tf.models.cost import cost_of
+    from bigearth_tf.models.cost import compute_cost
     from bigearth_tf.training.plan import RunPlan
     from bigearth_tf.training.state import make_train_state
     from bigearth_tf.training.step import make_train_step
@@ -94,7 +94,7 @@ def _measure(job: Job) -> dict[str, Any]:
         "link_s": {size: _reductions([tf.ones([size // 4])], replica, config) for size in sizes},
         "gradient_bytes": sum(gradient.shape.num_elements() * gradient.dtype.size for gradient in gradients),
         "gradients": len(gradients),
-        "flops": cost_of(training.model).flops,
+        "flops": compute_cost(training.model).flops,
     }
 
 
