@@ -384,6 +384,15 @@ def test_every_field_is_specified(heading):
             assert any(f"`{field.name}`" in row for row in rows), f"{kind.__name__}.{field.name}"
 
 
+def test_the_walks_name_functions_that_exist():
+    text = section("docs/architecture.md", "The walk of a config through a run")
+    text += section("docs/architecture.md", "The walk of a patch to its score")
+    sources = [p.read_text(encoding="utf-8") for package in OUR_PACKAGES for p in (REPOSITORY / package).rglob("*.py")]
+    defined = set(re.findall(r"^\s*(?:def|class) (\w+)", "\n".join(sources), re.MULTILINE))
+    named = set(re.findall(r"`([A-Za-z]\w*)`", text)) - {"train", "val", "test", "parse_example", "decode_raw"}
+    assert named <= defined, named - defined
+
+
 def test_the_exit_codes_are_listed():
     listed = {
         int(code)
