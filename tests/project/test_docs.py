@@ -344,6 +344,13 @@ def test_the_readme_is_short_and_has_its_sections():
     assert re.findall(r"^## (.+)$", prose("README.md"), re.MULTILINE) == README_SECTIONS
 
 
+def test_messages_cite_sections_of_the_readme_that_exist():
+    for package in OUR_PACKAGES:
+        for path in (REPOSITORY / package).rglob("*.py"):
+            for heading in re.findall(r"\(README, ([^)]+)\)", path.read_text(encoding="utf-8")):
+                assert heading in README_SECTIONS, f"{path}: README, {heading}"
+
+
 def test_the_guided_tour_has_ten_files():
     assert len(re.findall(r"^\d+\. \[", section("README.md", "Guided tour"), re.MULTILINE)) == 10
 
