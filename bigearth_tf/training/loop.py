@@ -34,12 +34,12 @@ _EVAL_BATCH_SIZE = 256
 
 
 class TrainingLoop:
-    """The loop of a run on this rank. It moves the state; its hooks do everything else during the epochs."""
+    """The loop of a run on this rank. It changes the state; during the epochs, its hooks do everything else."""
 
     def __init__(
         self, plan: RunPlan, state: TrainState, workdir: Path, replica: Replica, hooks: Sequence[Hook]
     ) -> None:
-        """Takes the state to continue from, the same on all ranks; `run` starts the loop."""
+        """Takes the state to start from, which must be the same on all ranks."""
         self._plan, self._state, self._workdir, self._replica, self._hooks = plan, state, workdir, replica, hooks
         self._train_step = make_train_step(state, plan.config, replica)
         self._predict_step = make_predict_step(state.model, plan.dataset.label_kind)
@@ -67,7 +67,7 @@ class TrainingLoop:
                 return
             if int(progress.steps_done) < self._plan.steps_per_epoch:
                 self._train_epoch(epoch)
-                # Before validation, which may take long: a run that is killed in it resumes with it.
+                # Before validation, which may take long: a run that is killed in it resumes with the validation.
                 self._save()
             self._validate(epoch)
 
@@ -100,7 +100,7 @@ class TrainingLoop:
                     raise Stopped(f"{title}: asked to stop; saved after step {int(progress.step)}.")
 
     def _execute(self, batches: Iterator[Any], position: Position, num_steps: int) -> Requests:
-        """Takes steps, then runs the hooks; returns what all ranks together requested before."""
+        """Takes steps, then runs the hooks; returns the requests of all ranks from before the steps."""
         for hook in self._hooks:
             hook.before_execution(position)
         requests = self._collect_requests()
@@ -113,7 +113,7 @@ class TrainingLoop:
             input_seconds += time.monotonic() - before
             patch_ids.append(batch["patch_id"])
             outputs.append(self._train_step(batch, self._state.progress.step + index, requests))
-        # Reading an output waits for the device; what comes before does not.
+        # To read an output is to wait for the device.
         losses = [float(output.loss) for output in outputs]
         seconds = time.monotonic() - started
         self._count_steps(position, losses, outputs, patch_ids)
@@ -132,7 +132,7 @@ class TrainingLoop:
     def _count_steps(
         self, position: Position, losses: list[float], outputs: list[StepOutput], patch_ids: list[tf.Tensor]
     ) -> None:
-        """Moves the progress over steps that were taken, up to the first one whose loss is not finite."""
+        """Adds steps that were taken to the progress, up to the first one whose loss is not finite."""
         progress = self._state.progress
         for loss, output, ids in zip(losses, outputs, patch_ids):
             if not math.isfinite(loss):
@@ -191,7 +191,7 @@ class TrainingLoop:
         collectives.gather(None, self._replica)  # No rank ends before the result is written.
 
     def _predict(self, split: str) -> Predictions:
-        # Of one size whatever the number of ranks, so that the same kernels compute every record.
+        # The batch size does not depend on the number of ranks, so that the same kernels compute every record.
         dataset = self._plan.dataset
         num_records = dataset.num_records(split)
         batch_size = min(_EVAL_BATCH_SIZE, num_records)

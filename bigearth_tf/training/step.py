@@ -17,16 +17,16 @@ from bigearth_tf.training.state import TrainState
 
 
 class Requests(NamedTuple):
-    """What a rank requests after a step: to save, and to stop. As tensors, float32 scalars: 0 for no, 1 for yes."""
+    """What to do after a step: save, stop. In a training step these are float32 scalars, 0 for no and 1 for yes."""
 
     save: Any
     stop: Any
 
 
 class StepOutput(NamedTuple):
-    """What a step returns: float32 scalars, the same on all ranks except `rank_loss`.
+    """The output of a step, float32 scalars, the same on all ranks except `rank_loss`.
 
-    `loss` is the mean of the `rank_loss` of all ranks. `requests` are greater than 0 where any rank made the request.
+    `loss` is the mean of the `rank_loss` of all ranks. A request is greater than 0 if any rank made it.
     """
 
     rank_loss: tf.Tensor
@@ -38,7 +38,7 @@ TrainStep = Callable[[dict[str, Any], tf.Tensor, Requests], StepOutput]
 
 
 def make_train_step(state: TrainState, config: TrainConfig, replica: Replica) -> TrainStep:
-    """Returns a compiled function: this rank's batch, number of the step, requests -> StepOutput; it moves the weights.
+    """Returns a compiled function that updates the state: this rank's batch, step number, requests -> StepOutput.
 
     With R ranks of B rows each, step t computes
 

@@ -85,7 +85,7 @@ def _run(
 ) -> None:
     """Trains from the latest checkpoint, or from the start, to the result."""
     state = make_train_state(plan, replica)
-    # The config is known to work now; before, nothing was written.
+    # Nothing was written before: only now is the config known to work.
     run_on_all_ranks(lambda: _claim(workdir, settings, replica), replica)
     identity = json.dumps(settings.identity(), sort_keys=True)
     checkpoints = RunCheckpoints(workdir, state.progress, identity, **state.trackables)
@@ -97,7 +97,7 @@ def _run(
 
 
 def _claim(workdir: Path, settings: RunSettings, replica: Replica) -> None:
-    """Rank 0 claims the work folder; a rank that sees settings there compares them."""
+    """Claims the work folder on rank 0; compares the settings on every rank that finds some there."""
     if replica.is_chief or (workdir / CONFIG_NAME).exists():
         claim(workdir, settings)
 
@@ -105,7 +105,7 @@ def _claim(workdir: Path, settings: RunSettings, replica: Replica) -> None:
 def _make_hooks(
     plan: RunPlan, state: TrainState, checkpoints: RunCheckpoints, workdir: Path, replica: Replica
 ) -> list[Hook]:
-    """Returns the hooks of every run; lines of history are written before the checkpoint that has their steps."""
+    """Returns the hooks of every run. History comes before checkpoints, which must not be ahead of it."""
     config, progress = plan.config, state.progress
     log = RunLog(workdir, replica, step=int(progress.step), epochs_done=int(progress.epochs_done))
     hooks = [

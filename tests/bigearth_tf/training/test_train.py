@@ -22,6 +22,7 @@ from bigearth_tf.models.registry import create_model
 from bigearth_tf.runs.checkpoints import Progress, RunCheckpoints, restore_best
 from bigearth_tf.runs.work_folder import load_finished_run
 from bigearth_tf.training import train as train_module
+from bigearth_tf.training.hooks import Hook
 from bigearth_tf.training.optimizers import make_optimizer
 from bigearth_tf.training.schedules import make_schedule
 from bigearth_tf.training.train import train
@@ -147,6 +148,26 @@ def check_same_end(workdir, other):
     for result in results:
         del result["train_seconds"], result["input_share"]
     assert results[0] == results[1]
+
+
+class CountSteps(Hook):
+    """Keeps the number of steps of each execution."""
+
+    def __init__(self):
+        self.counts = []
+
+    def after_execution(self, execution):
+        self.counts.append(len(execution.losses))
+
+
+def test_several_steps_in_an_execution_train_the_same(data, run, tmp_path):
+    count = CountSteps()
+    train(make_config(data, steps_per_execution=4), tmp_path / "workdir", Replica(), hooks=[count])
+    assert count.counts == [4, 2] * 4
+    assert (tmp_path / "workdir" / "history.jsonl").read_bytes() == (run[0] / "history.jsonl").read_bytes()
+    expected = weights_of(run[0], "best")
+    for key, value in weights_of(tmp_path / "workdir", "best").items():
+        np.testing.assert_array_equal(value, expected[key], err_msg=key)
 
 
 # Dropout, augmentation, mixup and an average of weights: everything that a resumed run could lose.
