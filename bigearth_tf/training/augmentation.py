@@ -30,7 +30,7 @@ def random_symmetry(
         first_row: Index in the global batch of the first of this rank's B rows.
         global_batch_size: Rows of all ranks.
     """
-    choices = _draw(3, 2, seed, _SYMMETRY, bands, first_row, global_batch_size) == 1
+    choices = _draw(3, 2, _fold(seed, _SYMMETRY), bands, first_row, global_batch_size) == 1
     transpose, flip_rows, flip_columns = tf.unstack(choices[:, :, tf.newaxis, tf.newaxis])
     augmented = {}
     for name, pixels in bands.items():
@@ -71,7 +71,7 @@ def mixup(
         ValueError: A pair would be split, because the number of rows of a rank is odd or not known.
     """
     check_mixup(alpha, labels.shape[0], global_batch_size, first_row)
-    drawn = _draw(1, _NUM_SHARES, seed, _MIXUP, bands, first_row, global_batch_size)[0]
+    drawn = _draw(1, _NUM_SHARES, _fold(seed, _MIXUP), bands, first_row, global_batch_size)[0]
     shares = tf.gather(_shares(alpha), drawn)
     mixed = {name: _mix(pixels, shares[:, tf.newaxis, tf.newaxis]) for name, pixels in bands.items()}
     return mixed, _mix(labels, shares[:, tf.newaxis])
@@ -92,14 +92,18 @@ def check_mixup(alpha: float, rank_rows: int | None, global_batch_size: int, fir
 
 
 def _draw(
-    num_draws: int, end: int, seed: tf.Tensor, purpose: int, bands: dict[str, tf.Tensor], first_row: int, num_rows: int
+    num_draws: int, end: int, seed: tf.Tensor, bands: dict[str, tf.Tensor], first_row: int, num_rows: int
 ) -> tf.Tensor:
     """Returns int32 [num_draws, B] in 0 ... end - 1: this rank's part of the draws for the global batch."""
-    # Without the sign: XLA and TensorFlow extend negative seeds to 64 bits differently, and would draw other numbers.
-    folded = tf.bitwise.bitwise_and(tf.random.fold_in(seed, purpose), tf.int32.max)
-    drawn = tf.random.stateless_uniform([num_draws, num_rows], folded, 0, end, tf.int32)
+    drawn = tf.random.stateless_uniform([num_draws, num_rows], seed, 0, end, tf.int32)
     own_rows = tf.shape(next(iter(bands.values())))[0]
     return tf.slice(drawn, [0, first_row], tf.stack([num_draws, own_rows]))
+
+
+def _fold(seed: tf.Tensor, purpose: int) -> tf.Tensor:
+    """Returns the seed of a purpose, int32 [2]."""
+    # Without the sign: XLA and TensorFlow extend negative seeds to 64 bits differently, and would draw other numbers.
+    return tf.bitwise.bitwise_and(tf.random.fold_in(seed, purpose), tf.int32.max)
 
 
 @functools.lru_cache(maxsize=1)
