@@ -34,13 +34,15 @@ _PRINTED = ("micro_f1", "accuracy", "macro_f1")
 
 def main() -> None:
     """Evaluates on all ranks; rank 0 scores, writes the report and prints the main scores."""
-    # TensorFlow, scikit-learn and matplotlib are loaded here: --help must not wait for them.
+    # TensorFlow and scikit-learn are loaded here: --help must not wait for them.
     from bigearth_tf.distributed import preflight
-    from bigearth_tf.distributed.consensus import exit_if_ranks_differ, run_on_all_ranks
-    from bigearth_tf.distributed.replica import start_replica, translate_peer_errors
-    from bigearth_tf.evaluation.evaluate_run import output_folder, predict_run
+    from bigearth_tf.distributed.consensus import exit_if_ranks_differ
+    from bigearth_tf.distributed.replica import start_replica
+    from bigearth_tf.evaluation.evaluate_run import evaluate_run
+    from bigearth_tf.evaluation.report import EvaluationOptions
     from bigearth_tf.input.staging import stage_dataset
 
+    options = EvaluationOptions(_DRAWS.value, _RANKING_DRAWS.value, _SEED.value)
     with (
         exit_if_ranks_differ(),
         # Before Horovod starts: its start does not wait as long as copying may take.
@@ -48,32 +50,13 @@ def main() -> None:
     ):
         replica = start_replica()
         preflight.run_preflight(replica, _STAGE_DIR.value and folder)
-        with translate_peer_errors(replica):
-            output = run_on_all_ranks(
-                lambda: output_folder(_WORKDIR.value, folder, _SPLIT.value, _OUTPUT.value), replica
-            )
-            predicted = predict_run(_WORKDIR.value, folder, _SPLIT.value, replica, watch_dir=output)
-    if not replica.is_chief:
-        return
-    from bigearth_tf.evaluation.prediction_table import PREDICTIONS_NAME, write_predictions
-    from bigearth_tf.evaluation.report import evaluate_table, write_evaluation
-    from bigearth_tf.evaluation.report_markdown import evaluation_text
-    from bigearth_tf.evaluation.report_plots import plot_evaluation
-    from bigearth_tf.runtime.files import write_text_atomically
-
-    table, names, label_kind = predicted.table, predicted.class_names, predicted.label_kind
-    options = {"draws": _DRAWS.value, "ranking_draws": _RANKING_DRAWS.value, "seed": _SEED.value}
-    scores = evaluate_table(table, names, label_kind, validation=predicted.validation, **options)
-    evaluation = {"about": predicted.about, **scores}
-    output.mkdir(parents=True, exist_ok=True)
-    write_predictions(table, names, output / PREDICTIONS_NAME, label_kind)
-    pictures = plot_evaluation(output, table, evaluation)
-    write_text_atomically(output / "evaluation.md", evaluation_text(evaluation, pictures))
-    write_evaluation(evaluation, output)
-    for kind, decision in evaluation["decisions"].items():
-        named = {key: decision["scores"][key]["value"] for key in _PRINTED if key in decision["scores"]}
-        print(f"{_SPLIT.value}, {kind} thresholds: " + ", ".join(f"{key} {value:.3f}" for key, value in named.items()))
-    print(f"wrote {output}: evaluation.md, evaluation.json, {PREDICTIONS_NAME}, {', '.join(pictures)}")
+        report = evaluate_run(_WORKDIR.value, folder, _SPLIT.value, replica, _OUTPUT.value, options)
+    if report:
+        for kind, decision in report.evaluation["decisions"].items():
+            named = {key: decision["scores"][key]["value"] for key in _PRINTED if key in decision["scores"]}
+            scores = ", ".join(f"{key} {value:.3f}" for key, value in named.items())
+            print(f"{_SPLIT.value}, {kind} thresholds: {scores}")
+        print(f"wrote {report.folder}: {', '.join(report.files)}")
 
 
 if __name__ == "__main__":

@@ -1,21 +1,22 @@
-"""How does a model err? Whether its probabilities are shares of what is true, and which errors come together."""
+"""Calibration: how far probabilities differ from the shares of predictions that are true."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from bigearth_tf.data.label_kind import LabelKind
+from bigearth_tf.evaluation.prediction_table import NamedPredictions
 
 _NUM_BINS = 15  # As in https://arxiv.org/abs/1706.04599, table 1.
 
 
-def reliability(true: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
-    """Returns the expected calibration error and the bins of equal width that it is worked out from.
+def measure_calibration(true: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
+    """Returns the expected calibration error, and the bins of equal width from which it is computed.
 
-    It is the mean over all of |share that is true - mean probability| of their bin (https://arxiv.org/abs/1706.04599).
+    The error is the mean over all predictions of |share that is true - mean probability| of their bin
+    (https://arxiv.org/abs/1706.04599). Empty bins are left out.
 
     Args:
         true: Bool [M].
@@ -40,25 +41,19 @@ def reliability(true: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
     return {"expected_calibration_error": error, "bins": bins}
 
 
-def calibration(
-    labels: np.ndarray, probabilities: np.ndarray, class_names: Sequence[str], label_kind: LabelKind
-) -> dict[str, Any]:
-    """Returns `reliability` of all answers together, and by class the calibration error alone.
+def measure_table_calibration(predictions: NamedPredictions) -> dict[str, Any]:
+    """Returns `measure_calibration` of all predictions together, and the error of each class under `classes`.
 
-    An answer is, of multi-label data, the probability of a class in a record; of single-label data, that of the
-    likeliest class of a record.
-
-    Args:
-        labels: Multi-hot or one-hot [N, K].
-        probabilities: [N, K].
-        class_names: K names.
-        label_kind: Decides what an answer is.
+    In multi-label data, each pair of a record and a class counts as a prediction; in single-label data, the most
+    probable class of each record does.
     """
-    truth = labels.astype(bool)
-    if label_kind is LabelKind.MULTI:
-        together = reliability(truth.ravel(), probabilities.ravel())
+    truth, probabilities = predictions.table.labels.astype(bool), predictions.table.probabilities
+    if predictions.label_kind is LabelKind.MULTI:
+        overall = measure_calibration(truth.ravel(), probabilities.ravel())
     else:
-        likeliest = np.argmax(probabilities, axis=1)[:, np.newaxis]
-        together = reliability(*(np.take_along_axis(t, likeliest, axis=1)[:, 0] for t in (truth, probabilities)))
-    by_class = [reliability(*pair)["expected_calibration_error"] for pair in zip(truth.T, probabilities.T)]
-    return {**together, "classes": dict(zip(class_names, by_class))}
+        predicted = np.argmax(probabilities, axis=1)[:, np.newaxis]
+        overall = measure_calibration(
+            *(np.take_along_axis(table, predicted, axis=1)[:, 0] for table in (truth, probabilities))
+        )
+    by_class = [measure_calibration(*pair)["expected_calibration_error"] for pair in zip(truth.T, probabilities.T)]
+    return {**overall, "classes": dict(zip(predictions.class_names, by_class))}

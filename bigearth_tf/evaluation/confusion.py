@@ -1,4 +1,4 @@
-"""Which classes are predicted where another class is missed."""
+"""Which class is predicted in place of which: the errors of multi-label decisions, counted by pairs of classes."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 
-def errors_together(labels: np.ndarray, predicted: np.ndarray) -> dict[str, Any]:
-    """Returns which class is predicted wrongly where another is missed, as counts of records.
+def count_misses(labels: np.ndarray, predicted: np.ndarray) -> dict[str, Any]:
+    """Returns the number of records that miss each class, and of those that predict another class wrongly instead.
 
-    `missed` [K]: the class is there and not predicted. `predicted_instead` [K, K]: the class of the row is missed, and
-    that of the column predicted though absent. `nothing_instead` [K]: it is missed and nothing is predicted wrongly.
+    `missed` [K]: the class is present and not predicted. `predicted_instead` [K, K]: the class of the row is missed,
+    and the class of the column is predicted although it is absent. `nothing_instead` [K]: the class is missed and no
+    absent class is predicted.
 
     Args:
         labels: Multi-hot [N, K].
@@ -19,9 +20,9 @@ def errors_together(labels: np.ndarray, predicted: np.ndarray) -> dict[str, Any]
     """
     truth = labels.astype(bool)
     missed, wrong = truth & ~predicted, predicted & ~truth
-    together = missed.T.astype(np.float64) @ wrong.astype(np.float64)
+    both = missed.T.astype(np.float64) @ wrong.astype(np.float64)
     return {
         "missed": missed.sum(axis=0).tolist(),
-        "predicted_instead": together.astype(np.int64).tolist(),
+        "predicted_instead": both.astype(np.int64).tolist(),
         "nothing_instead": missed[~wrong.any(axis=1)].sum(axis=0).tolist(),
     }

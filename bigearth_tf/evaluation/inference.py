@@ -16,6 +16,11 @@ from bigearth_tf.evaluation.prediction_table import Predictions
 PredictStep = Callable[[dict[str, tf.Tensor]], tf.Tensor]
 
 
+def to_probabilities(logits: tf.Tensor, label_kind: LabelKind) -> tf.Tensor:
+    """Returns the probabilities of logits, both [B, K]."""
+    return getattr(tf.nn, label_kind.activation)(logits)
+
+
 def make_predict_step(model: Any, label_kind: LabelKind = LabelKind.MULTI) -> PredictStep:
     """Returns a compiled function: raw bands {name: [B, h, w]} -> probabilities float32 [B, K].
 
@@ -23,11 +28,10 @@ def make_predict_step(model: Any, label_kind: LabelKind = LabelKind.MULTI) -> Pr
         model: Bands -> logits [B, K].
         label_kind: Of the labels that the model was trained on.
     """
-    to_probabilities = getattr(tf.nn, label_kind.activation)
 
     @tf.function
     def predict_step(bands: dict[str, tf.Tensor]) -> tf.Tensor:
-        return to_probabilities(model(bands, training=False))
+        return to_probabilities(model(bands, training=False), label_kind)
 
     return predict_step
 
@@ -35,13 +39,13 @@ def make_predict_step(model: Any, label_kind: LabelKind = LabelKind.MULTI) -> Pr
 def predict_dataset(
     predict_step: PredictStep, dataset: Iterable[Any], replica: Replica, num_records: int
 ) -> Predictions:
-    """Returns every rank's rows on every rank, each record once.
+    """Returns the rows of all ranks on every rank, each record once.
 
     Args:
         predict_step: As of `make_predict_step`.
         dataset: This rank's batches, as of `make_eval_dataset`.
         replica: This rank.
-        num_records: Records of the split over all ranks.
+        num_records: Number of records of the split over all ranks.
 
     Raises:
         ValueError: The ranks together did not see each record exactly once.
@@ -53,7 +57,7 @@ def predict_dataset(
         columns["labels"].append(batch["labels"].numpy()[real])
         columns["probabilities"].append(predict_step(batch["bands"]).numpy()[real])
     mine = {name: np.concatenate(rows) for name, rows in columns.items() if rows}
-    parts = [part for part in gather(mine, replica) if part]  # A rank may have had no batch.
+    parts = [part for part in gather(mine, replica) if part]  # A rank may have no batch.
     table = {name: np.concatenate([part[name] for part in parts]) for name in columns}
     order = np.argsort(table["patch_ids"], kind="stable")
     predictions = Predictions(**{name: rows[order] for name, rows in table.items()})

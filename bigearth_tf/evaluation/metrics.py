@@ -1,10 +1,10 @@
-"""How good is a table of probabilities? Every score, from the whole table at once, by scikit-learn.
+"""Scores of a table of labels and probabilities, each computed from the whole table.
 
-A score of parts cannot be averaged into the score of the whole: ratios do not add. So ranks gather their rows first.
+The mean of the scores of parts is not the score of the whole, because ratios do not add. So ranks gather their rows
+first.
 
-What has no value: a ratio of 0 by 0 counts as 0 (a class that is neither present nor predicted has F1 0, and counts so
-in macro averages). A class of which no record is present has no average precision, one of which none or all are
-present has no AUROC; both are None, and left out of the macro average.
+A class that no record has has no average precision, and one that no record or every record has has no AUROC: such a
+score is None and left out of the macro average.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ import numpy as np
 from sklearn import metrics
 
 from bigearth_tf.data.label_kind import THRESHOLD, LabelKind
+from bigearth_tf.evaluation.decision_scores import RATIOS, count_decisions, score_decisions
 
-# What a person is told first: score -> its title. Not every kind of labels has each.
+# The scores of a summary, and their titles. Each kind of labels has some of them.
 HEADLINES = {"accuracy": "accuracy", "micro_f1": "micro F1", "macro_f1": "macro F1"}
-RATIOS = ("precision", "recall", "f1", "f2", "jaccard")
 Score = Optional[float]
 
 
 def selection_scores(label_kind: LabelKind) -> tuple[str, ...]:
-    """Returns the scores of which more is better: those that may choose the best checkpoint."""
+    """Returns the names of the scores that may select the best checkpoint: those of which more is better."""
     ratios = (f"{average}_{ratio}" for average in label_kind.averages for ratio in RATIOS)
     return (*ratios, "micro_average_precision", "macro_average_precision", label_kind.exact_score)
 
@@ -33,7 +33,7 @@ SELECTION_SCORES = selection_scores(LabelKind.MULTI)
 
 
 def headline(scores: Mapping[str, float]) -> str:
-    """Returns the scores that a person is told first, as text."""
+    """Returns the `HEADLINES` among the scores, as text."""
     return ", ".join(f"{title} {scores[name]:.3f}" for name, title in HEADLINES.items() if name in scores)
 
 
@@ -46,40 +46,33 @@ def compute_scores(
     """Returns the scores that are cheap enough for every epoch: those of `selection_scores`, and the Hamming loss.
 
     They are precision, recall, F1, F2 and Jaccard by average, such as "macro_f1"; average precision; and the share of
-    records with every class right. Average precision is 0 where no record has a label.
+    records with every class right. Average precision is 0 if no record has a label.
 
     Args:
         labels: Multi-hot or one-hot [N, K].
         probabilities: [N, K] in 0 ... 1.
         threshold: As of `LabelKind.decide`.
-        label_kind: MULTI alone has the Hamming loss.
+        label_kind: Only MULTI has a Hamming loss.
     """
-    truth, predicted = labels.astype(bool), label_kind.decide(probabilities, threshold)
-    scores: dict[str, float] = {}
-    for average in label_kind.averages:
-        options = {"average": average, "zero_division": 0}
-        precision, recall, f1, _ = metrics.precision_recall_fscore_support(truth, predicted, **options)
-        f2 = metrics.fbeta_score(truth, predicted, beta=2, **options)
-        jaccard = metrics.jaccard_score(truth, predicted, **options)
-        values = map(float, (precision, recall, f1, f2, jaccard))
-        scores.update(zip((f"{average}_{ratio}" for ratio in RATIOS), values))
+    truth = labels.astype(bool)
+    sums = count_decisions(truth, label_kind.decide(probabilities, threshold)).total()
+    overall = score_decisions(sums, len(truth), label_kind).overall
+    scores = {name: float(value) for name, (value,) in overall.items()}
+    of_records = {name: scores.pop(name) for name in ("hamming_loss", label_kind.exact_score) if name in scores}
     scores["micro_average_precision"] = (
         float(metrics.average_precision_score(truth.ravel(), probabilities.ravel())) if truth.any() else 0.0
     )
     scores["macro_average_precision"] = mean_of_defined(class_average_precision(truth, probabilities)) or 0.0
-    if label_kind is LabelKind.MULTI:
-        scores["hamming_loss"] = float(metrics.hamming_loss(truth, predicted))
-    scores[label_kind.exact_score] = float(metrics.accuracy_score(truth, predicted))
-    return scores
+    return {**scores, **of_records}
 
 
 def compute_ranking_scores(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, Score]:
-    """Returns the scores that look at the order of probabilities alone; some take seconds for 10^5 records.
+    """Returns the scores that depend only on the order of the probabilities; some take seconds for 10^5 records.
 
-    Average precision and AUROC, micro and macro; and, over the classes of each record, `ranking_loss` (the share of
-    pairs of a present and an absent class in the wrong order; 0 for a record without such pairs), `coverage_error`
-    (how many of the likeliest classes it takes to have all present ones; 0 where none is present) and
-    `label_ranking_average_precision` (1 where none is present).
+    They are average precision and AUROC, micro and macro; and, over the classes of each record, `ranking_loss` (the
+    share of pairs of a present and an absent class that are in the wrong order; 0 for a record without such pairs),
+    `coverage_error` (how many of the most probable classes include all present ones; 0 if none is present) and
+    `label_ranking_average_precision` (1 if none is present).
     """
     truth = labels.astype(bool)
     both = truth.any() and not truth.all()
@@ -99,7 +92,7 @@ def compute_ranking_scores(labels: np.ndarray, probabilities: np.ndarray) -> dic
 
 
 def class_average_precision(truth: np.ndarray, probabilities: np.ndarray) -> list[Score]:
-    """Returns the average precision of each class, None for one that no record has."""
+    """Returns the average precision of each class; None for a class that no record has."""
     return [
         float(metrics.average_precision_score(present, column)) if present.any() else None
         for present, column in zip(truth.astype(bool).T, probabilities.T)
@@ -107,7 +100,7 @@ def class_average_precision(truth: np.ndarray, probabilities: np.ndarray) -> lis
 
 
 def class_auroc(truth: np.ndarray, probabilities: np.ndarray) -> list[Score]:
-    """Returns the area under the receiver operating characteristic of each class, None where none or all have it."""
+    """Returns the area under the ROC curve of each class; None for a class that no record or every record has."""
     return [
         float(metrics.roc_auc_score(present, column)) if present.any() and not present.all() else None
         for present, column in zip(truth.astype(bool).T, probabilities.T)
@@ -115,7 +108,7 @@ def class_auroc(truth: np.ndarray, probabilities: np.ndarray) -> list[Score]:
 
 
 def mean_of_defined(values: Sequence[Score]) -> Score:
-    """Returns the mean of those that are not None; None where all are."""
+    """Returns the mean of the values that are not None; None if all are."""
     defined = [value for value in values if value is not None]
     return float(np.mean(defined)) if defined else None
 
@@ -129,19 +122,13 @@ def compute_class_scores(
 ) -> dict[str, dict[str, Score]]:
     """Returns each class's precision, recall, F1, F2, Jaccard, support, average precision and AUROC, in class order.
 
-    Multi-label data have the threshold beside them.
+    Classes of multi-label data also have their threshold.
     """
-    truth, predicted = labels.astype(bool), label_kind.decide(probabilities, threshold)
-    options = {"average": None, "zero_division": 0}
-    precision, recall, f1, support = metrics.precision_recall_fscore_support(truth, predicted, **options)
-    columns = {
-        "precision": precision,
-        "recall": recall,
-        "f1": f1,
-        "f2": metrics.fbeta_score(truth, predicted, beta=2, **options),
-        "jaccard": metrics.jaccard_score(truth, predicted, **options),
-        "support": support,
-    }
+    truth = labels.astype(bool)
+    sums = count_decisions(truth, label_kind.decide(probabilities, threshold)).total()
+    by_class = score_decisions(sums, len(truth), label_kind).by_class
+    columns = {name: values[0] for name, values in by_class.items()}
+    columns["support"] = sums.present[0]
     if label_kind is LabelKind.MULTI:
         columns["threshold"] = np.broadcast_to(threshold, len(class_names))
     ranking = {"average_precision": class_average_precision(truth, probabilities)}
@@ -156,7 +143,7 @@ def compute_class_scores(
 
 
 def confusion_matrix(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Returns how often each class was taken for each, int [K, K]: a row a true class, a column a predicted one.
+    """Returns the number of records by true class (row) and most probable class (column), int [K, K].
 
     Args:
         labels: One-hot [N, K].
@@ -167,16 +154,17 @@ def confusion_matrix(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarra
 
 
 def precision_recall_curve(present: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns precision and recall at every threshold, from recall 1 down to 0, of one class that some record has."""
+    """Returns precision and recall at every threshold, from recall 1 down to 0, of a class that some record has."""
     precision, recall, _ = metrics.precision_recall_curve(present.astype(bool), probabilities)
     return precision, recall
 
 
 def most_frequent_labels(class_counts: Sequence[int], num_records: int) -> tuple[int, ...]:
-    """Returns the ascending indices of the labels that, always predicted, give the best micro F1 on these counts.
+    """Returns the ascending indices of the labels that give the best micro F1 when predicted for every record.
 
-    With S predicted for each of N records, micro F1 is 2 n(S) / (N |S| + n), n(S) being the occurrences of S and n
-    those of all labels: so the best S of a size are the most frequent ones, and only the size is to be found.
+    If the set S is predicted for each of N records, micro F1 is 2 n(S) / (N |S| + n), where n(S) counts the occurrences
+    of the labels in S, and n those of all labels. So the best S of a given size has the most frequent labels, and only
+    the size has to be found.
     """
     order = np.argsort(class_counts, kind="stable")[::-1]
     hits = np.cumsum(np.asarray(class_counts)[order])

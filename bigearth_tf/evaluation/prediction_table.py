@@ -1,8 +1,8 @@
-"""What did a model say of each patch? The table that every score is computed from, in memory and as a Parquet file.
+"""The table of a model's predictions, from which every score is computed, in memory and as a Parquet file.
 
-The file has a row a patch, sorted by patch id: `patch_id` (string), then for each class of the model in its order
-`label/<class>` (bool) and `probability/<class>` (float32, bit for bit as computed). Its metadata, under `bigearth_tf`,
-is JSON with `class_names` and `label_kind`.
+The file has one row per patch, sorted by patch id: `patch_id` (string), then `label/<class>` (bool) for each class of
+the model in its order, then `probability/<class>` (float32, exactly as computed) in the same order. The metadata key
+`bigearth_tf` holds JSON with `class_names` and `label_kind`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +25,7 @@ _METADATA_KEY = b"bigearth_tf"
 
 @dataclasses.dataclass(frozen=True)
 class Predictions:
-    """A row a record, sorted by patch id: `patch_ids` [N], `labels` [N, K] multi-hot, `probabilities` [N, K]."""
+    """One row per record, sorted by patch id: `patch_ids` [N], `labels` [N, K] multi-hot, `probabilities` [N, K]."""
 
     patch_ids: np.ndarray
     labels: np.ndarray
@@ -34,63 +33,59 @@ class Predictions:
 
 
 @dataclasses.dataclass(frozen=True)
-class StoredPredictions:
-    """What a file holds: the table, the names of its K classes, and the kind of their labels."""
+class NamedPredictions:
+    """A table with the names of its K classes and the kind of its labels: what a file stores."""
 
     table: Predictions
     class_names: tuple[str, ...]
     label_kind: LabelKind
 
 
-def write_predictions(
-    predictions: Predictions,
-    class_names: Sequence[str],
-    path: str | os.PathLike,
-    label_kind: LabelKind = LabelKind.MULTI,
-) -> None:
-    """Writes a table, whole or not at all; the same table gives the same bytes.
+def write_predictions(predictions: NamedPredictions, path: str | os.PathLike) -> None:
+    """Writes a table atomically; the same table gives the same bytes.
 
     Raises:
-        ValueError: The table has another number of classes than there are names, or a probability is not finite.
+        ValueError: The number of classes is not the number of names, or a probability is not between 0 and 1.
     """
-    num_classes = predictions.labels.shape[1]
-    if not num_classes == predictions.probabilities.shape[1] == len(class_names) == len(set(class_names)):
+    table, class_names = predictions.table, predictions.class_names
+    num_classes = table.labels.shape[1]
+    if not num_classes == table.probabilities.shape[1] == len(class_names) == len(set(class_names)):
         raise ValueError(
             f"{len(set(class_names))} class names, {num_classes} columns of labels and "
-            f"{predictions.probabilities.shape[1]} of probabilities do not fit together."
+            f"{table.probabilities.shape[1]} of probabilities do not fit together."
         )
-    check_finite(predictions)
-    columns = {"patch_id": pyarrow.array(predictions.patch_ids, pyarrow.string())}
+    check_probabilities(table)
+    columns = {"patch_id": pyarrow.array(table.patch_ids, pyarrow.string())}
     for index, name in enumerate(class_names):
-        columns[f"label/{name}"] = pyarrow.array(predictions.labels[:, index].astype(bool))
+        columns[f"label/{name}"] = pyarrow.array(table.labels[:, index].astype(bool))
     for index, name in enumerate(class_names):
-        columns[f"probability/{name}"] = pyarrow.array(predictions.probabilities[:, index].astype(np.float32))
-    note = {"class_names": list(class_names), "label_kind": label_kind}
+        columns[f"probability/{name}"] = pyarrow.array(table.probabilities[:, index].astype(np.float32))
+    note = {"class_names": list(class_names), "label_kind": predictions.label_kind}
     metadata = {_METADATA_KEY: json.dumps(note, ensure_ascii=False).encode()}
     with atomic_file(Path(path)) as temporary:
         parquet.write_table(pyarrow.table(columns).replace_schema_metadata(metadata), temporary, compression="zstd")
 
 
-def check_finite(predictions: Predictions) -> None:
+def check_probabilities(table: Predictions) -> None:
     """Checks that every probability is a number from 0 to 1.
 
     Raises:
         ValueError: One is not; the message names the first such patch.
     """
-    wrong = ~((predictions.probabilities >= 0) & (predictions.probabilities <= 1)).all(axis=1)
+    wrong = ~((table.probabilities >= 0) & (table.probabilities <= 1)).all(axis=1)
     if wrong.any():
         raise ValueError(
             f"{wrong.sum()} of {len(wrong)} records have a probability that is not between 0 and 1, the first of them "
-            f"{predictions.patch_ids[np.argmax(wrong)]}: the model's weights or its input are not finite."
+            f"{table.patch_ids[np.argmax(wrong)]}: the model's weights or its input are not finite."
         )
 
 
-def read_predictions(path: str | os.PathLike) -> StoredPredictions:
-    """Returns the table of a file, or of `predictions.parquet` in a folder.
+def read_predictions(path: str | os.PathLike) -> NamedPredictions:
+    """Returns the table in a file, or in the file `predictions.parquet` of a folder.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is no table that `write_predictions` wrote.
+        ValueError: `write_predictions` did not write the file.
     """
     path = Path(path)
     path = path / PREDICTIONS_NAME if path.is_dir() else path
@@ -110,4 +105,4 @@ def read_predictions(path: str | os.PathLike) -> StoredPredictions:
         raise ValueError(
             f"{path}: not a table of predictions that `python -m experiments.evaluate` writes ({error!r})."
         ) from error
-    return StoredPredictions(Predictions(patch_ids, labels, probabilities), names, label_kind)
+    return NamedPredictions(Predictions(patch_ids, labels, probabilities), names, label_kind)

@@ -1,11 +1,12 @@
-"""What is there to say of a table of predictions? Every score with its interval, as one content of a JSON file.
+"""Every score of a table of predictions with its bootstrap interval, as the content of `evaluation.json`.
 
-A score is {"value", "low", "high"}: low and high are the bounds of its bootstrap interval. One that has no value is
+A score is {"value", "low", "high"}: low and high are the bounds of its bootstrap interval. A score without a value is
 {"value": null, "reason": ...}; there is no NaN.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import os
@@ -17,21 +18,19 @@ import numpy as np
 
 from bigearth_tf.data.label_kind import THRESHOLD, LabelKind
 from bigearth_tf.evaluation import bootstrap
-from bigearth_tf.evaluation.calibration import calibration
-from bigearth_tf.evaluation.confusion import errors_together
+from bigearth_tf.evaluation.calibration import measure_table_calibration
+from bigearth_tf.evaluation.confusion import count_misses
+from bigearth_tf.evaluation.decision_scores import RATIOS, count_decisions, score_decisions
 from bigearth_tf.evaluation.metrics import (
-    RATIOS,
     Score,
     class_auroc,
     class_average_precision,
-    compute_class_scores,
     compute_ranking_scores,
-    compute_scores,
     confusion_matrix,
 )
-from bigearth_tf.evaluation.prediction_table import Predictions, check_finite
+from bigearth_tf.evaluation.prediction_table import NamedPredictions, Predictions, check_probabilities
 from bigearth_tf.evaluation.thresholds import tune_thresholds
-from bigearth_tf.runtime.files import write_text_atomically
+from bigearth_tf.runtime.files import write_json_atomically
 
 EVALUATION_NAME = "evaluation.json"
 _SHARE = 0.95
@@ -45,38 +44,44 @@ _REASONS = {
 }
 
 
+@dataclasses.dataclass(frozen=True)
+class EvaluationOptions:
+    """Options of the bootstrap.
+
+    `draws` are those for the scores of decisions. Average precision and AUROC take longer: they use only the first
+    `ranking_draws` of the same draws. `seed` is that of the draws.
+    """
+
+    draws: int = 1000
+    ranking_draws: int = 200
+    seed: int = 0
+
+
 def evaluate_table(
-    table: Predictions,
-    class_names: Sequence[str],
-    label_kind: LabelKind = LabelKind.MULTI,
-    *,
+    predictions: NamedPredictions,
     validation: Optional[Predictions] = None,
-    draws: int = 1000,
-    ranking_draws: int = 200,
-    seed: int = 0,
+    options: EvaluationOptions = EvaluationOptions(),
 ) -> dict[str, Any]:
     """Returns every score of a table.
 
-    `decisions` holds what depends on thresholds, under "fixed" and, where `validation` is given, "tuned"; `ranking`
-    what does not; `classes` both, by class. Thresholds are tuned on `validation` alone.
+    `decisions` has the scores that depend on thresholds, under "fixed" and, if `validation` is given, "tuned";
+    `ranking` has those that do not; `classes` has both, by class. Thresholds are tuned only on `validation`, and only
+    for multi-label data.
 
     Args:
-        table: N records.
-        class_names: K names.
-        label_kind: Of the labels; thresholds are tuned for MULTI alone.
+        predictions: N records to score.
         validation: Other records, to tune thresholds on.
-        draws: Of the bootstrap, for scores of decisions.
-        ranking_draws: Of the bootstrap, for average precision and AUROC, which take longer: the first ones of `draws`.
-        seed: Of the bootstrap.
+        options: Of the bootstrap.
 
     Raises:
-        ValueError: A probability is no number from 0 to 1, or records are scored that thresholds are tuned on.
+        ValueError: A probability is not a number from 0 to 1, or thresholds would be tuned on records that are scored.
     """
-    check_finite(table)
+    table, label_kind = predictions.table, predictions.label_kind
+    check_probabilities(table)
     thresholds = _choose_thresholds(table, validation if label_kind is LabelKind.MULTI else None)
-    decisions, classes = _score_decisions(table, class_names, label_kind, thresholds, draws, seed)
-    ranking, class_ranking = _score_rankings(table, class_names, ranking_draws, seed)
-    calibrated = calibration(table.labels, table.probabilities, class_names, label_kind)
+    decisions, classes = _score_decisions(predictions, thresholds, options)
+    ranking, class_ranking = _score_rankings(predictions, options)
+    calibrated = measure_table_calibration(predictions)
     calibration_errors = calibrated.pop("classes")
     return {
         "num_records": len(table.labels),
@@ -85,9 +90,9 @@ def evaluate_table(
         "bootstrap": {
             "unit": "patch",
             "interval": _SHARE,
-            "draws": draws,
-            "draws_of_average_precision_and_auroc": ranking_draws,
-            "seed": seed,
+            "draws": options.draws,
+            "draws_of_average_precision_and_auroc": options.ranking_draws,
+            "seed": options.seed,
         },
         "decisions": decisions,
         "ranking": ranking,
@@ -99,90 +104,110 @@ def evaluate_table(
                 "expected_calibration_error": calibration_errors[name],
                 **{kind: rows[name] for kind, rows in classes.items()},
             }
-            for name, support in zip(class_names, table.labels.sum(axis=0))
+            for name, support in zip(predictions.class_names, table.labels.sum(axis=0))
         },
     }
 
 
 def _choose_thresholds(table: Predictions, validation: Optional[Predictions]) -> dict[str, Any]:
-    """Returns the thresholds by kind."""
+    """Returns the thresholds, a number or one per class, under "fixed" and "tuned"."""
     if validation is None:
         return {"fixed": THRESHOLD}
-    check_finite(validation)
+    check_probabilities(validation)
     if np.isin(validation.patch_ids, table.patch_ids).any():
         raise ValueError("Thresholds may not be tuned on the records that are scored: give another split.")
     return {"fixed": THRESHOLD, "tuned": tune_thresholds(validation.labels, validation.probabilities)}
 
 
 def _score_decisions(
-    table: Predictions,
-    class_names: Sequence[str],
-    label_kind: LabelKind,
-    thresholds: dict[str, Any],
-    draws: int,
-    seed: int,
+    predictions: NamedPredictions, thresholds: dict[str, Any], options: EvaluationOptions
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Returns by kind of thresholds the scores of all and what goes wrong together, and the scores by class."""
-    truth = table.labels.astype(bool)
+    """Returns, for each kind of thresholds, the content of `decisions`, and the scores by class."""
+    table, label_kind = predictions.table, predictions.label_kind
+    truth, num_records = table.labels.astype(bool), len(table.labels)
     predicted = {kind: label_kind.decide(table.probabilities, value) for kind, value in thresholds.items()}
-    sums = bootstrap.draw_sums([bootstrap.countable(truth, rows) for rows in predicted.values()], draws, seed)
+    counts = [count_decisions(truth, rows) for rows in predicted.values()]
+    drawn = bootstrap.draw_sums(counts, options.draws, options.seed)
     decisions, classes = {}, {}
-    for (kind, threshold), kind_sums in zip(thresholds.items(), sums):
-        options = {"threshold": threshold, "label_kind": label_kind}
-        drawn, class_drawn = bootstrap.scores_of_sums(kind_sums, len(truth), label_kind)
-        scores = compute_scores(table.labels, table.probabilities, **options)
-        decisions[kind] = {"scores": {name: _score(scores[name], values) for name, values in drawn.items()}}
-        if label_kind is LabelKind.SINGLE:
-            decisions[kind]["confusion_matrix"] = confusion_matrix(table.labels, table.probabilities).tolist()
-        else:
-            decisions[kind]["errors"] = errors_together(table.labels, predicted[kind])
-        rows = compute_class_scores(table.labels, table.probabilities, class_names, **options)
+    for kind, of_records, of_draws in zip(thresholds, counts, drawn):
+        scores = score_decisions(of_records.total(), num_records, label_kind)
+        samples = score_decisions(of_draws, num_records, label_kind)
+        decisions[kind] = {
+            "scores": {name: _score(float(value), samples.overall[name]) for name, (value,) in scores.overall.items()},
+            **_describe_errors(table, predicted[kind], label_kind),
+        }
+        by_class = np.broadcast_to(thresholds[kind], len(predictions.class_names))
         classes[kind] = {
             name: {
-                **({"threshold": rows[name]["threshold"]} if label_kind is LabelKind.MULTI else {}),
-                **{ratio: _score(rows[name][ratio], class_drawn[ratio][:, index]) for ratio in RATIOS},
+                **({"threshold": float(by_class[index])} if label_kind is LabelKind.MULTI else {}),
+                **{
+                    ratio: _score(float(scores.by_class[ratio][0, index]), samples.by_class[ratio][:, index])
+                    for ratio in RATIOS
+                },
             }
-            for index, name in enumerate(class_names)
+            for index, name in enumerate(predictions.class_names)
         }
     return decisions, classes
 
 
-def _score_rankings(
-    table: Predictions, class_names: Sequence[str], draws: int, seed: int
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Returns the scores of rankings of all, and average precision and AUROC by class."""
-    draw = functools.partial(bootstrap.draw_rankings, num_records=len(table.labels), draws=draws, seed=seed)
-    by_class, micro = (draw(bootstrap.rank(table.labels, table.probabilities, kind)) for kind in ("class", "micro"))
+def _describe_errors(table: Predictions, predicted: np.ndarray, label_kind: LabelKind) -> dict[str, Any]:
+    if label_kind is LabelKind.SINGLE:
+        return {"confusion_matrix": confusion_matrix(table.labels, table.probabilities).tolist()}
+    return {"errors": count_misses(table.labels, predicted)}
+
+
+def _score_rankings(predictions: NamedPredictions, options: EvaluationOptions) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns the content of `ranking`, and average precision and AUROC by class."""
+    columns = predictions.table.labels, predictions.table.probabilities
+    draw = functools.partial(
+        bootstrap.draw_rankings, num_records=len(columns[0]), draws=options.ranking_draws, seed=options.seed
+    )
+    by_class, micro = (draw(bootstrap.rank_records(*columns, kind)) for kind in ("class", "micro"))
     drawn: dict[str, np.ndarray] = {}
     for column, score in enumerate(("average_precision", "auroc")):
         drawn[f"micro_{score}"] = micro[:, 0, column]
         drawn[f"macro_{score}"] = bootstrap.mean_of_defined(by_class[:, :, column])
-    scores = compute_ranking_scores(table.labels, table.probabilities)
+    scores = compute_ranking_scores(*columns)
     ranking = {name: _score(value, drawn.get(name), name) for name, value in scores.items()}
-    pairs = zip(*(score(table.labels, table.probabilities) for score in (class_average_precision, class_auroc)))
+    values = {"average_precision": class_average_precision(*columns), "auroc": class_auroc(*columns)}
     classes = {
         name: {
-            "average_precision": _score(average_precision, by_class[:, index, 0], "average_precision"),
-            "auroc": _score(auroc, by_class[:, index, 1], "auroc"),
+            score: _score(by_index[index], by_class[:, index, column], score)
+            for column, (score, by_index) in enumerate(values.items())
         }
-        for index, (name, (average_precision, auroc)) in enumerate(zip(class_names, pairs))
+        for index, name in enumerate(predictions.class_names)
     }
     return ranking, classes
 
 
 def _score(value: Score, drawn: Optional[np.ndarray] = None, name: str = "") -> dict[str, Any]:
-    """Returns a score as the file holds it."""
+    """Returns a score as `evaluation.json` stores it."""
     if value is None:
         return {"value": None, "reason": _REASONS.get(name, "there is one class only")}
-    found = bootstrap.interval(drawn, _SHARE) if drawn is not None else None
-    return {"value": value, **(dict(zip(("low", "high"), found)) if found else {})}
+    bounds = bootstrap.compute_interval(drawn, _SHARE) if drawn is not None else None
+    return {"value": value, **(dict(zip(("low", "high"), bounds)) if bounds else {})}
 
 
 def write_evaluation(evaluation: dict[str, Any], folder: str | os.PathLike) -> None:
-    """Writes `evaluation.json`, whole or not at all.
+    """Writes `evaluation.json` atomically.
 
     Raises:
         ValueError: A number is not finite.
     """
-    text = json.dumps(evaluation, indent=1, ensure_ascii=False, allow_nan=False)
-    write_text_atomically(Path(folder) / EVALUATION_NAME, text + "\n")
+    write_json_atomically(Path(folder) / EVALUATION_NAME, evaluation)
+
+
+def read_tuned_thresholds(folder: str | os.PathLike, class_names: Sequence[str]) -> np.ndarray:
+    """Returns the thresholds that an evaluation tuned on validation records, float32 [K].
+
+    Raises:
+        FileNotFoundError: The folder has no `evaluation.json`.
+        ValueError: The evaluation has no tuned thresholds.
+    """
+    path = Path(folder) / EVALUATION_NAME
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: missing; it contains the tuned thresholds. Use --thresholds=fixed.")
+    classes = json.loads(path.read_text(encoding="utf-8"))["classes"]
+    if not all("tuned" in classes[name] for name in class_names):
+        raise ValueError(f"{path}: has no tuned thresholds. Use --thresholds=fixed.")
+    return np.array([classes[name]["tuned"]["threshold"] for name in class_names], np.float32)

@@ -1,4 +1,4 @@
-"""How does an evaluation read? As Markdown: the scores, the classes, the pictures, and what the numbers mean."""
+"""An evaluation as Markdown: scores, classes, pictures, and what the numbers mean."""
 
 from __future__ import annotations
 
@@ -7,98 +7,94 @@ from typing import Any
 from bigearth_tf.data.label_kind import LabelKind
 
 _COLUMNS = {"fixed": "threshold 0.5", "tuned": "thresholds tuned on validation"}
+_MULTI_NOTES = """\
+- Ranking loss, coverage error and label ranking average precision are means over records, and depend on the order of
+  their classes. Less is better of the first two and of the Hamming loss.
+- Tuned thresholds maximize the F1 of each class on the validation split, never on the records that are scored.
+"""
+_SINGLE_NOTES = """\
+- The most probable class is predicted: there is no threshold. Precision, recall and F1 of a class are those of this
+  class against all others.
+"""
 
 
-def evaluation_text(evaluation: dict[str, Any], pictures: tuple[str, ...]) -> str:
-    """Returns the Markdown text of an evaluation that says where it comes from (`about`).
+def format_evaluation(evaluation: dict[str, Any], pictures: tuple[str, ...]) -> str:
+    """Returns the Markdown text of an evaluation.
 
     Args:
-        evaluation: As of `evaluate_table`, with `about`: `model`, `dataset`, `source` and `split`.
-        pictures: Names of files beside the text.
+        evaluation: As of `evaluate_table`, with `about`: `model`, `dataset`, `source`, `split` and `thresholds`.
+        pictures: Names of files in the same folder.
     """
-    about, multi = evaluation["about"], evaluation["label_kind"] == LabelKind.MULTI
-    draws = evaluation["bootstrap"]
+    about, draws = evaluation["about"], evaluation["bootstrap"]
     images = "\n\n".join(f"![{name}]({name})" for name in pictures)
     return f"""# {about["model"]} on {about["dataset"]}, {about["split"]}
 
-{evaluation["num_records"]:,} records of {about["source"]}, {evaluation["labels_per_record"]:.2f} labels a record.
+{evaluation["num_records"]:,} records of {about["source"]}, {evaluation["labels_per_record"]:.2f} labels per record.
 {about["thresholds"]}
 
-In brackets: the 95 % interval of a bootstrap over patches ({draws["draws"]:,} draws; average precision and AUROC:
-{draws["draws_of_average_precision_and_auroc"]:,}). `evaluation.json` has more digits and more scores,
-`predictions.parquet` what all of it is computed from.
+In parentheses: the 95 % interval of a bootstrap over patches ({draws["draws"]:,} draws; average precision and AUROC:
+{draws["draws_of_average_precision_and_auroc"]:,}). `evaluation.json` has more digits and more scores;
+`predictions.parquet` is the table from which all of them are computed.
 
 ## Scores
 
-{_decision_table(evaluation)}
+{_format_decisions(evaluation)}
 
 | of the order of probabilities | |
 |---|---|
-{_rows(evaluation["ranking"])}
+{_format_scores(evaluation["ranking"])}
 | expected calibration error | {evaluation["calibration"]["expected_calibration_error"]:.4f} |
 
 ## Classes
 
-{_class_table(evaluation)}
+{_format_classes(evaluation)}
 
 {images}
 
 ## What the numbers mean
 
 - A ratio of 0 by 0 counts as 0: a class that no record has has F1 0, and counts so in macro averages.
-- Average precision of a class that no record has, and AUROC of one that none or all have, have no value and are left
-  out of the macro average.
-{MULTI_NOTES if multi else SINGLE_NOTES}"""
+- Average precision of a class that no record has, and AUROC of a class that no record or every record has, have no
+  value and are left out of the macro average.
+{_MULTI_NOTES if evaluation["label_kind"] == LabelKind.MULTI else _SINGLE_NOTES}"""
 
 
-MULTI_NOTES = """\
-- Ranking loss, coverage error and label ranking average precision are means over records, of the order of their
-  classes. Less is better of the first two and of the Hamming loss.
-- Tuned thresholds maximise the F1 of each class on the validation split, never on the records that are scored.
-"""
-SINGLE_NOTES = """\
-- The likeliest class is predicted: no threshold matters. Precision, recall and F1 of a class are those of it against
-  all others.
-"""
-
-
-def _decision_table(evaluation: dict[str, Any]) -> str:
+def _format_decisions(evaluation: dict[str, Any]) -> str:
     multi, decisions = evaluation["label_kind"] == LabelKind.MULTI, evaluation["decisions"]
-    heads = [_COLUMNS[kind] if multi else "likeliest class" for kind in decisions]
+    heads = [_COLUMNS[kind] if multi else "most probable class" for kind in decisions]
     lines = ["| | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
     for name in decisions["fixed"]["scores"]:
-        cells = (_cell(decision["scores"][name]) for decision in decisions.values())
-        lines.append(f"| {_words(name)} | " + " | ".join(cells) + " |")
+        cells = (_format_score(decision["scores"][name]) for decision in decisions.values())
+        lines.append(f"| {_title(name)} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def _class_table(evaluation: dict[str, Any]) -> str:
-    kinds = list(evaluation["decisions"])
-    tuned = "tuned" in kinds
+def _format_classes(evaluation: dict[str, Any]) -> str:
+    tuned = "tuned" in evaluation["decisions"]
     heads = ["class", "records", "precision", "recall", "F1", *(["threshold", "F1, tuned"] if tuned else []),
              "average precision", "AUROC"]  # fmt: skip
     lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     for name, row in evaluation["classes"].items():
         cells = [name, f"{row['support']:,}", *(f"{row['fixed'][key]['value']:.3f}" for key in ("precision", "recall"))]
-        cells.append(_cell(row["fixed"]["f1"]))
+        cells.append(_format_score(row["fixed"]["f1"]))
         if tuned:
-            cells += [f"{row['tuned']['threshold']:.3f}", _cell(row["tuned"]["f1"])]
-        cells += [_cell(row[key]) for key in ("average_precision", "auroc")]
+            cells += [f"{row['tuned']['threshold']:.3f}", _format_score(row["tuned"]["f1"])]
+        cells += [_format_score(row[key]) for key in ("average_precision", "auroc")]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def _rows(scores: dict[str, Any]) -> str:
-    return "\n".join(f"| {_words(name)} | {_cell(score)} |" for name, score in scores.items())
+def _format_scores(scores: dict[str, Any]) -> str:
+    return "\n".join(f"| {_title(name)} | {_format_score(score)} |" for name, score in scores.items())
 
 
-def _cell(score: dict[str, Any]) -> str:
+def _format_score(score: dict[str, Any]) -> str:
     if score["value"] is None:
         return "none"
     return f"{score['value']:.3f}" + (f" ({score['low']:.3f} ... {score['high']:.3f})" if "low" in score else "")
 
 
-def _words(name: str) -> str:
+def _title(name: str) -> str:
     text = name.replace("_", " ")
     for short, written in ((" f1", " F1"), (" f2", " F2"), ("auroc", "AUROC"), ("jaccard", "Jaccard")):
         text = text.replace(short, written)

@@ -6,9 +6,9 @@ import os
 import pytest
 
 from bigearth_tf.distributed.replica import Replica
-from bigearth_tf.evaluation.evaluate_run import output_folder, predict_run
-from bigearth_tf.evaluation.prediction_table import PREDICTIONS_NAME, read_predictions, write_predictions
-from bigearth_tf.evaluation.report import evaluate_table, write_evaluation
+from bigearth_tf.evaluation.evaluate_run import evaluate_run
+from bigearth_tf.evaluation.prediction_table import read_predictions
+from bigearth_tf.evaluation.report import EvaluationOptions
 from tests.support import warm_python
 from tests.support.finished_runs import write_finished_run
 from tests.support.paths import REPOSITORY
@@ -33,12 +33,7 @@ def evaluated(tmp_path_factory):
     )  # fmt: skip
     assert result.returncode == 0, result.stderr[-3000:]
     assert "test, tuned thresholds: micro_f1" in result.stdout
-    other = predict_run(folder / "run1", folder / "records", "test", Replica())
-    output = output_folder(folder / "run1", folder / "records", "test")
-    output.mkdir(parents=True)
-    write_predictions(other.table, other.class_names, output / PREDICTIONS_NAME)
-    scores = evaluate_table(other.table, other.class_names, validation=other.validation, draws=20, ranking_draws=5)
-    write_evaluation({"about": other.about, **scores}, output)
+    evaluate_run(folder / "run1", folder / "records", "test", Replica(), options=EvaluationOptions(20, 5))
     return folder
 
 

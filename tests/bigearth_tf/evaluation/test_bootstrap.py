@@ -1,10 +1,11 @@
-"""Are the scores of draws those of tables that are really drawn, row by row?"""
+"""Bootstrap draws: their scores are those of tables that are drawn row by row."""
 
 import numpy as np
 import pytest
 
 from bigearth_tf.data.label_kind import LabelKind
 from bigearth_tf.evaluation import bootstrap
+from bigearth_tf.evaluation.decision_scores import count_decisions, score_decisions
 from bigearth_tf.evaluation.metrics import (
     class_auroc,
     class_average_precision,
@@ -17,7 +18,7 @@ NAMES = ("a", "b", "c", "d")
 
 
 def make_table(num_records=40, seed=0, digits=1):
-    """With many ties, a rare class, and records without any label."""
+    """Returns labels and probabilities with many ties, a rare class, and records without any label."""
     rng = np.random.default_rng(seed)
     labels = (rng.random((num_records, 4)) < [0.5, 0.3, 0.2, 0.05]).astype(np.float32)
     probabilities = np.clip(0.4 * labels + 0.7 * rng.random((num_records, 4)), 0, 1)
@@ -30,7 +31,7 @@ def drawn_rows(num_records, draws, seed):
             yield np.repeat(np.arange(num_records), row)
 
 
-def test_draws_have_as_many_records_as_the_table_and_more_of_them_begin_alike(monkeypatch):
+def test_draws_have_as_many_records_as_the_table_and_their_number_does_not_change_them(monkeypatch):
     few = np.vstack(list(bootstrap.draw_weights(30, 5, seed=3)))
     assert few.shape == (5, 30)
     assert (few.sum(axis=1) == 30).all()
@@ -42,13 +43,13 @@ def test_draws_have_as_many_records_as_the_table_and_more_of_them_begin_alike(mo
 
 
 @pytest.mark.parametrize("label_kind", list(LabelKind))
-def test_scores_of_sums_are_those_of_the_drawn_tables(label_kind):
+def test_decision_scores_are_those_of_the_drawn_tables(label_kind):
     labels, probabilities = make_table()
     if label_kind is LabelKind.SINGLE:
         labels = np.eye(4, dtype=np.float32)[np.random.default_rng(1).integers(4, size=len(labels))]
     predicted = label_kind.decide(probabilities)
-    (sums,) = bootstrap.draw_sums([bootstrap.countable(labels > 0, predicted)], 12, seed=0)
-    scores, classes = bootstrap.scores_of_sums(sums, len(labels), label_kind)
+    (sums,) = bootstrap.draw_sums([count_decisions(labels > 0, predicted)], 12, seed=0)
+    scores, classes = score_decisions(sums, len(labels), label_kind)
     for index, rows in enumerate(drawn_rows(len(labels), 12, 0)):
         expected = compute_scores(labels[rows], probabilities[rows], label_kind=label_kind)
         for name, values in scores.items():
@@ -63,8 +64,8 @@ def test_scores_of_sums_are_those_of_the_drawn_tables(label_kind):
 def test_rankings_are_those_of_the_drawn_tables():
     labels, probabilities = make_table()
     assert len(np.unique(probabilities)) < 15
-    by_class = bootstrap.draw_rankings(bootstrap.rank(labels, probabilities), len(labels), 20, seed=0)
-    micro = bootstrap.draw_rankings(bootstrap.rank(labels, probabilities, "micro"), len(labels), 20, seed=0)
+    by_class = bootstrap.draw_rankings(bootstrap.rank_records(labels, probabilities), len(labels), 20, seed=0)
+    micro = bootstrap.draw_rankings(bootstrap.rank_records(labels, probabilities, "micro"), len(labels), 20, seed=0)
     undefined = 0
     for index, rows in enumerate(drawn_rows(len(labels), 20, 0)):
         for column, score in enumerate((class_average_precision, class_auroc)):
@@ -76,22 +77,22 @@ def test_rankings_are_those_of_the_drawn_tables():
             assert micro[index, 0, column] == pytest.approx(expected[f"micro_{score}"])
             macro = bootstrap.mean_of_defined(by_class[index : index + 1, :, column])
             assert macro[0] == pytest.approx(expected[f"macro_{score}"])
-    assert undefined, "no draw lacked the rare class: this tests less than it says"
+    assert undefined, "a draw without the rare class must be among those tested"
 
 
-def test_interval_is_the_percentile_interval_of_what_is_defined():
+def test_interval_is_the_percentile_interval_of_the_defined_samples():
     samples = np.append(np.arange(1001) / 1000, [np.nan] * 50)
-    assert bootstrap.interval(samples) == pytest.approx((0.025, 0.975))
-    assert bootstrap.interval(np.array([np.nan, np.nan])) is None
+    assert bootstrap.compute_interval(samples) == pytest.approx((0.025, 0.975))
+    assert bootstrap.compute_interval(np.array([np.nan, np.nan])) is None
 
 
-def test_intervals_cover_the_truth_about_as_often_as_they_say():
-    """Micro recall of a predictor that finds 70 %: the truth is known."""
+def test_95_percent_intervals_cover_the_truth_in_about_95_percent_of_trials():
+    """The score is the micro recall of a predictor that finds 70 % of the classes: its true value is known."""
     rng = np.random.default_rng(0)
     covered = 0
     for trial in range(100):
         predicted = rng.random((150, 1)) < 0.7
-        (sums,) = bootstrap.draw_sums([bootstrap.countable(np.ones((150, 1), bool), predicted)], 200, seed=trial)
-        low, high = bootstrap.interval(bootstrap.scores_of_sums(sums, 150)[0]["micro_recall"])
+        (sums,) = bootstrap.draw_sums([count_decisions(np.ones((150, 1), bool), predicted)], 200, seed=trial)
+        low, high = bootstrap.compute_interval(score_decisions(sums, 150, LabelKind.MULTI).overall["micro_recall"])
         covered += low <= 0.7 <= high
     assert 88 <= covered <= 99

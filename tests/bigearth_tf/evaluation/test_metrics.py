@@ -1,4 +1,4 @@
-"""Are the scores those one works out by hand, and the same whatever the order of rows?"""
+"""Scores: hand-worked values, missing values, order of rows, and merged parts."""
 
 import itertools
 
@@ -22,7 +22,7 @@ PROBABILITIES = np.float32([[0.9, 0.6, 0.1], [0.5, 0.2, 0.1], [0.1, 0.7, 0.1], [
 
 ONE_HOT = np.float32([[1, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 1]])
 SHARES = np.float32([[0.5, 0.3, 0.2], [0.2, 0.7, 0.1], [0.1, 0.8, 0.1], [0.4, 0.2, 0.4], [0.1, 0.1, 0.8]])
-# Likeliest: 0, 1, 1, 0 (the first of two as likely), 2. TP, FP, FN: 1, 1, 1 | 1, 1, 0 | 1, 0, 1.
+# Most probable: 0, 1, 1, 0 (the first of two equal ones), 2. TP, FP, FN: 1, 1, 1 | 1, 1, 0 | 1, 0, 1.
 
 
 def test_hand_worked_ratios():
@@ -72,7 +72,7 @@ def test_scores_of_every_epoch_are_those_of_the_final_evaluation():
 
 
 @pytest.mark.parametrize("label_kind", list(LabelKind))
-def test_scores_that_may_choose_are_scores(label_kind):
+def test_selection_scores_are_computed(label_kind):
     scores = compute_scores(ONE_HOT, SHARES, label_kind=label_kind)
     assert set(selection_scores(label_kind)) == set(scores) - {"hamming_loss"}
     assert selection_scores(LabelKind.MULTI) == SELECTION_SCORES
@@ -92,14 +92,14 @@ def test_class_scores():
     assert scores["c"] == {**nothing, "average_precision": None, "auroc": None}
 
 
-def test_thresholds_by_class_decide():
+def test_a_threshold_per_class():
     decided = LabelKind.MULTI.decide(PROBABILITIES, np.float32([0.4, 0.65, 0.3]))
     assert decided.astype(int).tolist() == [[1, 0, 0], [1, 0, 0], [0, 1, 0], [1, 0, 1]]
     scores = compute_scores(LABELS, PROBABILITIES, np.float32([0.4, 0.65, 0.3]))
     assert scores["micro_f1"] == pytest.approx(2 * 3 / (5 + 4))
 
 
-def test_what_has_no_value():
+def test_scores_without_a_value():
     absent, everywhere = np.zeros((3, 2), np.float32), np.ones((3, 2), np.float32)
     half = np.full((3, 2), 0.5, np.float32)
     scores = compute_scores(absent, half)
@@ -130,7 +130,7 @@ def test_single_label():
     assert "threshold" not in classes["c"]
 
 
-def test_a_class_that_is_never_there_keeps_its_place_in_the_confusion_matrix():
+def test_a_class_without_records_keeps_its_place_in_the_confusion_matrix():
     assert confusion_matrix(ONE_HOT[:2], SHARES[:2]).tolist() == [[1, 1, 0], [0, 0, 0], [0, 0, 0]]
     scores = compute_scores(ONE_HOT[:2], SHARES[:2], label_kind=LabelKind.SINGLE)
     assert scores["macro_f1"] == pytest.approx((2 / 3 + 0 + 0) / 3)
@@ -141,7 +141,7 @@ def test_order_of_rows_does_not_matter():
     assert compute_scores(LABELS[order], PROBABILITIES[order]) == pytest.approx(compute_scores(LABELS, PROBABILITIES))
 
 
-def test_parts_merged_give_the_scores_of_the_whole_and_their_mean_does_not():
+def test_merged_parts_have_the_scores_of_the_whole_and_the_mean_of_parts_does_not():
     rng = np.random.default_rng(0)
     labels = (rng.random((90, 5)) < 0.3).astype(np.float32)
     probabilities = np.clip(0.5 * labels + 0.6 * rng.random((90, 5)), 0, 1).astype(np.float32)

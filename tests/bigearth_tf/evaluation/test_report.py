@@ -1,4 +1,4 @@
-"""Does an evaluation hold every score with its interval, thresholds of validation alone, and no NaN?"""
+"""Evaluation of a table: scores with intervals, thresholds tuned only on validation, no NaN, and its text."""
 
 import json
 
@@ -6,15 +6,20 @@ import numpy as np
 import pytest
 
 from bigearth_tf.data.label_kind import LabelKind
-from bigearth_tf.evaluation.calibration import calibration, reliability
-from bigearth_tf.evaluation.confusion import errors_together
+from bigearth_tf.evaluation.calibration import measure_calibration, measure_table_calibration
+from bigearth_tf.evaluation.confusion import count_misses
 from bigearth_tf.evaluation.metrics import compute_class_scores, compute_ranking_scores, compute_scores
-from bigearth_tf.evaluation.prediction_table import Predictions
-from bigearth_tf.evaluation.report import evaluate_table, write_evaluation
-from bigearth_tf.evaluation.report_markdown import evaluation_text
+from bigearth_tf.evaluation.prediction_table import NamedPredictions, Predictions
+from bigearth_tf.evaluation.report import EvaluationOptions, evaluate_table, write_evaluation
+from bigearth_tf.evaluation.report_markdown import format_evaluation
 from bigearth_tf.evaluation.thresholds import tune_thresholds
 
 NAMES = ("common", "rare", "never", "always")
+
+
+def evaluate(table, validation=None, draws=2, ranking_draws=2, names=NAMES, label_kind=LabelKind.MULTI):
+    options = EvaluationOptions(draws, ranking_draws)
+    return evaluate_table(NamedPredictions(table, names, label_kind), validation, options)
 
 
 def make_table(prefix, num_records=80, seed=0):
@@ -27,7 +32,7 @@ def make_table(prefix, num_records=80, seed=0):
 
 @pytest.fixture(scope="module")
 def evaluation():
-    return evaluate_table(make_table("t"), NAMES, validation=make_table("v", seed=1), draws=200, ranking_draws=50)
+    return evaluate(make_table("t"), make_table("v", seed=1), 200, 50)
 
 
 def values(scores):
@@ -49,7 +54,7 @@ def test_values_are_those_of_the_whole_table(evaluation):
         assert found["auroc"]["value"] == rows[name]["auroc"]
 
 
-def test_thresholds_are_those_of_validation(evaluation):
+def test_thresholds_are_tuned_on_validation(evaluation):
     validation, table = make_table("v", seed=1), make_table("t")
     tuned = tune_thresholds(validation.labels, validation.probabilities)
     assert [evaluation["classes"][name]["tuned"]["threshold"] for name in NAMES] == tuned.tolist()
@@ -59,17 +64,17 @@ def test_thresholds_are_those_of_validation(evaluation):
     assert expected > evaluation["decisions"]["fixed"]["scores"]["macro_f1"]["value"] + 0.1
 
 
-def test_what_is_scored_never_moves_a_threshold(evaluation):
+def test_the_scored_records_do_not_change_thresholds(evaluation):
     other = make_table("t", seed=9)
-    again = evaluate_table(other, NAMES, validation=make_table("v", seed=1), draws=2, ranking_draws=2)
+    again = evaluate(other, make_table("v", seed=1))
     for name in NAMES:
         assert again["classes"][name]["tuned"]["threshold"] == evaluation["classes"][name]["tuned"]["threshold"]
 
 
-def test_thresholds_may_not_be_tuned_on_what_is_scored():
+def test_thresholds_may_not_be_tuned_on_the_scored_records():
     with pytest.raises(ValueError, match="may not be tuned on the records that are scored"):
-        evaluate_table(make_table("t"), NAMES, validation=make_table("t", seed=1))
-    alone = evaluate_table(make_table("t"), NAMES, draws=2, ranking_draws=2)
+        evaluate(make_table("t"), make_table("t", seed=1))
+    alone = evaluate(make_table("t"))
     assert list(alone["decisions"]) == ["fixed"]
     assert "tuned" not in alone["classes"]["common"]
 
@@ -85,7 +90,7 @@ def test_values_lie_in_their_intervals(evaluation):
     assert evaluation["bootstrap"]["draws_of_average_precision_and_auroc"] == 50
 
 
-def test_there_is_no_nan_and_what_has_no_value_says_why(evaluation, tmp_path):
+def test_there_is_no_nan_and_a_score_without_a_value_has_a_reason(evaluation, tmp_path):
     write_evaluation(evaluation, tmp_path)
     text = (tmp_path / "evaluation.json").read_text()
     assert json.loads(text) == evaluation
@@ -96,22 +101,22 @@ def test_there_is_no_nan_and_what_has_no_value_says_why(evaluation, tmp_path):
     assert classes["always"]["auroc"] == {"value": None, "reason": "none or all of the records have this class"}
     assert classes["always"]["average_precision"]["value"] == 1
     nothing = Predictions(np.array(["a", "b"]), np.zeros((2, 2), np.float32), np.full((2, 2), 0.25, np.float32))
-    empty = evaluate_table(nothing, ("a", "b"), draws=5, ranking_draws=5)
+    empty = evaluate(nothing, draws=5, ranking_draws=5, names=("a", "b"))
     assert empty["ranking"]["macro_auroc"]["value"] is None
     json.dumps(empty, allow_nan=False)
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_evaluation({"value": float("nan")}, tmp_path)
 
 
-def test_a_probability_that_is_no_number_is_refused():
+def test_a_probability_that_is_not_a_number_is_refused():
     table = make_table("t")
     table.probabilities[2, 1] = np.nan
     with pytest.raises(ValueError, match="t002"):
-        evaluate_table(table, NAMES)
+        evaluate(table)
 
 
-def test_order_of_rows_and_a_second_time_change_nothing(evaluation):
-    again = evaluate_table(make_table("t"), NAMES, validation=make_table("v", seed=1), draws=200, ranking_draws=50)
+def test_the_same_table_gives_the_same_evaluation(evaluation):
+    again = evaluate(make_table("t"), make_table("v", seed=1), 200, 50)
     assert json.dumps(again) == json.dumps(evaluation)
 
 
@@ -119,7 +124,7 @@ def test_single_label():
     labels = np.eye(3, dtype=np.float32)[[0, 0, 1, 2, 2]]
     shares = np.float32([[0.5, 0.3, 0.2], [0.2, 0.7, 0.1], [0.1, 0.8, 0.1], [0.4, 0.2, 0.4], [0.1, 0.1, 0.8]])
     table = Predictions(np.array(list("abcde")), labels, shares)
-    found = evaluate_table(table, NAMES[:3], LabelKind.SINGLE, validation=table, draws=50, ranking_draws=5)
+    found = evaluate(table, table, 50, 5, NAMES[:3], LabelKind.SINGLE)
     assert list(found["decisions"]) == ["fixed"], "there is no threshold to tune"
     assert found["decisions"]["fixed"]["scores"]["accuracy"]["value"] == pytest.approx(3 / 5)
     assert found["decisions"]["fixed"]["confusion_matrix"] == [[1, 1, 0], [0, 1, 0], [1, 0, 1]]
@@ -128,36 +133,40 @@ def test_single_label():
     assert found["calibration"]["expected_calibration_error"] == pytest.approx(error)
 
 
-def test_reliability_by_hand():
-    found = reliability(np.array([True, False, True, True]), np.float32([0.01, 0.05, 0.99, 1.0]))
+def test_hand_worked_calibration():
+    found = measure_calibration(np.array([True, False, True, True]), np.float32([0.01, 0.05, 0.99, 1.0]))
     assert [(row["from"], row["count"]) for row in found["bins"]] == [(0, 2), (14 / 15, 2)]
     assert [row["share_true"] for row in found["bins"]] == [0.5, 1]
     assert [row["mean_probability"] for row in found["bins"]] == pytest.approx([0.03, 0.995])
     assert found["expected_calibration_error"] == pytest.approx(0.5 * 0.47 + 0.5 * 0.005)
 
 
-def test_calibration_tells_probabilities_that_are_right_from_those_that_are_not():
+def test_the_calibration_error_is_small_only_for_true_probabilities():
     rng = np.random.default_rng(0)
     probabilities = rng.random((20000, 2))
     labels = rng.random((20000, 2)) < probabilities
-    right = calibration(labels, probabilities, ("a", "b"), LabelKind.MULTI)
+    ids = np.arange(20000).astype(str)
+    right, wrong = (
+        measure_table_calibration(NamedPredictions(Predictions(ids, labels, values), ("a", "b"), LabelKind.MULTI))
+        for values in (probabilities, probabilities**3)
+    )
     assert right["expected_calibration_error"] < 0.02
-    assert calibration(labels, probabilities**3, ("a", "b"), LabelKind.MULTI)["expected_calibration_error"] > 0.15
+    assert wrong["expected_calibration_error"] > 0.15
     assert set(right["classes"]) == {"a", "b"}
 
 
-def test_errors_that_come_together_by_hand():
+def test_hand_worked_misses():
     labels = np.float32([[1, 0, 0], [1, 0, 0], [1, 1, 0], [0, 0, 1]])
     predicted = np.array([[0, 1, 1], [0, 0, 0], [0, 1, 0], [0, 1, 1]], bool)
-    found = errors_together(labels, predicted)
+    found = count_misses(labels, predicted)
     assert found["missed"] == [3, 0, 0]
     assert found["predicted_instead"] == [[0, 1, 1], [0, 0, 0], [0, 0, 0]]
     assert found["nothing_instead"] == [2, 0, 0]
 
 
-def test_it_reads_as_text(evaluation):
+def test_an_evaluation_as_text(evaluation):
     about = {"model": "m", "dataset": "d", "source": "s", "split": "test", "thresholds": "Tuned."}
-    text = evaluation_text({"about": about, **evaluation}, ("errors.png",))
+    text = format_evaluation({"about": about, **evaluation}, ("errors.png",))
     score = evaluation["decisions"]["tuned"]["scores"]["macro_f1"]
     assert f"{score['value']:.3f} ({score['low']:.3f} ... {score['high']:.3f}) |" in text
     assert "![errors.png](errors.png)" in text

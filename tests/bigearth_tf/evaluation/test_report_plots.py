@@ -1,4 +1,4 @@
-"""Is each picture of an evaluation drawn, for many and few classes, with or without what is missing?"""
+"""Pictures of an evaluation, for many and few classes, with and without classes that no record has."""
 
 import numpy as np
 import pytest
@@ -6,8 +6,8 @@ from PIL import Image
 
 from bigearth_tf.data.label_kind import LabelKind
 from bigearth_tf.data.labels import CLASSES_19
-from bigearth_tf.evaluation.prediction_table import Predictions
-from bigearth_tf.evaluation.report import evaluate_table
+from bigearth_tf.evaluation.prediction_table import NamedPredictions, Predictions
+from bigearth_tf.evaluation.report import EvaluationOptions, evaluate_table
 from bigearth_tf.evaluation.report_plots import plot_evaluation
 
 
@@ -28,7 +28,7 @@ def make_table(num_classes, label_kind, prefix):
 def test_pictures_are_drawn(tmp_path, num_classes, label_kind, tunes):
     names, table = CLASSES_19[:num_classes], make_table(num_classes, label_kind, "t")
     validation = make_table(num_classes, label_kind, "val") if tunes else None
-    evaluation = evaluate_table(table, names, label_kind, validation=validation, draws=10, ranking_draws=5)
+    evaluation = evaluate_table(NamedPredictions(table, names, label_kind), validation, EvaluationOptions(10, 5))
     pictures = plot_evaluation(tmp_path, table, evaluation)
     assert {path.name for path in tmp_path.iterdir()} == set(pictures)
     for name in pictures:

@@ -10,8 +10,8 @@ from bigearth_tf.config import DataConfig, LossConfig, ScheduleConfig, TrainConf
 from bigearth_tf.data.label_kind import LabelKind
 from bigearth_tf.data.labels import CLASSES_19
 from bigearth_tf.distributed.replica import Replica
-from bigearth_tf.evaluation.evaluate_run import predict_run
-from bigearth_tf.evaluation.report import evaluate_table
+from bigearth_tf.evaluation.predict_run import predict_run
+from bigearth_tf.evaluation.report import EvaluationOptions, evaluate_table
 from bigearth_tf.serving.export import export_run
 from bigearth_tf.serving.predictor import Predictor
 from bigearth_tf.training.train import train
@@ -61,9 +61,9 @@ def test_it_learns_and_reports_accuracy(run):
 def test_evaluation_predicts_one_class_for_each_record(run):
     folder, result = run
     found = predict_run(folder / "run", folder / "records", "test", Replica())
-    assert found.label_kind is LabelKind.SINGLE
-    np.testing.assert_allclose(found.table.probabilities.sum(axis=1), 1.0, rtol=1e-5)
-    scores = evaluate_table(found.table, found.class_names, found.label_kind, draws=5, ranking_draws=5)
+    assert found.scored.label_kind is LabelKind.SINGLE
+    np.testing.assert_allclose(found.scored.table.probabilities.sum(axis=1), 1.0, rtol=1e-5)
+    scores = evaluate_table(found.scored, options=EvaluationOptions(5, 5))
     (decision,) = scores["decisions"].values()
     assert decision["scores"]["accuracy"]["value"] == pytest.approx(result.test["accuracy"])
 

@@ -1,0 +1,156 @@
+"""Predictions of a finished run's best checkpoint on a split: one table, the same for any number of ranks."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any, Optional
+
+from bigearth_tf.data.bands import get_bands
+from bigearth_tf.data.label_kind import LabelKind
+from bigearth_tf.data.sharded_dataset import ShardedDataset
+from bigearth_tf.distributed.consensus import run_on_all_ranks
+from bigearth_tf.distributed.preflight import check_same_config_and_data
+from bigearth_tf.distributed.replica import Replica
+from bigearth_tf.distributed.watchdog import Watchdog
+from bigearth_tf.evaluation.inference import make_predict_step, predict_dataset
+from bigearth_tf.evaluation.prediction_table import NamedPredictions, Predictions
+from bigearth_tf.input.pipeline import make_eval_dataset
+from bigearth_tf.runs.record import DatasetRecord, RunResult
+from bigearth_tf.runs.work_folder import FinishedRun, load_finished_run
+
+_BATCH_SIZE = 256
+# Pixels mean the same only if these agree; mean and standard deviation are part of the model.
+_BAND_FIELDS = ("sensor", "resolution_m", "size_px", "dtype", "unit")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunPredictions:
+    """The predictions of a run on a split, and on the split `val` if thresholds are tuned on it.
+
+    `about` describes the model and the records, and identifies an evaluation.
+    """
+
+    about: dict[str, Any]
+    scored: NamedPredictions
+    validation: Optional[Predictions]
+
+
+def predict_run(
+    workdir: str | os.PathLike,
+    data_dir: str | os.PathLike,
+    split: str,
+    replica: Replica,
+    watch_dir: Optional[Path] = None,
+) -> RunPredictions:
+    """Returns the tables of a run's best checkpoint on a data set, which may be another one than it was trained on.
+
+    The batch size does not depend on the number of ranks, so that the same kernels compute every record.
+
+    Args:
+        workdir: Of the run.
+        data_dir: Folder of the data set.
+        split: To predict; the split val of multi-label data is predicted, too.
+        replica: This rank.
+        watch_dir: Folder that all ranks share, for the notes of the watchdog: a rank that makes no progress for the
+            `stall_timeout_s` of the run's config ends. Without a folder there is no watchdog.
+
+    Raises:
+        FileNotFoundError: The run has not finished, or the data set has no manifest.
+        ValueError: The data set has no such split, or other classes or bands than the model; or the ranks disagree.
+    """
+
+    def prepare() -> tuple[ShardedDataset, FinishedRun]:
+        data = ShardedDataset.open(data_dir)
+        data.shards(split)
+        run = load_finished_run(workdir)
+        check_fit(run.settings.dataset, data)
+        return data, run
+
+    data, run = run_on_all_ranks(prepare, replica)
+    check_same_config_and_data({**run.settings.to_json(), "split": split}, data.manifest, True, replica)
+    predict_step = make_predict_step(run.model, data.label_kind)
+    timeout_s = run.settings.config.communication.stall_timeout_s
+    watchdog = Watchdog(watch_dir, replica, timeout_s) if watch_dir else None
+
+    def predict(name: str) -> Predictions:
+        num_records = data.num_records(name)
+        batch_size = min(_BATCH_SIZE, num_records)
+        batches = make_eval_dataset(data, name, run.bands, batch_size=batch_size, replica=replica)
+        watched = watchdog.watch_iterable(batches, f"scoring {name}") if watchdog else batches
+        return predict_dataset(predict_step, watched, replica, num_records)
+
+    with watchdog.watch() if watchdog else contextlib.nullcontext():
+        validation = None if _why_not_tuned(data, split) else predict("val")
+        scored = NamedPredictions(predict(split), run.class_names, data.label_kind)
+    return RunPredictions(_describe(run, data, split), scored, validation)
+
+
+def _describe(run: FinishedRun, data: ShardedDataset, split: str) -> dict[str, Any]:
+    """Returns the content of `about` in `evaluation.json`."""
+    trained_on = run.settings.dataset
+    return {
+        "model": run.settings.config.model,
+        "best_epoch": run.result.best_epoch if isinstance(run.result, RunResult) else None,
+        "trained_on": {key: getattr(trained_on, key) for key in ("name", "source", "num_records")},
+        "dataset": data.manifest.dataset,
+        "source": data.manifest.source,
+        "split": split,
+        "shards_sha256": shards_digest(data, split),
+        "thresholds": _why_not_tuned(data, split) or "Thresholds are tuned on the split val of the same data set.",
+    }
+
+
+def shards_digest(data: ShardedDataset, split: str) -> str:
+    """Returns a digest of the content of a split."""
+    rows = [[shard.name, shard.sha256] for shard in data.shards(split)]
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+
+
+def _why_not_tuned(data: ShardedDataset, split: str) -> str:
+    if data.label_kind is LabelKind.SINGLE:
+        return "The most probable class is predicted: there are no thresholds."
+    if split == "val":
+        return "Thresholds are not tuned: they would be tuned on the records that are scored."
+    return "" if "val" in data.manifest.splits else "Thresholds are not tuned: the data set has no split val."
+
+
+def check_fit(trained_on: DatasetRecord, data: ShardedDataset) -> None:
+    """Checks that a model can score the records of a data set.
+
+    Args:
+        trained_on: The data that the model was trained on.
+        data: To score.
+
+    Raises:
+        ValueError: Labels, classes or bands differ; the message names the difference.
+    """
+    folder, kind = data.folder, data.label_kind
+    if kind != trained_on.label_kind:
+        raise ValueError(
+            f"{folder}: has {kind}-label data, the model was trained on {trained_on.label_kind}-label data."
+        )
+    if data.class_names != trained_on.class_names:
+        difference = _describe_difference(data.class_names, trained_on.class_names)
+        raise ValueError(f"{folder}: its classes are not the model's. {difference}")
+    rows = {band.name: band for band in data.manifest.bands}
+    for band in trained_on.bands:
+        (stored,) = get_bands([band.name], rows)
+        for field in _BAND_FIELDS:
+            here, there = getattr(stored, field), getattr(band, field)
+            if here != there:
+                raise ValueError(f"{folder}: band {band.name} has {field} {here!r}, the model takes {there!r}.")
+
+
+def _describe_difference(stored: tuple[str, ...], trained: tuple[str, ...]) -> str:
+    missing = [name for name in trained if name not in stored]
+    unknown = [name for name in stored if name not in trained]
+    if missing or unknown:
+        return f"Only the model has {missing or 'none'}, only the data have {unknown or 'none'}."
+    pairs = enumerate(zip(trained, stored))
+    index, there, here = next((index, there, here) for index, (there, here) in pairs if there != here)
+    return f"Their order differs: class {index} is {there!r} to the model, {here!r} in the data."
