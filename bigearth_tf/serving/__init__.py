@@ -1,1 +1,1 @@
-"""Exported models: writing one, describing one, and predicting with one."""
+"""Exported models: writing one, describing it, and predicting with it."""

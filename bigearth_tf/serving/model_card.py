@@ -1,4 +1,4 @@
-"""The model card of an export, as JSON and as Markdown."""
+"""The model card of an export, as the content of `model_card.json` and as Markdown."""
 
 from __future__ import annotations
 
@@ -9,23 +9,17 @@ from bigearth_tf.evaluation.metrics import HEADLINES
 from bigearth_tf.runs.work_folder import FinishedRun
 
 CARD_NAME = "model_card.json"
-
-
-# What the result of a run holds of its scores, and of where its weights come from. An imported model has no scores.
+# Fields of a result that are scores, and that say where weights come from. An imported model has no scores.
 _SCORES = ("val", "test", "test_classes", "always_most_frequent_labels")
-
-
+_ORIGIN = ("best_epoch", "train_seconds", "imported_from")
 _MEANING = {
     LabelKind.MULTI: "one independent probability a class",
     LabelKind.SINGLE: "of one class each, adding up to 1",
 }
 
 
-_ORIGIN = ("best_epoch", "train_seconds", "imported_from")
-
-
-def model_card(run: FinishedRun) -> dict[str, Any]:
-    """Returns what a user must know of an exported model: inputs, classes, scores or origin, data, config, versions."""
+def make_card(run: FinishedRun) -> dict[str, Any]:
+    """Returns the card of a model: inputs, outputs, classes, scores or origin, data, config and versions."""
     settings, result = run.settings.to_json(), run.result.to_json()
     dataset, label_kind = settings["dataset"], run.settings.dataset.label_kind
     return {
@@ -47,8 +41,8 @@ def model_card(run: FinishedRun) -> dict[str, Any]:
     }
 
 
-def _card_for_people(card: dict[str, Any]) -> str:
-    """Returns the card as Markdown: what goes in, what comes out, how good it is."""
+def format_card(card: dict[str, Any]) -> str:
+    """Returns the card as Markdown, for people."""
     inputs = "\n".join(
         f"| `{name}` | {row['sensor']} | [N, {row['size_px']}, {row['size_px']}] | {row['dtype']} | {row['unit']} |"
         for name, row in card["inputs"].items()
@@ -56,18 +50,19 @@ def _card_for_people(card: dict[str, Any]) -> str:
     return f"""# {card["model"]}
 
 {card["num_parameters"]:,} parameters, trained on {card["dataset"]["source"]}
-(licence of the data: {card["dataset"]["licence"]}). `{CARD_NAME}` beside this file says the same to programs, and more.
+(license of the data: {card["dataset"]["licence"]}). `{CARD_NAME}` next to this file has the same for programs,
+and more.
 
-{_scores_for_people(card) if card["scores"] else _origin_for_people(card["imported_from"])}
-Input: one array a band, as stored; standardising and resampling happen inside.
+{_format_scores(card) if card["scores"] else _format_origin(card["imported_from"])}
+Input: one array per band, as stored; the model standardizes and resamples.
 
 | band | sensor | shape | type | unit |
 |---|---|---|---|---|
 {inputs}
 
-Output: `probabilities` [N, {len(card["class_names"])}] and `class_names`. {_decision_for_people(card["threshold"])}
+Output: `probabilities` [N, {len(card["class_names"])}] and `class_names`. {_format_decision(card["threshold"])}
 
-{_classes_for_people(card)}
+{_format_classes(card)}
 ```python
 import tensorflow as tf
 model = tf.saved_model.load("this folder").signatures["serving_default"]
@@ -76,11 +71,13 @@ answer = model({", ".join(f"{name}=..." for name in card["inputs"])})
 """
 
 
-def _decision_for_people(threshold: float | None) -> str:
-    return f"A label is given from {threshold} on." if threshold else "The likeliest class is the answer."
+def _format_decision(threshold: float | None) -> str:
+    if threshold is None:
+        return "The most probable class is predicted."
+    return f"A class is predicted if its probability is at least {threshold}."
 
 
-def _scores_for_people(card: dict[str, Any]) -> str:
+def _format_scores(card: dict[str, Any]) -> str:
     test, constant = card["scores"]["test"], card["scores"]["always_most_frequent_labels"]["test"]
     rows = "\n".join(
         f"| {title} | {test[name]:.3f} | {constant[name]:.3f} |" for name, title in HEADLINES.items() if name in test
@@ -91,18 +88,18 @@ def _scores_for_people(card: dict[str, Any]) -> str:
 """
 
 
-def _origin_for_people(origin: dict[str, Any]) -> str:
-    """Returns where weights come from that were not trained here."""
-    named = f"{origin['published_name']} of " if origin["published_name"] else "a model of "
+def _format_origin(origin: dict[str, Any]) -> str:
+    """Returns where the weights of an imported model come from."""
+    name = f"{origin['published_name']} of " if origin["published_name"] else "a model of "
     remarks = "".join(f"\n- {remark}" for remark in origin["remarks"])
-    return f"""It was not trained here: its weights are those of `{origin["file"]}`, {named}the benchmark
+    return f"""This model was not trained here: its weights are those of `{origin["file"]}`, {name}the benchmark
 {origin["paper"]} ({origin["repository"]}).
-Its scores are not known here: the checkpoint holds none, and none was measured.
+Its scores are not known here: the checkpoint has none, and none were measured.
 {remarks}
 """
 
 
-def _classes_for_people(card: dict[str, Any]) -> str:
+def _format_classes(card: dict[str, Any]) -> str:
     scores = card["scores"].get("test_classes")
     if not scores:
         rows = [f"| {index} | {name} |" for index, name in enumerate(card["class_names"])]

@@ -1,4 +1,4 @@
-"""Does an exported model answer as the trained one, by band and class names that are its own?"""
+"""Export: the same predictions as the trained model by band name, the model card, and what is refused."""
 
 import json
 import subprocess
@@ -19,7 +19,7 @@ from bigearth_tf.serving.predictor import Predictor
 from bigearth_tf.training.train import train
 from tests.support.records import CLASS_NAMES, write_records
 
-BANDS = "B03,B05,B02"  # Two native sizes, in no natural order.
+BANDS = "B03,B05,B02"  # Two native sizes, in an unusual order.
 
 
 @pytest.fixture(scope="module")
@@ -50,14 +50,14 @@ def make_patches(count):
 
 
 @pytest.mark.parametrize("count", [1, 5])
-def test_it_answers_as_the_trained_model_by_band_name(workdir, exported, count):
+def test_it_predicts_like_the_trained_model_by_band_name(workdir, exported, count):
     patches = make_patches(count)
     predictor = Predictor(exported)
     assert predictor.class_names == CLASS_NAMES
     assert predictor.inputs == {"B02": (120, "uint16"), "B03": (120, "uint16"), "B05": (60, "uint16")}
     batch = {name: np.stack([patch[name] for patch in patches]) for name in patches[0]}
     expected = tf.sigmoid(load_finished_run(workdir).model(batch))
-    # Bands are told apart by name, whatever the order or what else is there.
+    # Bands are matched by name: their order and other bands do not matter.
     shuffled = [{"B11": np.zeros((60, 60), np.uint16), **dict(reversed(patch.items()))} for patch in patches]
     np.testing.assert_allclose(predictor(shuffled), expected, atol=1e-6)
 
@@ -78,7 +78,7 @@ def test_it_needs_nothing_of_this_package(exported, tmp_path):
 
 
 def test_it_can_be_trained_further(tmp_path):
-    # It has swishes, whose gradients TensorFlow must write, too.
+    # The model has swishes, whose gradients TensorFlow must save, too.
     model = create_model("wide_resnet", bands=BANDS, num_classes=3, resolution_px=15, attention="se_published")
     (patch,) = make_patches(1)
     batch = {name: tf.constant(pixels[None]) for name, pixels in patch.items()}
@@ -96,7 +96,7 @@ def test_it_can_be_trained_further(tmp_path):
         np.testing.assert_allclose(gradient, own, rtol=1e-3, atol=1e-4 * np.abs(own).max())
 
 
-def test_the_card_carries_what_a_user_must_know(workdir, exported):
+def test_the_card_has_inputs_classes_scores_and_data(workdir, exported):
     card = json.loads((exported / CARD_NAME).read_text())
     assert card["class_names"] == list(CLASS_NAMES)
     row = card["inputs"]["B05"]
@@ -110,22 +110,22 @@ def test_the_card_carries_what_a_user_must_know(workdir, exported):
     assert "| `B05` | S2 | [N, 60, 60] | uint16 | reflectance x 10000 |" in text
 
 
-def test_an_earlier_export_is_replaced_and_other_files_are_not(workdir, exported):
+def test_an_earlier_export_is_replaced_and_another_folder_is_not(workdir, exported):
     (exported / "stale").touch()
-    (exported.parent / f".{exported.name}.tmp").mkdir()  # What an export leaves that was killed.
+    (exported.parent / f".{exported.name}.tmp").mkdir()  # Left by an export that was killed.
     export_run(workdir, exported)
     assert not (exported / "stale").exists()
     assert not [path for path in exported.parent.iterdir() if path.name.startswith(".")]
-    with pytest.raises(ValueError, match="holds something other than an export"):
+    with pytest.raises(ValueError, match="exists and is not an export"):
         export_run(workdir, workdir)
 
 
-def test_what_is_no_model_or_lacks_a_band_is_told(exported, tmp_path):
+def test_a_missing_model_and_wrong_bands_are_refused(exported, tmp_path):
     with pytest.raises(FileNotFoundError, match="no SavedModel here"):
         Predictor(tmp_path)
     (patch,) = make_patches(1)
     predictor = Predictor(exported)
-    with pytest.raises(ValueError, match=r"takes band B05 as uint16 \[60, 60\]; of this patch it is missing"):
+    with pytest.raises(ValueError, match=r"takes band B05 as uint16 \[60, 60\]; in this patch it is missing"):
         predictor([{name: pixels for name, pixels in patch.items() if name != "B05"}])
     with pytest.raises(ValueError, match=r"takes band B02 .*it is float32 \[120, 120\]"):
         predictor([{**patch, "B02": patch["B02"].astype(np.float32)}])
