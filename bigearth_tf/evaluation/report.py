@@ -136,10 +136,10 @@ def _score_decisions(
             "scores": {name: _score(float(value), samples.overall[name]) for name, (value,) in scores.overall.items()},
             **_describe_errors(table, predicted[kind], label_kind),
         }
-        by_class = np.broadcast_to(thresholds[kind], len(predictions.class_names))
+        class_thresholds = np.broadcast_to(thresholds[kind], len(predictions.class_names))
         classes[kind] = {
             name: {
-                **({"threshold": float(by_class[index])} if label_kind is LabelKind.MULTI else {}),
+                **({"threshold": float(class_thresholds[index])} if label_kind is LabelKind.MULTI else {}),
                 **{
                     ratio: _score(float(scores.by_class[ratio][0, index]), samples.by_class[ratio][:, index])
                     for ratio in RATIOS
