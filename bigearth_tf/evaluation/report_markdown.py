@@ -53,9 +53,9 @@ In parentheses: the 95 % interval of a bootstrap over patches ({draws["draws"]:,
 
 ## What the numbers mean
 
-- A ratio of 0 by 0 counts as 0: a class that no record has has F1 0, and counts so in macro averages.
-- Average precision of a class that no record has, and AUROC of a class that no record or every record has, have no
-  value and are left out of the macro average.
+- A ratio of 0 by 0 counts as 0. So a class without records has an F1 of 0, which is part of macro averages.
+- The average precision of a class without records, and the AUROC of a class that no record or every record has, have no
+  value and are not part of macro averages.
 {_MULTI_NOTES if evaluation["label_kind"] == LabelKind.MULTI else _SINGLE_NOTES}"""
 
 
