@@ -1,1 +1,1 @@
-"""What is stored: bands, class names, data sets, the manifest, and the bytes of a record."""
+"""Descriptions of stored data: bands, class names, data sets, the manifest, and the bytes of a record."""

@@ -1,7 +1,7 @@
-"""Which bands are there? One row each: name, sensor, native size, storage type, unit, statistics.
+"""Table of the bands: name, sensor, native size, storage type, unit, mean and standard deviation.
 
 Names, sizes and units are those of BigEarthNet (https://arxiv.org/abs/2105.07921): patches of 1,200 m x 1,200 m,
-Level-2A, so that B10 (cirrus) is absent. Mean and standard deviation are those of the published benchmark
+Level-2A, which has no B10 (cirrus). Mean and standard deviation are those of the benchmark
 (https://arxiv.org/abs/2111.09451), in storage units, over BigEarthNet v1.
 """
 
@@ -18,8 +18,8 @@ class Band:
     """One measurement of a patch, [size_px, size_px] pixels at native resolution.
 
     `dtype` is the storage type, always little-endian. `unit` is the unit of the stored value: `reflectance x 10000`
-    ("digital number", DN) for Sentinel-2, `dB` for Sentinel-1. `mean` and `std` are in that unit, None where they are
-    not known yet.
+    ("digital number", DN) for Sentinel-2, `dB` for Sentinel-1. `mean` and `std` are in that unit, None if they are not
+    known yet.
     """
 
     name: str
@@ -41,7 +41,7 @@ def _s1(name: str, mean: float, std: float) -> Band:
     return Band(name, "S1", 10, PATCH_EXTENT_M // 10, "float32", "dB", mean, std)
 
 
-# The bands of BigEarthNet. Data sets of other patch sizes have rows of their own (bigearth_tf/datasets/).
+# The bands of BigEarthNet. Other data sets define their own rows (bigearth_tf/data/datasets/).
 BANDS: dict[str, Band] = {
     band.name: band
     for band in (
@@ -64,7 +64,7 @@ BANDS: dict[str, Band] = {
 
 S1 = ("VV", "VH")
 S2_ALL = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B11", "B12")
-# The published benchmark drops the 60 m bands, which measure the atmosphere rather than the ground.
+# The benchmark drops the 60 m bands, which measure the atmosphere rather than the ground.
 S2 = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
 
 BAND_SETS: dict[str, tuple[str, ...]] = {
@@ -77,14 +77,14 @@ BAND_SETS: dict[str, tuple[str, ...]] = {
 
 
 def get_bands(names: str | Iterable[str], table: Mapping[str, Band] = BANDS) -> tuple[Band, ...]:
-    """Returns the rows of a band set ("S2"), or of band names ("B04,B03,B02", or a sequence), in the order given.
+    """Returns the rows of a band set ("S2") or of band names ("B04,B03,B02", or a sequence), in the given order.
 
     Args:
-        names: What to look up.
-        table: Rows by name: those of BigEarthNet, or of another data set.
+        names: A band set or band names.
+        table: Rows by name, of BigEarthNet or of another data set.
 
     Raises:
-        ValueError: A name is no band or band set, or is given twice.
+        ValueError: A name is neither a band nor a band set, or is given twice.
     """
     if isinstance(names, str):
         names = BAND_SETS.get(names) or names.split(",")

@@ -1,19 +1,20 @@
-"""What are the bytes of one published record? Parser, checker and encoder of the int64 schemas that users have.
+"""Parser, checker and encoder of int64 records, the TFRecords of the BigEarthNet-19 benchmark.
 
-BigEarthNet-19 was published as tf.train.Examples in two schemas (`tensorflow_utils.py` and `inputs.py` of
-https://git.tu-berlin.de/rsim/BigEarthNet-S2_19-classes_models). `published_s2` has all features but those of the last
-two rows; `published_mm` has the names of both mates instead of `patch_name`, both S1 bands, and may lack B01 and B09.
+There are two schemas (`tensorflow_utils.py` and `inputs.py` of
+https://git.tu-berlin.de/rsim/BigEarthNet-S2_19-classes_models). Manifests name them `published_s2` and `published_mm`:
+`published_s2` has all features except those of the last two rows; `published_mm` has the names of both mates instead of
+`patch_name`, both S1 bands, and may lack B01 and B09.
 
 | feature                           | type            | content                                                    |
 |-----------------------------------|-----------------|------------------------------------------------------------|
 | one per S2 band                   | int64 [size^2]  | digital numbers, row-major, native size                    |
-| `BigEarthNet-19_labels`           | bytes [n]       | class names; n is 0 where the benchmark dropped all labels |
+| `BigEarthNet-19_labels`           | bytes [n]       | class names; n is 0 if the benchmark dropped all labels    |
 | `BigEarthNet-19_labels_multi_hot` | int64 [19]      | 1 at the classes of the patch, in the order of CLASSES_19  |
 | `patch_name`                      | bytes [1]       | name of the patch                                          |
 | `VV`, `VH`                        | float [size^2]  | backscatter in dB, row-major                               |
 | `patch_name_s1`, `patch_name_s2`  | bytes [1]       | names of the two mates                                     |
 
-Further features are passed over: writers of the time also stored the labels of the 43 classes.
+Other features, such as the labels of the 43 classes that some writers stored, are ignored.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ _MULTI_HOT = "BigEarthNet-19_labels_multi_hot"
 
 @dataclasses.dataclass(frozen=True)
 class _Schema:
-    """One of the two schemas: its feature of the patch id, the other names, and the bands it must and may hold."""
+    """One of the two schemas: the feature of the patch id, of the mate, and the bands it must and may have."""
 
     patch_id: str
     mate: tuple[str, ...]
@@ -44,7 +45,7 @@ class _Schema:
 
     @property
     def required(self) -> tuple[str, ...]:
-        """Features that every record has."""
+        """Features that every record must have."""
         return (self.patch_id, *self.mate, *self.bands, _NAMES, _MULTI_HOT)
 
 
@@ -56,10 +57,10 @@ INT64_FORMATS = tuple(_SCHEMAS)
 
 
 def read_example(serialized: bytes) -> tf.train.Example:
-    """Returns the Example that a record's bytes stand for.
+    """Returns a record as an Example.
 
     Raises:
-        ValueError: They are no Example.
+        ValueError: The bytes are not an Example.
     """
     try:
         return tf.train.Example.FromString(serialized)
@@ -68,10 +69,10 @@ def read_example(serialized: bytes) -> tf.train.Example:
 
 
 def detect_int64_format(example: tf.train.Example) -> tuple[str, tuple[Band, ...]]:
-    """Returns which schema a record is of, one of `PUBLISHED_FORMATS`, and the bands that it holds.
+    """Returns the schema of a record, one of `INT64_FORMATS`, and the bands that it has.
 
     Raises:
-        ValueError: It lacks features of both.
+        ValueError: The record lacks features of both schemas.
     """
     present = set(example.features.feature)
     missing = {name: [key for key in schema.required if key not in present] for name, schema in _SCHEMAS.items()}
@@ -79,22 +80,22 @@ def detect_int64_format(example: tf.train.Example) -> tuple[str, tuple[Band, ...
         if not keys:
             return name, get_bands(band for band in _SCHEMAS[name].all_bands if band in present)
     lacks = "; ".join(f"{name} needs {', '.join(keys)}" for name, keys in missing.items())
-    raise ValueError(f"of neither published schema, features are missing: {lacks}")
+    raise ValueError(f"of neither int64 schema, features are missing: {lacks}")
 
 
 def parse_int64_examples(
     serialized: tf.Tensor, bands: Sequence[Band], num_classes: int, *, record_format: str
 ) -> dict[str, tf.Tensor]:
-    """Returns what `example_schema.parse_examples` returns for the same patches in our own records.
+    """Returns what `record_schema.parse_examples` returns for the same patches.
 
     Args:
         serialized: Records, string [B].
-        bands: Bands to read; the others of the record are passed over.
+        bands: Bands to read; other bands of the record are ignored.
         num_classes: K, the number of class names in the manifest.
-        record_format: One of `PUBLISHED_FORMATS`.
+        record_format: One of `INT64_FORMATS`.
 
     Raises:
-        tf.errors.InvalidArgumentError: A record lacks a feature, or a value does not fit the storage type.
+        tf.errors.InvalidArgumentError: A record lacks a feature, or a value is outside the range of the storage type.
     """
     id_feature = _SCHEMAS[record_format].patch_id
     features: dict[str, object] = _band_features(bands)
@@ -125,16 +126,16 @@ def _require_range(values: tf.Tensor, name: str, highest: int) -> tf.Tensor:
         tf.debugging.assert_non_negative(tf.reduce_min(values), text),
         tf.debugging.assert_less_equal(tf.reduce_max(values), tf.constant(highest, tf.int64), text),
     ]
-    # Run at once, assertions are None.
+    # In eager mode, assertions are None.
     with tf.control_dependencies([check for check in checks if check is not None]):
         return tf.identity(values)
 
 
 def read_patch_id(serialized: bytes, record_format: str) -> str:
-    """Returns the patch id of a record, and checks nothing else.
+    """Returns the patch id of a record without checking anything else.
 
     Raises:
-        ValueError: The bytes are no Example, or have no patch id.
+        ValueError: The bytes are not an Example, or have no patch id.
     """
     return _read_text(read_example(serialized).features.feature, _SCHEMAS[record_format].patch_id)
 
@@ -145,8 +146,8 @@ def decode_int64_record(
     """Returns patch id, ascending label indices into `CLASSES_19`, and native pixels in storage type, all checked.
 
     Raises:
-        ValueError: The bytes are no Example, or a feature is missing, of the wrong kind or length, out of range, or
-            at odds with another.
+        ValueError: The bytes are not an Example, or a feature is missing, of the wrong kind or length, out of range, or
+            contradicts another.
     """
     feature = read_example(serialized).features.feature
     schema = _SCHEMAS[record_format]
@@ -185,7 +186,7 @@ def _read_pixels(serialized: bytes, feature: Mapping[str, Any], bands: Sequence[
         if count != band.size_px**2:
             raise ValueError(f"band {band.name} has {count} values in {kind}, expected {band.size_px**2}")
     try:
-        # Several times quicker than reading the protocol buffer's lists.
+        # Several times faster than reading the lists of the protocol buffer.
         parsed = tf.io.parse_single_example(serialized, _band_features(bands))
     except tf.errors.InvalidArgumentError as error:
         raise ValueError(f"not a tf.train.Example ({error.message})") from error
@@ -195,7 +196,7 @@ def _read_pixels(serialized: bytes, feature: Mapping[str, Any], bands: Sequence[
         if band.dtype == "uint16" and not (values.min() >= 0 and values.max() <= 65535):
             raise ValueError(f"band {band.name} has values {values.min()} ... {values.max()}, outside 0 ... 65535")
         if not np.isfinite(values).all():
-            raise ValueError(f"band {band.name} has values that are no numbers")
+            raise ValueError(f"band {band.name} has values that are not finite")
         pixels[band.name] = values.astype(band.dtype).reshape(band.size_px, band.size_px)
     return pixels
 
@@ -203,21 +204,21 @@ def _read_pixels(serialized: bytes, feature: Mapping[str, Any], bands: Sequence[
 def check_int64_record(
     serialized: bytes, bands: Sequence[Band], num_classes: int, attributes: Sequence[str] = (), *, record_format: str
 ) -> tuple[str, tuple[int, ...]]:
-    """Returns the patch id and the label indices of one record after holding every feature against the schema.
+    """Returns the patch id and the label indices of one record after checking every feature.
 
     Args:
         serialized: The record.
         bands: Bands that it must have.
         num_classes: The number of class names in the manifest.
-        attributes: Further texts that the manifest names.
-        record_format: One of `PUBLISHED_FORMATS`.
+        attributes: Attributes of the manifest, of which such records have none.
+        record_format: One of `INT64_FORMATS`.
 
     Raises:
-        ValueError: As `decode_published_record`, or the manifest cannot be that of such records.
+        ValueError: As for `decode_int64_record`, or the manifest cannot describe such records.
     """
     if num_classes != len(CLASSES_19) or attributes:
         raise ValueError(
-            f"published records have {len(CLASSES_19)} classes and no attributes, "
+            f"int64 records have {len(CLASSES_19)} classes and no attributes, "
             f"the manifest says {num_classes} and {list(attributes)}"
         )
     patch_id, labels, _ = decode_int64_record(serialized, bands, record_format)
@@ -231,14 +232,14 @@ def encode_int64_example(
     bands: Sequence[Band],
     s1_patch_id: str | None = None,
 ) -> bytes:
-    """Returns a published record, written as the published code wrote it. For tests and benchmarks only.
+    """Returns an int64 record as the benchmark's code wrote it. For tests and benchmarks only.
 
     Args:
-        patch_id: Name of the patch; of its Sentinel-2 part, if there is a mate.
+        patch_id: Name of the Sentinel-2 patch.
         indices: Label indices into `CLASSES_19`.
         pixels: Band name -> native array [size_px, size_px] in storage type.
         bands: Bands to store.
-        s1_patch_id: Name of the mate; makes the record `published_mm`.
+        s1_patch_id: Name of the Sentinel-1 mate, which makes the record `published_mm`; None for `published_s2`.
     """
 
     def texts(*values: str) -> tf.train.Feature:

@@ -1,4 +1,4 @@
-"""Which classes are there, in which order, and how do the 43 of CORINE become the 19 of the benchmark?
+"""Class names in their order, and the map from the 43 CORINE classes to the 19 of the benchmark.
 
 Names and order are those of `label_indices.json` of BigEarthNet-19
 (https://git.tu-berlin.de/rsim/BigEarthNet-S2_19-classes_models), which is also the order of CORINE Land Cover codes.
@@ -16,7 +16,7 @@ _PERMANENT_CROPS = "Permanent crops"
 _GRASSLAND = "Natural grassland and sparsely vegetated areas"
 _MOORS = "Moors, heathland and sclerophyllous vegetation"
 
-# Every class of the 43-class nomenclature, in its order, with its class of the 19; None where the benchmark drops it.
+# Each class of the 43-class nomenclature, in its order -> its class of the 19; None if the benchmark drops it.
 CLC_43_TO_19: dict[str, str | None] = {
     "Continuous urban fabric": "Urban fabric",
     "Discontinuous urban fabric": "Urban fabric",
@@ -91,9 +91,9 @@ NOMENCLATURES: dict[str, tuple[str, ...]] = {"19": CLASSES_19, "43": CLASSES_43}
 
 
 def to_19_classes(names: Iterable[str]) -> tuple[str, ...]:
-    """Returns the classes of the 19 that 43-class `names` stand for, each once, in the order of `CLASSES_19`.
+    """Returns the classes of the 19 that 43-class `names` map to, each once, in the order of `CLASSES_19`.
 
-    The result is empty where every name is one of the dropped ones.
+    The result is empty if the benchmark drops every name.
 
     Raises:
         ValueError: A name is not one of the 43.
@@ -105,7 +105,7 @@ def to_19_classes(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def translate(names: Iterable[str], nomenclature: str) -> tuple[str, ...]:
-    """Returns 43-class `names` in a nomenclature, a key of `NOMENCLATURES`, in its order.
+    """Returns what 43-class `names` map to in a nomenclature, a key of `NOMENCLATURES`, in its order.
 
     Raises:
         ValueError: A name is not one of the 43.

@@ -1,6 +1,7 @@
-"""What does a folder of shards hold? The manifest beside them says it, and is believed only when the files agree.
+"""The manifest of a folder of shards: bands, classes, counts and checksums.
 
-Band order, class order and counts travel in it: no configuration repeats them.
+`manifest.json` is next to the shards, and reading it checks that the shards match. Band order, class order and counts
+are only here: no config repeats them.
 """
 
 from __future__ import annotations
@@ -14,18 +15,18 @@ from typing import Any
 
 from bigearth_tf.data.bands import Band, get_bands
 from bigearth_tf.data.label_kind import LabelKind
-from bigearth_tf.runtime.files import write_text_atomically
+from bigearth_tf.runtime.files import write_json_atomically
 
 MANIFEST_NAME = "manifest.json"
 SCHEMA_VERSION = 1
-# "bigearth_tf" is that of example_schema.py, the others those of published_schema.py; record_formats.py reads each.
+# record_schema.py defines "bigearth_tf", int64_schema.py the others.
 RECORD_FORMATS = ("bigearth_tf", "published_s2", "published_mm")
-_RECONVERT = "Run `python -m tfrecord_tools.verify`, and convert again what it names."
+RECONVERT = "Run `python -m tfrecord_tools.verify`, and convert again what it names."
 
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """One TFRecord file. `class_counts` [K] counts the records that carry each class."""
+    """One TFRecord file. `class_counts` [K] are the numbers of records that have each class."""
 
     name: str
     split: str
@@ -37,15 +38,19 @@ class Shard:
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-    """Everything a reader must know of a data set.
+    """The description of a data set.
 
-    `bands` are rows as stored, in the order of the records; their mean and std may be None. `class_names` give label
-    indices their meaning. `attributes` name further texts that a record may hold,
-    such as "country". `compression` is "" or "GZIP". `record_format` says what the bytes of a record are, one of
-    `RECORD_FORMATS`. `exclusions` counts, by reason, the patches of the source that were left out on purpose;
-    `problems` are the broken ones that were tolerated. `options` are those that decide the bytes. `statistics` says
-    over which `split` of how many records (`num_records`) the mean and std of the bands were worked out; it is empty
-    while they are those that came with the bands.
+    - `class_names`: in the order of label indices.
+    - `bands`: rows as stored, in the order of the records; mean and std may be None.
+    - `attributes`: names of further texts that a record may have, such as "country".
+    - `compression`: "" or "GZIP".
+    - `record_format`: the schema of a record, one of `RECORD_FORMATS`.
+    - `exclusions`: reason -> number of patches of the source that were left out on purpose.
+    - `problems`: the broken patches that were tolerated.
+    - `options`: the options of the conversion that decide the bytes.
+    - `versions`: the packages that wrote the records.
+    - `statistics`: the `split` and its `num_records` over which mean and std of the bands were computed; empty if they
+      are the defaults of the band table.
     """
 
     schema_version: int
@@ -86,11 +91,11 @@ class Manifest:
         return sum(shard.num_records for shard in self.split_shards(split))
 
     def class_counts(self, split: str) -> tuple[int, ...]:
-        """Returns, for each class, the number of records of a split that carry it."""
+        """Returns the number of records of a split that have each class [K]."""
         return tuple(sum(counts) for counts in zip(*(shard.class_counts for shard in self.split_shards(split))))
 
     def summary(self) -> str:
-        """Returns a line a split, a reason for leaving patches out, and the broken patches, for people."""
+        """Returns text for people: one line per split, per reason of exclusion, and for the broken patches."""
         lines = [
             f"{split}: {self.num_records(split)} records in {len(self.split_shards(split))} shards"
             for split in self.splits
@@ -100,36 +105,34 @@ class Manifest:
         return "\n".join(lines)
 
     def select_bands(self, names: str) -> tuple[Band, ...]:
-        """Returns the stored rows of a band set or of band names.
+        """Returns the stored rows of a band set or of band names, in the given order.
 
         Raises:
-            ValueError: A band is not stored, is the same everywhere, or has no mean and standard deviation yet.
+            ValueError: A band is not stored, is constant, or has no mean and standard deviation yet.
         """
         bands = get_bands(names, {band.name: band for band in self.bands})
         constant = [band.name for band in bands if band.std == 0]
         if constant:
             raise ValueError(
-                f"Band {', '.join(constant)} of {self.dataset} is the same everywhere, its standard deviation is 0: "
-                "there is nothing to learn from it. Name the other bands."
+                f"Band {', '.join(constant)} of {self.dataset} is constant (its standard deviation is 0): "
+                "a model cannot learn from it. Name the other bands."
             )
         unknown = [band.name for band in bands if band.mean is None or band.std is None]
         if unknown:
             raise ValueError(
                 f"Band {', '.join(unknown)} of {self.dataset} has no mean and standard deviation yet: "
-                "`python -m tfrecord_tools.band_stats --write` works them out."
+                "`python -m tfrecord_tools.band_stats --write` computes them."
             )
         return bands
 
 
 def write_manifest(manifest: Manifest, folder: str | os.PathLike) -> None:
-    """Writes the manifest into the folder of its shards, whole or not at all."""
-    write_text_atomically(
-        Path(folder) / MANIFEST_NAME, json.dumps(dataclasses.asdict(manifest), indent=1, ensure_ascii=False) + "\n"
-    )
+    """Writes the manifest into the folder of its shards."""
+    write_json_atomically(Path(folder) / MANIFEST_NAME, dataclasses.asdict(manifest))
 
 
 def manifest_digest(manifest: Manifest) -> str:
-    """Returns a hash that tells data sets apart: of all that the manifest says, and so of all bytes."""
+    """Returns a hash of the manifest, checksums included, and so of all bytes of the data set."""
     return hashlib.sha256(json.dumps(dataclasses.asdict(manifest), sort_keys=True).encode()).hexdigest()
 
 
@@ -144,8 +147,8 @@ def read_manifest(folder: str | os.PathLike) -> Manifest:
     if not path.exists():
         raise FileNotFoundError(
             f"{path}: there is no manifest. Name a folder that `python -m tfrecord_tools.convert` has finished; "
-            "a conversion that was interrupted is finished by running it again. Published TFRecords get one from "
-            "`python -m tfrecord_tools.adopt`."
+            "run an interrupted conversion again to finish it. For int64 TFRecords of BigEarthNet-19, "
+            "`python -m tfrecord_tools.adopt` writes the manifest."
         )
     try:
         manifest = manifest_from_json(json.loads(path.read_text(encoding="utf-8")))
@@ -154,28 +157,28 @@ def read_manifest(folder: str | os.PathLike) -> Manifest:
     for shard in manifest.shards:
         file = path.with_name(shard.name)
         if not file.exists():
-            raise FileNotFoundError(f"{file}: the manifest names this shard, but it is missing. {_RECONVERT}")
+            raise FileNotFoundError(f"{file}: the manifest names this shard, but it is missing. {RECONVERT}")
         if file.stat().st_size != shard.num_bytes:
             raise ValueError(
-                f"{file}: has {file.stat().st_size} bytes, the manifest says {shard.num_bytes}. {_RECONVERT}"
+                f"{file}: has {file.stat().st_size} bytes, the manifest says {shard.num_bytes}. {RECONVERT}"
             )
     return manifest
 
 
 def shard_from_json(row: dict[str, Any]) -> Shard:
-    """Returns the shard that a row of a file's content stands for.
+    """Returns the shard of a JSON object.
 
     Raises:
-        TypeError, KeyError: It is not of this version's form.
+        TypeError, KeyError: This version does not read the object.
     """
     return Shard(**{**row, "class_counts": tuple(row["class_counts"])})
 
 
 def manifest_from_json(content: dict[str, Any]) -> Manifest:
-    """Returns the manifest that a file's content stands for.
+    """Returns the manifest of a JSON object, from which it removes keys.
 
     Raises:
-        ValueError, TypeError, KeyError: It is not of this version's form.
+        ValueError, TypeError, KeyError: This version does not read the object.
     """
     rows = content.pop("shards")
     shards = tuple(shard_from_json(row) for row in rows)

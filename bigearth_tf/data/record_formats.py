@@ -1,4 +1,4 @@
-"""Which parser and which checker belong to the records of a manifest? One row a record format."""
+"""The parser and the checker of each record format."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from bigearth_tf.data.record_schema import check_record, parse_examples
 
 
 class RecordFormat(NamedTuple):
-    """How a format is read: `parse` as `example_schema.parse_examples`, `check` as `example_schema.check_record`."""
+    """The functions of a format, with the contracts of `parse_examples` and `check_record` in record_schema.py."""
 
     parse: Callable[[tf.Tensor, Sequence[Band], int], dict[str, tf.Tensor]]
     check: Callable[[bytes, Sequence[Band], int, Sequence[str]], tuple[str, tuple[int, ...]]]
 
 
-# By `Manifest.record_format`.
+# `Manifest.record_format` -> functions.
 FORMATS: dict[str, RecordFormat] = {
     "bigearth_tf": RecordFormat(parse_examples, check_record),
     **{

@@ -1,4 +1,4 @@
-"""What are the bytes of one record? The encoder and the parser of the tf.train.Example, side by side.
+"""Encoder, parser and checker of a record, a tf.train.Example.
 
 | feature           | type      | content                                                                     |
 |-------------------|-----------|-----------------------------------------------------------------------------|
@@ -8,7 +8,7 @@
 | one per band      | bytes [1] | the band's pixels, row-major, little-endian, native size and storage type   |
 | one per attribute | bytes [1] | a text such as the country; the manifest names them, a record may lack them |
 
-Bytes rather than int64 lists: as small on disk, and several times cheaper to write and to parse.
+Pixels are bytes, not int64 lists: as small on disk, and several times faster to write and to parse.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def encode_example(
     bands: Sequence[Band],
     attributes: Mapping[str, str] | None = None,
 ) -> bytes:
-    """Returns a serialised tf.train.Example of one patch.
+    """Returns a serialized tf.train.Example of one patch.
 
     Args:
         patch_id: Name of the patch.
@@ -40,7 +40,7 @@ def encode_example(
         attributes: Name -> text.
 
     Raises:
-        ValueError: An array has another shape or type than the row of its band.
+        ValueError: The shape or type of an array differs from the row of its band.
     """
     example = tf.train.Example()
     feature = example.features.feature
@@ -64,11 +64,11 @@ def encode_example(
 def parse_examples(serialized: tf.Tensor, bands: Sequence[Band], num_classes: int) -> dict[str, tf.Tensor]:
     """Returns a batch of `bands {name: [B, size_px, size_px]}`, `labels float32 [B, K]` and `patch_id string [B]`.
 
-    Pixels keep their storage type and unit: nothing is scaled on the host.
+    Pixels keep their storage type and unit: the model standardizes them.
 
     Args:
         serialized: Records, string [B].
-        bands: Bands to read; the others of the record are passed over.
+        bands: Bands to read; other bands of the record are ignored.
         num_classes: K, the number of class names in the manifest.
 
     Raises:
@@ -93,10 +93,16 @@ def _decode_band(raw: tf.Tensor, band: Band) -> tf.Tensor:
 def check_record(
     serialized: bytes, bands: Sequence[Band], num_classes: int, attributes: Sequence[str] = ()
 ) -> tuple[str, tuple[int, ...]]:
-    """Returns the patch id and the label indices of one record after holding every feature against the schema.
+    """Returns the patch id and the label indices of one record after checking every feature.
+
+    Args:
+        serialized: The record.
+        bands: Bands that it must have.
+        num_classes: K, the number of class names in the manifest.
+        attributes: Names of further texts that it may have.
 
     Raises:
-        ValueError: The bytes are no Example, or a feature is missing, unexpected, or of the wrong kind or length.
+        ValueError: The bytes are not an Example, or a feature is missing, unexpected, or of the wrong kind or length.
     """
     example = tf.train.Example()
     try:

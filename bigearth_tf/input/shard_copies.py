@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from bigearth_tf.data.manifest import Shard
+from bigearth_tf.data.manifest import RECONVERT, Shard
 from bigearth_tf.data.sharded_dataset import ShardedDataset
 from bigearth_tf.distributed.rendezvous import host_name
 from bigearth_tf.runtime.error_file import exit_stalled, write_stacks
@@ -144,10 +144,7 @@ def _copy(source: Path, path: Path, shard: Shard, cancelled: threading.Event) ->
                 hashed.update(block)
                 copy.write(block)
         if hashed.hexdigest() != shard.sha256:
-            raise ValueError(
-                f"{source}: its content is not what the manifest says (sha256). Run `python -m tfrecord_tools.verify`, "
-                "and convert again what it names."
-            )
+            raise ValueError(f"{source}: its content does not match the SHA-256 of the manifest. {RECONVERT}")
         temporary.replace(path)
         _marker(path).write_text(_state(path, shard))
     finally:

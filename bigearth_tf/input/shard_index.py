@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from bigearth_tf.data.manifest import Shard
+from bigearth_tf.data.manifest import RECONVERT, Shard
 from bigearth_tf.data.record_formats import FORMATS
 from bigearth_tf.data.sharded_dataset import ShardedDataset
 
@@ -27,7 +27,6 @@ _LENGTH_BYTES = 8
 _FRAME_BYTES = 16
 # More than cores: on a network disk, reading a length waits for latency.
 _THREADS = 16
-_REMEDY = "Run `python -m tfrecord_tools.verify`, and convert again what it names."
 
 
 def index_shards(dataset: ShardedDataset, shards: Sequence[Shard]) -> list[np.ndarray]:
@@ -75,7 +74,7 @@ def _read_offsets(path: Path, num_records: int, size: int, _modified_ns: int) ->
     if offsets[-1] != size:
         # Only reading the records finds the broken one. TensorFlow ignores trailing bytes that are too short to be one.
         reason = _first_broken(path, num_records, "") or f"{path}: bytes follow the last of {num_records} records."
-        raise ValueError(f"{reason} {_REMEDY}")
+        raise ValueError(f"{reason} {RECONVERT}")
     offsets.flags.writeable = False
     return offsets[:-1]
 
@@ -95,7 +94,7 @@ def name_broken_records(dataset: ShardedDataset, split: str) -> Iterator[None]:
         found = find_broken_record(dataset, split)
         if found is None:
             raise
-        raise ValueError(f"{found} {_REMEDY}") from error
+        raise ValueError(f"{found} {RECONVERT}") from error
 
 
 def find_broken_record(dataset: ShardedDataset, split: str) -> str | None:

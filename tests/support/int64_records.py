@@ -1,4 +1,4 @@
-"""Writes folders of published records, for the tests of whatever reads them."""
+"""Folders of int64 records for tests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bigearth_tf.data.int64_schema import encode_int64_example
 from bigearth_tf.data.labels import CLASSES_19, translate
 from tests.support.archives import S1_NAMES, S2_NAMES, random_pixels
 
-# Kind of record -> record format and bands.
+# Kind of record -> (record format, bands).
 KINDS = {
     "s2": ("published_s2", get_bands(S2_ALL)),
     "mm": ("published_mm", get_bands(S2 + S1)),
@@ -20,12 +20,12 @@ KINDS = {
 
 
 def indices_19(labels_43: list[str]) -> list[int]:
-    """Label indices into the 19 classes."""
+    """Returns the indices into the 19 classes of names of the 43."""
     return [CLASSES_19.index(name) for name in translate(labels_43, "19")]
 
 
 def encode_patch(kind: str, index: int, labels_43: list[str]) -> bytes:
-    """The published record of patch `index` of an archive whose pixels are `random_pixels(band, index)`."""
+    """Returns the int64 record of patch `index` of an archive, with the pixels `random_pixels(band, index)`."""
     record_format, bands = KINDS[kind]
     indices = indices_19(labels_43)
     pixels = {band.name: random_pixels(band, index) for band in bands}
@@ -34,15 +34,15 @@ def encode_patch(kind: str, index: int, labels_43: list[str]) -> bytes:
 
 
 def write_shard(path: Path, records: list[bytes]) -> Path:
-    """Writes a TFRecord file as the published code did."""
+    """Writes records into a TFRecord file, and returns its path."""
     with tf.io.TFRecordWriter(str(path)) as writer:
         for record in records:
             writer.write(record)
     return path
 
 
-def write_published(folder: Path, kind: str, splits: dict[str, list[int]], labels, num_shards: int = 2) -> Path:
-    """Writes patches `splits[split]` round robin into shards; `labels(index)` gives their names of the 43."""
+def write_int64_folder(folder: Path, kind: str, splits: dict[str, list[int]], labels, num_shards: int = 2) -> Path:
+    """Distributes the patches `splits[split]` over shards; `labels(index)` returns their names of the 43 classes."""
     folder.mkdir(parents=True)
     for split, indices in splits.items():
         for number in range(num_shards):

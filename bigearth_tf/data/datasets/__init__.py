@@ -1,4 +1,4 @@
-"""Which data sets are known? One module each, with a `SPEC`, found by `get_dataset(name)`."""
+"""Facts about each data set: one module per data set, with a `SPEC` that `get_dataset(name)` returns."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from bigearth_tf.data.label_kind import LabelKind
 
 @dataclasses.dataclass(frozen=True)
 class DatasetSpec:
-    """What is fixed about a data set.
+    """The fixed facts about a data set.
 
-    `bands` are all rows that it may hold, `nomenclatures` its class names in order by the name of the nomenclature,
-    `label_kinds` those that its labels may have, `source` and `licence` what a user must cite and keep to.
+    `bands` are all bands that it may have. `nomenclatures` maps the name of a nomenclature to its class names in order.
+    `label_kinds` are the kinds that its labels may have. A user must cite `source` and comply with `licence`.
     """
 
     name: str
@@ -36,7 +36,7 @@ def get_dataset(name: str) -> DatasetSpec:
     """Returns the spec of a data set.
 
     Raises:
-        ValueError: There is no data set of that name.
+        ValueError: There is no data set with that name.
     """
     if name not in list_datasets():
         raise ValueError(f"Unknown data set {name!r}; allowed: {', '.join(list_datasets())}.")

@@ -1,7 +1,7 @@
-"""What is BigEarthNet v2.0 (reBEN)? 549,488 pairs of patches with 19 classes, 480,038 of them free of snow and cloud.
+"""BigEarthNet v2.0 (reBEN): 549,488 pairs of patches with 19 classes, 480,038 of them free of snow and cloud.
 
-The same places as in v1.0, their Sentinel-2 tiles processed anew, with labels, splits and pixel-level reference maps of
-its own (https://arxiv.org/abs/2407.03653).
+The places are those of v1.0, with reprocessed Sentinel-2 tiles, new labels, new splits and pixel-level reference maps
+(https://arxiv.org/abs/2407.03653).
 """
 
 import dataclasses
@@ -11,9 +11,9 @@ from bigearth_tf.data.datasets import DatasetSpec
 from bigearth_tf.data.label_kind import LabelKind
 from bigearth_tf.data.labels import CLASSES_19
 
-# Mean and standard deviation at native size: those that the authors publish ("no_interpolation"), over the train split:
+# Mean and standard deviation at native size over the train split, published by the authors ("no_interpolation"):
 # https://github.com/lhackel-tub/ConfigILM/blob/8b3f8bed8845fa79d77bb25072bb1d07510f0627/configilm/extra/BENv2_utils.py
-# NOTE: by that file, those of VV and VH are of the patches of v1.0.
+# NOTE: according to that file, VV and VH are over the patches of v1.0.
 _STATISTICS = {
     "B01": (361.0767822265625, 575.0687255859375),
     "B02": (438.3720703125, 607.02685546875),
@@ -31,8 +31,8 @@ _STATISTICS = {
     "VH": (-19.352558135986328, 5.590505599975586),
 }
 
-# Codes are the three digits of level 3, such as 311 for broad-leaved forest; 0 is no data. They are names, no measure:
-# mean and standard deviation would mean nothing.
+# Codes are the three digits of level 3, such as 311 for broad-leaved forest; 0 is no data. Codes are names: they
+# have no mean and no standard deviation.
 REFERENCE_MAP = Band(
     "reference_map", "MAP", 10, PATCH_EXTENT_M // 10, "uint16", "CORINE Land Cover code", mean=None, std=None
 )

@@ -1,4 +1,4 @@
-"""Are the rows of the band table those of BigEarthNet, and are wrong names refused?"""
+"""The band table, and the lookup of bands by name."""
 
 import pytest
 
@@ -14,8 +14,8 @@ def test_sizes_types_and_units():
     assert {(band.dtype, band.unit) for band in BANDS.values() if band.sensor == "S1"} == {("float32", "dB")}
 
 
-def test_statistics_are_the_published_ones():
-    # Sums over the twelve bands of BAND_STATS in the published code, worked out apart from this table.
+def test_statistics_are_those_of_the_benchmark():
+    # Sums over the twelve bands of BAND_STATS in the benchmark's code, computed without this table.
     s2 = [band for band in BANDS.values() if band.sensor == "S2"]
     assert sum(band.mean for band in s2) == pytest.approx(16128.99846311, abs=1e-6)
     assert sum(band.std for band in s2) == pytest.approx(11407.34413889, abs=1e-6)
@@ -34,7 +34,7 @@ def test_get_bands_keeps_the_given_order():
 
 
 @pytest.mark.parametrize("names", ["B10", "", "s2", ("B02", "B99")])
-def test_unknown_band_names_what_is_allowed(names):
+def test_an_unknown_band_is_refused_with_the_allowed_names(names):
     with pytest.raises(ValueError, match=r"allowed are the bands B01.*and the sets RGB"):
         get_bands(names)
 

@@ -1,4 +1,4 @@
-"""Is a published record read as it was written, and is one that is not of its schema told?"""
+"""Int64 records: reading, detection of the schema, and checks that report a broken record."""
 
 import numpy as np
 import pytest
@@ -44,11 +44,11 @@ def check(kind, record):
     return check_int64_record(record, kind[1], 19, record_format=kind[0])
 
 
-def test_every_format_of_a_manifest_has_its_row():
+def test_every_record_format_of_a_manifest_has_functions():
     assert set(FORMATS) == set(RECORD_FORMATS)
 
 
-def test_the_encoder_keeps_to_the_published_schema(kind):
+def test_the_encoder_writes_the_features_of_the_schema(kind):
     feature = tf.train.Example.FromString(encode(kind, "a", (13, 2))).features.feature
     record_format, bands = kind
     names = {"patch_name"} if record_format == "published_s2" else {"patch_name_s1", "patch_name_s2"}
@@ -72,13 +72,13 @@ def test_the_encoder_keeps_to_the_published_schema(kind):
         assert list(feature[name].bytes_list.value) == [b"mate" if name == "patch_name_s1" else b"a"]
 
 
-def test_the_same_batch_as_of_our_own_records(kind):
+def test_batches_equal_those_of_our_own_records(kind):
     record_format, bands = kind
     patches = [("a", (2, 13)), ("b", ()), ("c", tuple(range(19)))]
     theirs, ours = [], []
     for seed, (name, labels) in enumerate(patches):
         pixels = {band.name: random_pixels(band, seed) for band in bands}
-        theirs.append(encode(kind, name, labels, lambda band, held=pixels: held[band.name]))
+        theirs.append(encode(kind, name, labels, lambda band, stored=pixels: stored[band.name]))
         ours.append(encode_example(name, labels, pixels, bands))
     batch = parse_int64_examples(tf.constant(theirs), bands, 19, record_format=record_format)
     expected = parse_examples(tf.constant(ours), bands, 19)
@@ -88,7 +88,7 @@ def test_the_same_batch_as_of_our_own_records(kind):
         np.testing.assert_array_equal(one, other)
 
 
-def test_only_the_bands_asked_for_are_parsed(kind):
+def test_only_the_requested_bands_are_parsed(kind):
     batch = parse_int64_examples(tf.constant([encode(kind)]), get_bands("RGB"), 19, record_format=kind[0])
     assert {name: pixels.dtype.name for name, pixels in batch["bands"].items()} == dict.fromkeys(
         ("B04", "B03", "B02"), "uint16"
@@ -96,7 +96,7 @@ def test_only_the_bands_asked_for_are_parsed(kind):
 
 
 @pytest.mark.parametrize("value", [-1, 65536, 2**40])
-def test_a_value_beyond_the_storage_type_is_no_pixel(kind, value):
+def test_a_value_outside_the_storage_type_is_refused(kind, value):
     def change(feature):
         feature["B03"].int64_list.value[5] = value
 
@@ -108,11 +108,11 @@ def test_a_value_beyond_the_storage_type_is_no_pixel(kind, value):
         check(kind, record)
 
 
-def test_which_schema_is_seen_from_a_record(kind):
+def test_the_schema_is_detected_from_a_record(kind):
     assert detect_int64_format(read_example(encode(kind))) == kind
 
 
-def test_a_record_of_neither_schema_names_what_is_missing():
+def test_a_record_of_neither_schema_is_refused_with_the_missing_features():
     example = read_example(encode(KINDS["s2"]))
     example.features.feature.pop("B11")
     example.features.feature.pop("BigEarthNet-19_labels")
@@ -122,7 +122,7 @@ def test_a_record_of_neither_schema_names_what_is_missing():
         detect_int64_format(read_example(encode_example("a", (), {}, ())))
 
 
-def test_a_record_is_decoded_bit_by_bit(kind):
+def test_decoding_is_bit_exact(kind):
     record = encode(kind, pixels=lambda band: random_pixels(band, 3))
     name, labels, pixels = decode_int64_record(record, kind[1], kind[0])
     assert (name, labels) == ("a", LABELS) == check(kind, record)
@@ -132,7 +132,7 @@ def test_a_record_is_decoded_bit_by_bit(kind):
         np.testing.assert_array_equal(pixels[band.name], random_pixels(band, 3))
 
 
-def test_a_patch_without_labels_is_a_patch(kind):
+def test_a_patch_without_labels_is_accepted(kind):
     assert check(kind, encode(kind, labels=())) == ("a", ())
 
 
@@ -148,7 +148,7 @@ def sort_classes_by_name(feature):
 
 
 @pytest.mark.parametrize("change", [shift_classes, sort_classes_by_name])
-def test_another_order_of_classes_is_seen(kind, change):
+def test_another_order_of_classes_is_detected(kind, change):
     with pytest.raises(ValueError, match=r"multi_hot is 1 at .* labels in another class order"):
         check(kind, changed(encode(kind), change))
 
@@ -170,19 +170,19 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("message", DAMAGES)
-def test_a_record_off_its_schema_is_told(kind, message):
+def test_a_record_that_does_not_match_its_schema_is_reported(kind, message):
     with pytest.raises(ValueError, match=message):
         check(kind, changed(encode(kind), DAMAGES[message]))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_backscatter_that_is_no_number_is_told(value):
+def test_backscatter_that_is_not_finite_is_reported(value):
     kind = KINDS["mm"]
 
     def change(feature):
         feature["VH"].float_list.value[7] = value
 
-    with pytest.raises(ValueError, match="band VH has values that are no numbers"):
+    with pytest.raises(ValueError, match="band VH has values that are not finite"):
         check(kind, changed(encode(kind), change))
 
 
@@ -192,18 +192,18 @@ def test_the_mate_must_be_named():
         check(kind, changed(encode(kind), lambda feature: feature["patch_name_s1"].bytes_list.value.pop()))
 
 
-def test_further_features_are_passed_over(kind):
+def test_other_features_are_ignored(kind):
     record = changed(encode(kind), lambda feature: feature["original_labels"].bytes_list.value.append(b"Airports"))
     assert check(kind, record) == ("a", LABELS)
     assert detect_int64_format(read_example(record)) == kind
 
 
 def test_a_manifest_of_other_classes_is_refused(kind):
-    with pytest.raises(ValueError, match="have 19 classes and no attributes, the manifest says 43"):
+    with pytest.raises(ValueError, match="int64 records have 19 classes and no attributes, the manifest says 43"):
         check_int64_record(encode(kind), kind[1], 43, record_format=kind[0])
 
 
-def test_random_bytes_are_an_error_and_nothing_worse():
+def test_random_bytes_are_an_error_and_never_a_crash():
     kind = "published_s2", get_bands(("B01", "B09"))
     pixels = {name: constant_pixels(BANDS[name]) for name in S2_ALL}
     record = encode_int64_example("a", LABELS, pixels, get_bands(S2_ALL))

@@ -1,4 +1,4 @@
-"""Does a manifest come back as written, and is it believed only where the files agree?"""
+"""Manifests: round trip, checks against the files, selection of bands."""
 
 import dataclasses
 import json
@@ -44,7 +44,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_round_trip(folder):
+def test_a_manifest_is_read_as_written(folder):
     manifest = read_manifest(folder)
     assert manifest == make_manifest()
     assert manifest.splits == ("train", "val")
@@ -57,12 +57,12 @@ def test_no_temporary_file_is_left(folder):
     assert {path.suffix for path in folder.iterdir()} == {".json", ".tfrecord"}
 
 
-def test_unknown_split_names_those_there_are(folder):
+def test_an_unknown_split_is_refused_with_the_existing_splits(folder):
     with pytest.raises(ValueError, match="No split 'test'.*train, val"):
         read_manifest(folder).split_shards("test")
 
 
-def test_missing_manifest_and_shards_are_named(folder, tmp_path):
+def test_a_missing_manifest_or_shard_is_named(folder, tmp_path):
     (folder / "val-00000-of-00001.tfrecord").unlink()
     with pytest.raises(FileNotFoundError, match=r"val-00000-of-00001.tfrecord: .*is missing"):
         read_manifest(folder)
@@ -83,7 +83,7 @@ def test_a_shard_of_another_size_is_refused(folder):
         lambda content: content.update(record_format="other"),
         lambda content: content.pop("class_names"),
         lambda content: content.update(more=1),
-        lambda content: content["bands"][0].update(colour="red"),
+        lambda content: content["bands"][0].update(color="red"),
         lambda content: content["shards"][0].update(name="../x"),
         lambda content: content["shards"][0].pop("sha256"),
     ],
@@ -96,14 +96,14 @@ def test_a_manifest_of_another_form_is_refused(folder, change):
         read_manifest(folder)
 
 
-def test_a_manifest_cut_short_is_refused(folder):
+def test_a_truncated_manifest_is_refused(folder):
     path = folder / MANIFEST_NAME
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(ValueError, match="not a manifest"):
         read_manifest(folder)
 
 
-def test_bands_are_taken_from_the_data_as_stored():
+def test_selected_bands_are_the_stored_rows():
     other = dataclasses.replace(BANDS["B02"], size_px=64)
     manifest = make_manifest(bands=(BANDS["B03"], other, BANDS["B04"]))
     assert manifest.select_bands("RGB") == (BANDS["B04"], BANDS["B03"], other)
@@ -111,20 +111,20 @@ def test_bands_are_taken_from_the_data_as_stored():
         manifest.select_bands("VV")
 
 
-def test_bands_without_statistics_cannot_be_standardised():
+def test_bands_without_statistics_cannot_be_standardized():
     manifest = make_manifest(bands=(dataclasses.replace(BANDS["B02"], mean=None, std=None),))
     with pytest.raises(ValueError, match="Band B02 of d has no mean.*band_stats --write"):
         manifest.select_bands("B02")
 
 
-def test_a_constant_band_cannot_be_standardised():
+def test_a_constant_band_cannot_be_standardized():
     manifest = make_manifest(bands=(dataclasses.replace(BANDS["B02"], std=0.0), BANDS["B03"]))
-    with pytest.raises(ValueError, match="Band B02 of d is the same everywhere.*Name the other bands"):
+    with pytest.raises(ValueError, match=r"Band B02 of d is constant \(its standard deviation is 0\).*Name the other"):
         manifest.select_bands("B02,B03")
     assert manifest.select_bands("B03") == (BANDS["B03"],)
 
 
-def test_summary_is_for_people():
+def test_the_summary_lists_splits_exclusions_and_problems():
     text = make_manifest().summary()
     assert text.splitlines() == [
         "train: 5 records in 2 shards", "val: 1 records in 1 shards", "left out, snow: 3", "broken and tolerated: 1",

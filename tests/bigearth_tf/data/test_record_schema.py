@@ -1,4 +1,4 @@
-"""Does a record give back what was put in, bit by bit, and is a broken one told?"""
+"""Records: bit-exact round trip, and checks that report a broken record."""
 
 import numpy as np
 import pytest
@@ -32,12 +32,12 @@ def test_bytes_are_little_endian_and_stable():
     assert encode() == encode()
 
 
-def test_only_the_bands_asked_for_are_read():
+def test_only_the_requested_bands_are_read():
     assert set(parse_examples(tf.constant([encode()]), get_bands("RGB"), 5)["bands"]) == {"B04", "B03", "B02"}
 
 
 @pytest.mark.parametrize("array", [np.zeros((60, 60), np.uint16), np.zeros((120, 120), np.int16)])
-def test_wrong_shape_or_type_is_not_encoded(array):
+def test_a_wrong_shape_or_type_is_not_encoded(array):
     with pytest.raises(ValueError, match=r"Band B02 of a is .*expected uint16 \[120, 120\]"):
         encode_example("a", (), {"B02": array}, get_bands("B02"))
 
@@ -51,7 +51,7 @@ def test_check_record_accepts_what_the_encoder_writes():
     assert check_record(encode(), ALL, 5) == ("a", (1, 4))
 
 
-def test_attributes_are_kept_and_only_those_named_are_accepted():
+def test_attributes_are_stored_and_only_declared_ones_are_accepted():
     record = encode_example(
         "a", (), {"B02": constant_pixels(BANDS["B02"])}, get_bands("B02"), {"country": "Österreich"}
     )

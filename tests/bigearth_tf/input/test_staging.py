@@ -171,7 +171,7 @@ def test_a_damaged_shard_is_named_and_the_copy_is_removed(large, tmp_path):
     content = damaged.read_bytes()
     damaged.unlink()
     damaged.write_bytes(content[:1000] + b"!" + content[1001:])
-    message = "train-3.tfrecord: its content is not what the manifest says.*verify"
+    message = "train-3.tfrecord: its content does not match the SHA-256 of the manifest.*verify"
     with pytest.raises(ValueError, match=message), stage_dataset(source, str(tmp_path / "scratch"), ["train"]):
         pass
     assert not list((tmp_path / "scratch").iterdir())

@@ -19,7 +19,7 @@ from bigearth_tf.input.pipeline import make_eval_dataset, make_train_dataset
 from bigearth_tf.input.shuffle_order import EpochPosition
 from tests.support import warm_python
 from tests.support.archives import S2_NAMES, random_pixels
-from tests.support.int64_records import KINDS, encode_patch, indices_19, write_published, write_shard
+from tests.support.int64_records import KINDS, encode_patch, indices_19, write_int64_folder, write_shard
 from tfrecord_tools.listing import int64_files
 from tfrecord_tools.records import int64_manifest
 from tfrecord_tools.records.check_against_manifest import verify
@@ -37,7 +37,7 @@ def labels_of(index):
 def int64_folders(tmp_path_factory):
     root = tmp_path_factory.mktemp("int64")
     for kind in KINDS:
-        write_published(root / kind, kind, SPLITS, labels_of)
+        write_int64_folder(root / kind, kind, SPLITS, labels_of)
     return root
 
 
@@ -214,7 +214,7 @@ def test_a_record_of_another_schema_is_named(folder, message):
 
 def test_the_first_record_must_have_an_int64_schema(folder):
     change_record(folder / "test_00.tfrecord", 0, lambda feature: feature.pop("patch_name"))
-    refused(folder, r"test_00\.tfrecord: record 0: of neither published schema, .*published_s2 needs patch_name$")
+    refused(folder, r"test_00\.tfrecord: record 0: of neither int64 schema, .*published_s2 needs patch_name$")
 
 
 def test_both_schemas_in_one_folder_are_an_error(folder):

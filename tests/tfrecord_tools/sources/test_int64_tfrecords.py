@@ -11,7 +11,7 @@ from bigearth_tf.data.record_schema import parse_examples
 from bigearth_tf.data.sharded_dataset import ShardedDataset
 from tests.support import warm_python
 from tests.support.archives import S1_NAMES, S2_NAMES, random_pixels, write_lists, write_pair
-from tests.support.int64_records import KINDS, encode_patch, indices_19, write_published, write_shard
+from tests.support.int64_records import KINDS, encode_patch, indices_19, write_int64_folder, write_shard
 from tests.support.paths import REPOSITORY
 from tfrecord_tools.conversion.convert_source import ConversionOptions, convert
 from tfrecord_tools.records.check_against_manifest import verify
@@ -40,7 +40,7 @@ def root(tmp_path_factory):
     """The same patches as int64 records of each kind, and as GeoTIFFs whose country and season are unknown."""
     root = tmp_path_factory.mktemp("root")
     for kind in KINDS:
-        write_published(root / "int64" / kind, kind, SPLITS, labels_of, num_shards=1)
+        write_int64_folder(root / "int64" / kind, kind, SPLITS, labels_of, num_shards=1)
     for index in range(8):
         write_pair(root, index, labels_of(index), lambda band, seed=index: random_pixels(band, seed))
     lists = write_lists(root / "lists", SPLITS)
