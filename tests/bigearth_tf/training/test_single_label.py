@@ -18,7 +18,7 @@ from bigearth_tf.training.train import train
 from tests.support import warm_python
 from tests.support.archives import write_pair
 from tests.support.paths import REPOSITORY
-from tests.support.records import write_records
+from tests.support.records import Labels, write_records
 
 
 def make_config(folder, **changes):
@@ -36,7 +36,7 @@ def make_config(folder, **changes):
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("single")
     counts = {"train": 48, "val": 12, "test": 15}
-    write_records(folder / "records", counts, label_kind=LabelKind.SINGLE, class_names=CLASSES_19)
+    write_records(folder / "records", counts, labels=Labels(LabelKind.SINGLE, CLASSES_19))
     return folder, train(make_config(folder / "records"), folder / "run", Replica())
 
 
