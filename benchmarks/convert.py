@@ -1,20 +1,21 @@
-"""How fast is the converter beside what it cannot do without, and beside a plain writer of int64 records?
+"""Benchmark of the converter: patches/s, compared with reading and decoding alone, and with a writer of int64 records.
 
     python -m benchmarks.convert --num_patches=8000 --repeats=3
 
-Makes synthetic Sentinel-2 patches, then measures in turn, the same patches each time, everything in the page cache:
+Creates synthetic Sentinel-2 patches, then measures in turn, with the same patches and all files in the page cache:
 
-- read bytes: every GeoTIFF is opened and read, nothing else; the ceiling of this machine.
-- GDAL decode: every GeoTIFF is opened with gdal.OpenEx and read with ReadAsArray, nothing else; by one process, and by
-  two, which shows what a second core of this machine is worth.
+- read bytes: opens and reads every GeoTIFF, without decoding; the upper limit of this machine.
+- GDAL decode: opens every GeoTIFF with gdal.OpenEx and reads it with ReadAsArray; in one process, and in two, which
+  shows the gain from a second core of this machine.
 - convert: the real conversion into a new folder, with 1 and with 2 workers: labels, decoding, checks, records, SHA-256,
   flushing to the disk, manifest.
-- int64 records: patches read by GDAL with the same checks, then written in the published schema, an Int64List a band.
+- int64 records: reads patches with GDAL and the same checks, then writes them in the int64 schema, one Int64List per
+  band.
 
-A worker loads TensorFlow once, for seconds, whatever the number of patches. Rates therefore count from the first patch
-that each worker reads to the last shard under its final name; the whole command's rate is told beside it. With few
-patches two workers seem slower than they are: one begins before the other, and each first shard warms things up.
-Medians of the repeats; other work on the machine makes them meaningless.
+A worker needs seconds to load TensorFlow, whatever the number of patches. The steady rate therefore counts from the
+first patch that each worker reads to the last shard with its final name; the rate of the whole command is printed next
+to it. With few patches, two workers seem slower than they are: they do not start at the same time, and the first shard
+of each is slower. Printed are medians of the repeats; other work on the machine makes them meaningless.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from absl import flags
 
@@ -38,15 +39,22 @@ if TYPE_CHECKING:
     from tfrecord_tools.listing.patch_ref import PatchRef
     from tfrecord_tools.source import Patch, Source
 
-_NUM_PATCHES = flags.DEFINE_integer("num_patches", 8000, "Patches to make.", lower_bound=20)
-_REPEATS = flags.DEFINE_integer("repeats", 3, "How often each side is measured.", lower_bound=1)
-_WORK_DIR = flags.DEFINE_string("work_dir", None, "Folder to keep the patches in; default: a temporary one.")
-_INT64_SHARE = 10  # The int64 writer is so slow that it writes every tenth patch only.
-_SHARDS = 4  # Of each split: enough for two workers to end together.
+_NUM_PATCHES = flags.DEFINE_integer("num_patches", 8000, "Patches to create.", lower_bound=20)
+_REPEATS = flags.DEFINE_integer("repeats", 3, "Number of measurements of each side.", lower_bound=1)
+_WORK_DIR = flags.DEFINE_string("work_dir", None, "Folder that keeps the patches; default: a temporary one.")
+_INT64_SHARE = 10  # The int64 writer is slow: it writes every tenth patch only.
+_SHARDS = 4  # Per split: enough for two workers to finish at about the same time.
+
+
+class Rate(NamedTuple):
+    """Patches/s from the first patch of each worker on, and of the whole command."""
+
+    steady: float
+    whole_command: float
 
 
 def main() -> None:
-    """Measures, as the flags say."""
+    """Runs the benchmark and prints its table."""
     from tfrecord_tools.synthetic.synthetic_patches import synthesize_archive
 
     with tempfile.TemporaryDirectory() as temporary:
@@ -66,7 +74,7 @@ def _measure(archive: Path, folder: Path) -> None:
     )
     files = [f"{ref.parts[0]}/{ref.patch_id}_{band.name}.tif" for ref in source.refs for band in source.bands]
     count = len(source.refs)
-    sides: dict[str, Callable[[], tuple[float, float]]] = {
+    sides: dict[str, Callable[[], Rate]] = {
         "read bytes": functools.partial(_rate, count, functools.partial(_read_bytes, files)),
         "GDAL decode": functools.partial(_rate, count, functools.partial(_decode, files)),
         "GDAL decode, 2 processes": functools.partial(_decode_in_two, count, files),
@@ -76,31 +84,32 @@ def _measure(archive: Path, folder: Path) -> None:
     }
     _read_bytes(files)
     _convert(source, folder, 1)  # Loads TensorFlow into this process.
-    rates: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
+    rates: dict[str, list[Rate]] = {name: [] for name in sides}
     with progress_bar(_REPEATS.value * len(sides), "benchmark", "side") as progress:
         for _ in range(_REPEATS.value):
             for name, side in sides.items():
                 rates[name].append(side())
                 progress.update()
     print(f"{count} patches, {len(files)} files, {os.cpu_count()} cores, median of {_REPEATS.value}")
-    medians = {name: tuple(map(statistics.median, zip(*pairs))) for name, pairs in rates.items()}
+    medians = {name: Rate(*map(statistics.median, zip(*values))) for name, values in rates.items()}
     print(f"{'patches/s':25} {'steady':>8} {'whole command':>14}   all, steady")
-    for name, (steady, whole) in medians.items():
-        print(f"{name:25} {steady:8.0f} {whole:14.0f}   {' '.join(f'{pair[0]:.0f}' for pair in rates[name])}")
-    one, two = medians["convert, 1 worker"][0], medians["convert, 2 workers"][0]
-    print(f"1 worker / GDAL decode    {one / medians['GDAL decode'][0]:6.2f}   (goal: at least 0.7)")
-    second = medians["GDAL decode, 2 processes"][0] / medians["GDAL decode"][0]
+    for name, median in medians.items():
+        listed = " ".join(f"{rate.steady:.0f}" for rate in rates[name])
+        print(f"{name:25} {median.steady:8.0f} {median.whole_command:14.0f}   {listed}")
+    one, two = medians["convert, 1 worker"].steady, medians["convert, 2 workers"].steady
+    print(f"1 worker / GDAL decode    {one / medians['GDAL decode'].steady:6.2f}   (goal: at least 0.7)")
+    second = medians["GDAL decode, 2 processes"].steady / medians["GDAL decode"].steady
     print(
         f"2 workers / 1 worker      {two / one:6.2f}   (goal on 2 cores: at least 1.8; GDAL decode alone {second:.2f})"
     )
-    print(f"1 worker / int64 records  {one / medians['int64 records'][0]:6.1f}   (goal: at least 15)")
+    print(f"1 worker / int64 records  {one / medians['int64 records'].steady:6.1f}   (goal: at least 15)")
 
 
-def _rate(count: int, work: Callable[[], None]) -> tuple[float, float]:
+def _rate(count: int, work: Callable[[], None]) -> Rate:
     start = time.perf_counter()
     work()
     rate = count / (time.perf_counter() - start)
-    return rate, rate
+    return Rate(rate, rate)
 
 
 def _read_bytes(files: list[str]) -> None:
@@ -117,12 +126,12 @@ def _decode(files: list[str]) -> None:
         gdal.OpenEx(name, gdal.OF_RASTER, allowed_drivers=["GTiff"]).ReadAsArray()
 
 
-def _decode_in_two(count: int, files: list[str]) -> tuple[float, float]:
+def _decode_in_two(count: int, files: list[str]) -> Rate:
     from tfrecord_tools.parallel import map_in_processes
 
     spans = list(map_in_processes(_timed_decode, [files[::2], files[1::2]], 2))
     rate = count / (max(end for _, end in spans) - min(start for start, _ in spans))
-    return rate, rate
+    return Rate(rate, rate)
 
 
 def _timed_decode(files: list[str]) -> tuple[float, float]:
@@ -131,35 +140,30 @@ def _timed_decode(files: list[str]) -> tuple[float, float]:
     return start, time.time()
 
 
-def _convert(source: Source, folder: Path, workers: int) -> tuple[float, float]:
-    """Returns the patches/s of a conversion from the workers' first patches on, and of the whole."""
+def _convert(source: Source, folder: Path, workers: int) -> Rate:
     from tfrecord_tools.conversion.convert_source import ConversionOptions, convert
 
     with tempfile.TemporaryDirectory(dir=folder) as name:
         started = Path(name) / "started"
         started.mkdir()
         timed = dataclasses.replace(source, read=functools.partial(_read_timed, read=source.read, folder=started))
-        _FIRST_SEEN.clear()
         begin = time.time()
         convert(timed, Path(name) / "out", ConversionOptions(num_shards=_SHARDS, workers=workers))
         whole = time.time() - begin
         starts = [float(note.read_text()) for note in started.iterdir()]
         end = max(shard.stat().st_ctime for shard in (Path(name) / "out").glob("*.tfrecord"))
-    return len(source.refs) / (end - statistics.mean(starts)), len(source.refs) / whole
-
-
-_FIRST_SEEN: list[float] = []
+    return Rate(len(source.refs) / (end - statistics.mean(starts)), len(source.refs) / whole)
 
 
 def _read_timed(ref: PatchRef, read: Callable[[PatchRef], Patch], folder: Path) -> Patch:
-    """Reads a patch, and notes when this process read its first."""
-    if not _FIRST_SEEN:
-        _FIRST_SEEN.append(time.time())
-        (folder / str(os.getpid())).write_text(str(_FIRST_SEEN[0]))
+    """Reads a patch; for the first patch of a process, writes the time before into the folder."""
+    note = folder / str(os.getpid())
+    if not note.exists():
+        note.write_text(str(time.time()))
     return read(ref)
 
 
-def _write_int64(source: Source, folder: Path) -> tuple[float, float]:
+def _write_int64(source: Source, folder: Path) -> Rate:
     import tensorflow as tf
 
     from bigearth_tf.data.int64_schema import encode_int64_example

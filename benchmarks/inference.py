@@ -1,11 +1,11 @@
-"""How many patches a second does a trained model label, beside ResNet50?
+"""Benchmark of inference: patches/s of models, compared with ResNet50.
 
     python -m benchmarks.inference --models=wide_resnet_eca_b0,vit_20,efficientnet_b0
 
-Measures each model in turn with the baseline: the compiled step by which `experiments.evaluate` scores, raw bands in,
-probabilities out, on one batch that is on the device already. So it is the network that is measured, and neither the
-reading of records nor the first call, which compiles. Weights are not trained: they do not change the time.
-Medians of the repeats; other work on the machine makes them meaningless.
+Measures the models and the baseline in turn: the compiled step with which `experiments.evaluate` scores, from raw
+bands to probabilities, on one batch that is already on the device. Neither reading records nor the first call, which
+compiles, is measured. Weights are not trained, which does not change the time. Printed are medians of the repeats;
+other work on the machine makes them meaningless.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from benchmarks.inference_rate import images_per_second
 from bigearth_tf.runtime.command import run_command
 from bigearth_tf.runtime.progress import progress_bar
 
-_MODELS = flags.DEFINE_list("models", ["wide_resnet_eca_b0"], "Names of the zoo, beside the baseline.")
-_BASELINE = flags.DEFINE_string("baseline", "resnet50", "Name of the zoo that the others are compared with.")
-_BANDS = flags.DEFINE_string("bands", "S2", "Bands of the patches, as --config.data.bands of a training.")
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Patches that are labelled at once.", lower_bound=1)
-_REPEATS = flags.DEFINE_integer("repeats", 5, "How often each model is measured.", lower_bound=1)
-_SECONDS = flags.DEFINE_float("seconds", 3.0, "Of a measurement, at least.", lower_bound=0.0)
+_MODELS = flags.DEFINE_list("models", ["wide_resnet_eca_b0"], "Names of models to compare with the baseline.")
+_BASELINE = flags.DEFINE_string("baseline", "resnet50", "Name of the model that the others are compared with.")
+_BANDS = flags.DEFINE_string("bands", "S2", "Bands of the patches, as in --config.data.bands.")
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Patches of a batch.", lower_bound=1)
+_REPEATS = flags.DEFINE_integer("repeats", 5, "Number of measurements of each model.", lower_bound=1)
+_SECONDS = flags.DEFINE_float("seconds", 3.0, "Minimal duration of a measurement.", lower_bound=0.0)
 _NUM_CLASSES = 19
 
 
 def main() -> None:
-    """Measures, as the flags say."""
+    """Runs the benchmark and prints its table."""
     import tensorflow as tf
 
     from bigearth_tf.data.bands import get_bands

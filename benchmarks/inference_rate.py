@@ -1,4 +1,4 @@
-"""How many patches a second does a step label? The network's own time, without records and without compiling."""
+"""Inference rate of a compiled step, without reading records and without compiling."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ def images_per_second(
     seconds: float,
     clock: Callable[[], float] = time.perf_counter,
 ) -> float:
-    """Returns how many patches a second a step labels, its first call left out.
+    """Returns the patches/s of a step, without its first call.
 
     Args:
         predict: A batch -> probabilities [B, K].
         batch: Bands {name: [B, h, w]}, on the device.
-        seconds: For which it is called again and again; once at least.
-        clock: Seconds.
+        seconds: Duration for which the step is called repeatedly; at least one call is timed.
+        clock: Returns the time in seconds.
     """
-    probabilities = predict(batch).numpy()  # Builds and compiles, and waits until that is done.
+    probabilities = predict(batch).numpy()  # Compiles, and waits for the result.
     start, calls = clock(), 0
     while not calls or clock() - start < seconds:
-        predict(batch).numpy()  # As scoring does, which needs them on the host.
+        predict(batch).numpy()  # To the host, as scoring does.
         calls += 1
     return calls * len(probabilities) / (clock() - start)

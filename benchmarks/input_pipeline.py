@@ -1,18 +1,18 @@
-"""How fast do batches come beside bare reading of records, and beside a plain pipeline over int64 records?
+"""Benchmark of the input pipeline: records/s, compared with reading alone and with a plain pipeline of int64 records.
 
     python -m benchmarks.input_pipeline --num_records=3000 --repeats=5
 
-Writes the same synthetic Sentinel-2 patches as our records and as published int64 ones, then measures in turn a whole
-pass of each, from the first request to the last batch, everything in the page cache:
+Writes the same synthetic Sentinel-2 patches as our records and as int64 records, then measures a whole pass of each in
+turn, from the first request to the last batch, with all files in the page cache:
 
-- read records: records are read from several files at once and handed over in batches, nothing else; the ceiling.
-- our pipeline: `make_train_dataset` of one rank: shuffled, parsed, raw integers.
-- our pipeline, int64 records: the same over the published records.
-- plain pipeline, int64 records: every record parsed by itself, its bands cast and standardised on the host, then
-  batched; not shuffled, which costs less, and on all cores.
+- read records: reads records from several files at once into batches, without parsing; the upper limit.
+- our pipeline: `make_train_dataset` of one rank, shuffled and parsed to raw integers.
+- our pipeline, int64: the same for int64 records.
+- plain pipeline, int64: parses every record separately, casts and standardizes its bands on the host, then batches; on
+  all cores, without shuffling, which is cheaper.
 
-Each file has several names, as if there were ten times as many: a pass is then long enough for what a beginning costs
-not to count more than it does in training. Medians of the repeats; other work on the machine makes them meaningless.
+Each file has several names, as if there were several times as many files. A pass is then so long that its start counts
+no more than in training. Printed are medians of the repeats; other work on the machine makes them meaningless.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ if TYPE_CHECKING:
     from bigearth_tf.data.sharded_dataset import ShardedDataset
 
 _NUM_RECORDS = flags.DEFINE_integer("num_records", 3000, "Records to write.", lower_bound=16)
-_REPEATS = flags.DEFINE_integer("repeats", 5, "How often each side is measured.", lower_bound=1)
+_REPEATS = flags.DEFINE_integer("repeats", 5, "Number of measurements of each side.", lower_bound=1)
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 128, "Records of a batch.", lower_bound=1)
-_WORK_DIR = flags.DEFINE_string("work_dir", None, "Folder to keep the records in; default: a temporary one.")
+_WORK_DIR = flags.DEFINE_string("work_dir", None, "Folder that keeps the records; default: a temporary one.")
 _SHUFFLE_MB = flags.DEFINE_float("shuffle_mb", 500.0, "Memory for shuffling.", lower_bound=1.0)
-_NAMES = 10  # Of each file.
-_INT64_NAMES = 2  # Int64 records are so slow that they are read under two of them.
+_NAMES = 10  # Per file.
+_INT64_NAMES = 2  # Int64 records are slow to read: fewer are enough.
 
 
 def main() -> None:
-    """Measures, as the flags say."""
+    """Runs the benchmark and prints its table."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(_WORK_DIR.value or temporary) / f"records-{_NUM_RECORDS.value}"
         _measure(_write(folder, "bigearth_tf", _NAMES), _write(folder, "published_s2", _INT64_NAMES))
@@ -88,7 +88,7 @@ def _measure(ours: ShardedDataset, int64: ShardedDataset) -> None:
 
 
 def _rate(dataset: tf.data.Dataset) -> float:
-    """Returns the records/s of a pass over batches."""
+    """Returns the records/s of one pass."""
     batches = 0
     start = time.perf_counter()
     for _ in dataset:

@@ -1,25 +1,25 @@
-"""How much faster do two ranks train than one, what takes the rest, and what follows for hundreds of GPUs?
+"""Benchmark of scaling: efficiency of 2 and 3 ranks, its parts, and a prediction for hundreds of GPUs.
 
     python -m benchmarks.scaling --repeats=3
 
-Each rank has one core and the same number of patches a step, however many ranks there are (weak scaling). In turn,
-each side in processes of its own:
+Each rank has one core and the same number of patches per step, whatever the number of ranks (weak scaling). Measured
+in turn, each in new processes:
 
-- 1 rank: one process, no Horovod.
-- 2 processes apart: two of these beside each other, which know nothing of each other: what the machine gives.
-- 2 ranks, 3 ranks: real Horovod processes over Gloo on this host. Where there are more ranks than cores, the ranks
-  that share a core wait for each other, and all others for them.
+- 1 rank: one process without Horovod.
+- 2 independent processes: two of these at the same time, without communication: the limit of this machine.
+- 2 ranks, 3 ranks: Horovod processes with Gloo on this host. If there are more ranks than cores, ranks that share a
+  core wait for each other, and all other ranks wait for them.
 
-A step is training as `experiments.train` does it: shuffled records, augmentation, forward and backward pass, reducing,
-the optimiser. Of it, input is what the rank waits for its batch; communication is measured by itself, afterwards: the
-model's own gradients, reduced by `reduce_gradients` and nothing else; the rest is computing, and waiting for the slower
-rank. Medians of the repeats, each the median of its steps. Other work on the machine slows two ranks more than one,
-since each waits for the other; the time that a core was at work on a step shows what it would be without.
+A step is a training step of `experiments.train`: shuffled records, augmentation, forward and backward pass, reduction,
+optimizer. Input is the time that the rank waits for its batch. Communication is measured separately, afterwards: only
+the reduction of the model's gradients by `reduce_gradients`. The rest of a step is computing, and waiting for the
+slower rank. Printed are medians of the repeats, each the median of its steps. Other work on the machine slows two ranks
+more than one, since each waits for the other; the efficiency of processor time shows the value without other work.
 
-benchmarks/scaling_model.py predicts what communication takes. Here it gets a link fitted to timed reductions of several
-sizes on two ranks, and is held against steps of 2 and 3 ranks. For GPUs it gets each --link; a step of one GPU takes
---gpu_step_ms, or, where that is not given, 3 x the FLOPs of the forward pass / --gpu_tflops: an assumption, not a
-measurement. A line of a training's progress on one GPU says it better.
+benchmarks/scaling_model.py predicts the time of communication. For this host, its link is fitted to timed reductions of
+several sizes on two ranks, and its prediction is compared with steps of 2 and 3 ranks. For GPUs, it takes each --link.
+A step of one GPU takes --gpu_step_ms or, by default, 3 x the FLOPs of the forward pass / --gpu_tflops, which is an
+assumption, not a measurement; the progress bar of a training run on one GPU gives a better value.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from bigearth_tf.runtime.progress import progress_bar
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """What a rank does: `parts` times `part_size` patches a step."""
+    """The step of a rank: `parts` times `part_size` patches."""
 
     part_size: int
     parts: int
@@ -54,29 +54,29 @@ class Case:
 
 
 CASES = {"wide_resnet_eca_b0": Case(16, 1, "resolution_px=15, width=0.5"), "resnet50": Case(4, 4)}
-# Bandwidths are assumed to be four fifths of the line rate. The latency of a hop over InfiniBand is what NCCL itself
-# takes for a ring (src/graph/tuning.cc, see scaling_model.py: NET, ring, simple); that over TCP is assumed.
+# Bandwidths are assumed to be four fifths of the line rate. The latency of a hop over InfiniBand is the one that NCCL
+# assumes for a ring (src/graph/tuning.cc, see scaling_model.py: NET, ring, simple); the latency over TCP is assumed.
 LINKS = ("InfiniBand 200 Gb/s:20:9.6", "InfiniBand 100 Gb/s:10:9.6", "Ethernet 25 Gb/s:2.5:50")
 
-_MODELS = flags.DEFINE_list("models", list(CASES), f"Of {', '.join(CASES)}.")
-_REPEATS = flags.DEFINE_integer("repeats", 3, "How often each side is measured.", lower_bound=1)
+_MODELS = flags.DEFINE_list("models", list(CASES), f"Models to measure, of {', '.join(CASES)}.")
+_REPEATS = flags.DEFINE_integer("repeats", 3, "Number of measurements of each side.", lower_bound=1)
 _STEPS = flags.DEFINE_integer("steps", 8, "Steps of a measurement.", lower_bound=1)
-_MOST_RANKS = flags.DEFINE_integer("most_ranks", 3, "Ranks at most.", lower_bound=2)
-_QUICK = flags.DEFINE_bool("quick", False, "Tiny batches: seconds, and figures that mean nothing.")
-_LINK = flags.DEFINE_multi_string("link", LINKS, "A link between GPUs: name:10^9 bytes/s:microseconds a hop.")
+_MOST_RANKS = flags.DEFINE_integer("most_ranks", 3, "Largest number of ranks.", lower_bound=2)
+_QUICK = flags.DEFINE_bool("quick", False, "Measure tiny batches: takes seconds, but the figures mean nothing.")
+_LINK = flags.DEFINE_multi_string("link", LINKS, "A link between GPUs: name:10^9 bytes/s:microseconds per hop.")
 _GPUS = flags.DEFINE_list("gpus", [str(2**power) for power in range(3, 11)], "Numbers of GPUs to predict.")
-_GPU_BATCH_SIZE = flags.DEFINE_integer("gpu_batch_size", 128, "Patches that a GPU computes at once.", lower_bound=1)
-_GPU_TFLOPS = flags.DEFINE_float("gpu_tflops", 20.0, "10^12 FLOPs that a GPU does in a second.", lower_bound=1e-3)
-_GPU_STEP_MS = flags.DEFINE_list("gpu_step_ms", [], "Milliseconds of one GPU for --gpu_batch_size, one of each model.")
-_PLOT = flags.DEFINE_string("plot", "", "PNG to write the predictions to; none by default.")
-_WORK_DIR = flags.DEFINE_string("work_dir", None, "Folder to keep the records in; default: a temporary one.")
+_GPU_BATCH_SIZE = flags.DEFINE_integer("gpu_batch_size", 128, "Patches of one pass of a GPU.", lower_bound=1)
+_GPU_TFLOPS = flags.DEFINE_float("gpu_tflops", 20.0, "Speed of a GPU in 10^12 FLOPs per second.", lower_bound=1e-3)
+_GPU_STEP_MS = flags.DEFINE_list("gpu_step_ms", [], "Milliseconds of one GPU for --gpu_batch_size, one per model.")
+_PLOT = flags.DEFINE_string("plot", "", "PNG file for the predictions; default: none.")
+_WORK_DIR = flags.DEFINE_string("work_dir", None, "Folder that keeps the records; default: a temporary one.")
 _LINK_BYTES = (1 << 12, 1 << 16, 1 << 20, 1 << 23, 1 << 26)
 
 Answer = dict[str, Any]
 
 
 def main() -> None:
-    """Measures and predicts, as the flags say."""
+    """Runs the benchmark and prints measurements and predictions."""
     unknown = set(_MODELS.value) - set(CASES)
     if unknown:
         raise ValueError(f"--models={','.join(sorted(unknown))}: unknown; allowed: {', '.join(CASES)}.")
@@ -88,12 +88,12 @@ def main() -> None:
         records = write_records(Path(_WORK_DIR.value or temporary), 16 if _QUICK.value else 192, names=10)
         found = _measure(records, Path(temporary))
     print(
-        f"{len(os.sched_getaffinity(0))} cores, one a rank; "
+        f"{len(os.sched_getaffinity(0))} cores, one per rank; "
         f"median of {_REPEATS.value} measurements, each the median of {_steps()} steps"
     )
     for model, sides in found.items():
         _print_measured(model, sides)
-    _print_held_against_measurement(found)
+    _print_predicted_and_measured(found)
     step_s = {
         model: gpu_step_ms[index] / 1e3 if gpu_step_ms else _estimate_gpu_step(sides)
         for index, (model, sides) in enumerate(found.items())
@@ -120,20 +120,20 @@ def _steps() -> int:
 
 
 def _measure(records: Path, folder: Path) -> dict[str, dict[str, list[Answer]]]:
-    """Returns model -> side -> what each repeat found."""
-    sides = {"1 rank": (1, 1), "2 processes apart": (2, 1)}  # Processes, ranks.
+    """Returns model -> side -> the answer of each repeat."""
+    sides = {"1 rank": (1, 1), "2 independent processes": (2, 1)}  # Independent processes, ranks.
     sides |= {f"{ranks} ranks": (1, ranks) for ranks in range(2, _MOST_RANKS.value + 1)}
     found: dict[str, dict[str, list[Answer]]] = {model: {side: [] for side in sides} for model in _MODELS.value}
     with progress_bar(_REPEATS.value * len(found) * len(sides), "benchmark", "side") as progress:
         for _ in range(_REPEATS.value):
             for model, answers in found.items():
-                for side, (apart, ranks) in sides.items():
-                    answers[side].append(_run(_job(model, records, folder / "answers", ranks, apart), ranks))
+                for side, (processes, ranks) in sides.items():
+                    answers[side].append(_run(_job(model, records, folder / "answers", ranks, processes), ranks))
                     progress.update()
     return found
 
 
-def _job(model: str, records: Path, answers: Path, ranks: int, apart: int) -> Job:
+def _job(model: str, records: Path, answers: Path, ranks: int, processes: int) -> Job:
     case = CASES[model]
     return Job(
         model=model,
@@ -144,7 +144,7 @@ def _job(model: str, records: Path, answers: Path, ranks: int, apart: int) -> Jo
         steps=_steps(),
         answers=os.fspath(answers),
         link_bytes=_LINK_BYTES[: 2 if _QUICK.value else None] if ranks == 2 else (),
-        apart=apart,
+        processes=processes,
     )
 
 
@@ -166,7 +166,7 @@ def _run(job: Job, ranks: int) -> Answer:
             stderr=subprocess.STDOUT,
             text=True,
         )
-        for one in (dataclasses.replace(job, number=number) for number in range(job.apart))
+        for one in (dataclasses.replace(job, index=index) for index in range(job.processes))
     ]
     for process in processes:
         printed, _ = process.communicate()
@@ -184,7 +184,7 @@ def _print_measured(model: str, sides: dict[str, list[Answer]]) -> None:
     case, first = CASES[model], sides["1 rank"][0]
     patches = _rank_batch_size(case)
     print(
-        f"\n{model}: {patches} patches of a rank a step, in {case.parts} parts; {first['gradients']} gradients, "
+        f"\n{model}: {patches} patches per rank and step, in {case.parts} parts; {first['gradients']} gradients, "
         f"{first['gradient_bytes'] / 1e6:.1f} MB"
     )
     print(f"{'images/s of a rank':24} {'median':>8}   all")
@@ -192,11 +192,11 @@ def _print_measured(model: str, sides: dict[str, list[Answer]]) -> None:
         rates = [patches / statistics.median(answer["step_s"]) for answer in answers]
         print(f"{side:24} {statistics.median(rates):8.2f}   {' '.join(f'{rate:.2f}' for rate in rates)}")
     two = _median(sides["2 ranks"], "step_s")
-    alone, apart = (_median(sides[side], "step_s") for side in ("1 rank", "2 processes apart"))
+    alone, apart = (_median(sides[side], "step_s") for side in ("1 rank", "2 independent processes"))
     print(f"efficiency: 2 ranks / 1 rank                   {alone / two:5.2f}   (goal: at least 0.90)")
-    print(f"efficiency: 2 ranks / 2 processes apart        {apart / two:5.2f}")
+    print(f"efficiency: 2 ranks / 2 independent processes  {apart / two:5.2f}")
     core_alone, core_two = (_median(sides[side], "core_s") for side in ("1 rank", "2 ranks"))
-    print(f"the same, of the time a core was at work       {core_alone / core_two:5.2f}")
+    print(f"efficiency of processor time: 2 ranks / 1 rank {core_alone / core_two:5.2f}")
     waited, reduced = (_median(sides["2 ranks"], key) for key in ("input_s", "reduce_s"))
     print(
         f"a step of 2 ranks: {two * 1e3:.0f} ms = input {waited / two:.1%} + communication {reduced / two:.1%} "
@@ -204,7 +204,7 @@ def _print_measured(model: str, sides: dict[str, list[Answer]]) -> None:
     )
 
 
-def _print_held_against_measurement(found: dict[str, dict[str, list[Answer]]]) -> None:
+def _print_predicted_and_measured(found: dict[str, dict[str, list[Answer]]]) -> None:
     timings = [
         (2, float(size), statistics.median(seconds))
         for sides in found.values()
@@ -214,15 +214,15 @@ def _print_held_against_measurement(found: dict[str, dict[str, list[Answer]]]) -
     link = fit_link(timings)
     print(
         f"\nlink of 2 ranks of this host, fitted: {link.bandwidth_bytes_s / 1e9:.2f} x 10^9 bytes/s, "
-        f"{link.latency_s * 1e6:.0f} microseconds a hop"
+        f"{link.latency_s * 1e6:.0f} microseconds per hop"
     )
     print(f"{'ms':20} {'ranks':>5} {'communication':>20} {'step':>20}")
     print(f"{'':26} {'predicted':>10}{'measured':>10} {'predicted':>10}{'measured':>10}")
     cores = len(os.sched_getaffinity(0))
     for model, sides in found.items():
-        compute = _median(sides["2 processes apart"], "step_s")
+        compute = _median(sides["2 independent processes"], "step_s")
         for ranks in range(2, _MOST_RANKS.value + 1):
-            sharing = -(-ranks // cores)  # Both computing and a message over this host are the work of cores.
+            sharing = -(-ranks // cores)  # Cores do both the computing and the transfer on this host.
             reduced = sharing * ring_seconds(ranks, sides["1 rank"][0]["gradient_bytes"], link)
             cells = (
                 (reduced, _median(sides[f"{ranks} ranks"], "reduce_s")),
@@ -232,7 +232,7 @@ def _print_held_against_measurement(found: dict[str, dict[str, list[Answer]]]) -
 
 
 def _estimate_gpu_step(sides: dict[str, list[Answer]]) -> float:
-    """Returns the seconds of a GPU for forward and backward pass of a batch; the latter costs twice the former."""
+    """Returns the seconds that a GPU needs for a batch; the backward pass takes twice as long as the forward pass."""
     return 3 * sides["1 rank"][0]["flops"] * _GPU_BATCH_SIZE.value / (_GPU_TFLOPS.value * 1e12)
 
 

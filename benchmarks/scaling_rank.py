@@ -1,6 +1,6 @@
-"""How long are the steps of this one rank, and what of a step is input and what communication?
+"""One rank of the scaling benchmark: measures its steps, its input and its communication.
 
-Started by benchmarks/scaling.py, alone or by Horovod's launcher; writes what it finds as JSON beside the job.
+benchmarks/scaling.py starts it, alone or with Horovod's launcher; it writes its measurements as JSON into a folder.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _REDUCTIONS = 12
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """What is measured. `rank_batch_size` patches of a rank are worked through in `accumulate` parts.
+    """What to measure: `steps` steps of `rank_batch_size` patches per rank, in `accumulate` parts.
 
-    `apart` processes that know nothing of each other, of which this is number `number`, begin to measure together.
-    Lists of `link_bytes` are reduced and timed, too. Answers go to `answers`.
+    `processes` independent processes, of which this is number `index`, start to measure at the same time. Reductions of
+    tensors of `link_bytes` are timed, too. Measurements are written into the folder `answers`.
     """
 
     model: str
@@ -35,25 +35,25 @@ class Job:
     steps: int
     answers: str
     link_bytes: tuple[int, ...] = ()
-    apart: int = 1
-    number: int = 0
+    processes: int = 1
+    index: int = 0
 
     def to_text(self) -> str:
-        """Returns what `from_text` reads."""
+        """Returns the job as JSON."""
         return json.dumps(dataclasses.asdict(self))
 
     @staticmethod
     def from_text(text: str) -> Job:
-        """Returns the job of a text."""
+        """Returns the job of a JSON text."""
         return Job(**json.loads(text))
 
 
 def main() -> None:
-    """Measures the job that the command line holds."""
+    """Measures the job in the command line."""
     job = Job.from_text(sys.argv[1])
-    place = int(os.environ.get("HOROVOD_LOCAL_RANK", job.number))
+    place = int(os.environ.get("HOROVOD_LOCAL_RANK", job.index))
     cores = sorted(os.sched_getaffinity(0))
-    # Before TensorFlow is loaded: it makes as many threads as it finds cores.
+    # Before TensorFlow is loaded, which creates as many threads as there are cores.
     os.sched_setaffinity(0, {cores[place % len(cores)]})
     answer = _measure(job)
     (Path(job.answers) / f"{place}.json").write_text(json.dumps(answer), encoding="utf-8")
@@ -114,7 +114,7 @@ def _batches(config: Any, dataset: Any, bands: Any, replica: Any) -> Iterator[An
 
 
 def _steps(job: Job, train_step: Callable[..., Any], batches: Iterator[Any]) -> dict[str, list[float]]:
-    """Returns the seconds of each step, those of it that it waited for input, and those that the core was at work."""
+    """Returns for each step its seconds, the seconds of waiting for input, and the seconds of processor time."""
     import tensorflow as tf
 
     from bigearth_tf.training.step import Requests
@@ -123,7 +123,7 @@ def _steps(job: Job, train_step: Callable[..., Any], batches: Iterator[Any]) -> 
     found: dict[str, list[float]] = {"step_s": [], "input_s": [], "core_s": []}
     for index in range(_WARM_UP + job.steps):
         if index == _WARM_UP:
-            _wait_for_the_others(job)
+            _wait_for_other_processes(job)
         started, core_started = time.perf_counter(), time.process_time()
         batch = next(batches)
         found["input_s"].append(time.perf_counter() - started)
@@ -133,15 +133,15 @@ def _steps(job: Job, train_step: Callable[..., Any], batches: Iterator[Any]) -> 
     return {name: seconds[_WARM_UP:] for name, seconds in found.items()}
 
 
-def _wait_for_the_others(job: Job) -> None:
+def _wait_for_other_processes(job: Job) -> None:
     folder = Path(job.answers)
-    (folder / f"ready-{job.number}").touch()
-    while len(list(folder.glob("ready-*"))) < job.apart:
+    (folder / f"ready-{job.index}").touch()
+    while len(list(folder.glob("ready-*"))) < job.processes:
         time.sleep(0.01)
 
 
 def _reductions(tensors: list[Any], replica: Any, config: Any) -> list[float]:
-    """Returns the seconds of some reductions, one after another, of nothing else."""
+    """Returns the seconds of each of several reductions, one after another."""
     import tensorflow as tf
 
     from bigearth_tf.distributed import collectives
@@ -150,7 +150,7 @@ def _reductions(tensors: list[Any], replica: Any, config: Any) -> list[float]:
     seconds = []
     for _ in range(_WARM_UP + _REDUCTIONS):
         started = time.perf_counter()
-        reduce(*tensors)[-1].numpy()  # All are there when one is: they travel as a group.
+        reduce(*tensors)[-1].numpy()  # Tensors are reduced as a group: if one has arrived, all have.
         seconds.append(time.perf_counter() - started)
     return seconds[_WARM_UP:]
 

@@ -1,4 +1,4 @@
-"""Which records are benchmarks fed with? Synthetic Sentinel-2 patches, each file under several names."""
+"""Synthetic Sentinel-2 records for benchmarks, each file with several names."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _FILES = 8
 
 
 def write_records(parent: Path, num_records: int, names: int, record_format: str = "bigearth_tf") -> Path:
-    """Returns a folder of records and manifest, written unless it is there.
+    """Returns a folder of records and manifest, and writes it if it does not exist.
 
     Args:
-        parent: Folder for this folder, which is named after the format.
-        num_records: Records to write.
-        names: Of each file, as if there were so many times as many; all are of the split train.
-        record_format: A key of `bigearth_tf.data.record_formats.FORMATS`, for Sentinel-2.
+        parent: Where to create the folder, which is named after the record format.
+        num_records: Records to write, all of the split train.
+        names: Names of each file, as if there were that many times as many files.
+        record_format: "bigearth_tf" or "published_s2".
     """
     from bigearth_tf.data.labels import CLASSES_19
     from bigearth_tf.data.manifest import MANIFEST_NAME, Shard, write_manifest

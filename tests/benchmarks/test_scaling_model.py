@@ -1,4 +1,4 @@
-"""Does the model of reducing gradients say what can be worked out by hand, and find a link from its timings?"""
+"""The model of communication: values computed by hand, and the fit of a link to timings."""
 
 import pytest
 
@@ -7,19 +7,19 @@ from benchmarks.scaling_model import Link, efficiency, fit_link, quickest_second
 LINK = Link(bandwidth_bytes_s=1e9, latency_s=1e-5)
 
 
-def test_one_rank_has_nobody_to_agree_with():
+def test_one_rank_does_not_communicate():
     assert ring_seconds(1, 1e9, LINK) == tree_seconds(1, 1e9, LINK) == quickest_seconds(1, 1e9, LINK) == 0
     assert efficiency(0.1, 0.0) == 1
 
 
-def test_a_ring_by_hand():
+def test_the_time_of_a_ring():
     # 4 ranks: 6 hops of a quarter of 100 MB.
     assert ring_seconds(4, 1e8, LINK) == pytest.approx(6 * (0.25 * 1e8 / 1e9 + 1e-5))
-    # However many ranks, no more than twice the gradients pass a link.
+    # For any number of ranks, at most twice the gradients pass a link.
     assert ring_seconds(1000, 1e8, LINK) == pytest.approx(0.2 * 0.999 + 1998e-5)
 
 
-def test_trees_by_hand_are_quicker_for_many_ranks_and_few_bytes():
+def test_trees_are_faster_for_many_ranks_and_few_bytes():
     assert tree_seconds(1024, 1e6, LINK) == pytest.approx(0.002 + 20 * 1e-5)
     assert tree_seconds(5, 0, LINK) == pytest.approx(6 * 1e-5)
     assert quickest_seconds(1024, 1e6, LINK) == tree_seconds(1024, 1e6, LINK) < ring_seconds(1024, 1e6, LINK)
@@ -30,7 +30,7 @@ def test_efficiency_is_the_share_of_computing():
     assert efficiency(0.9, 0.1) == pytest.approx(0.9)
 
 
-def test_a_link_is_found_from_its_timings():
+def test_a_link_is_fitted_to_timings():
     timings = [(n, size, ring_seconds(n, size, LINK)) for n in (2, 3) for size in (1e3, 1e5, 1e7, 1e8)]
     found = fit_link(timings)
     assert found.bandwidth_bytes_s == pytest.approx(1e9, rel=1e-6)

@@ -1,4 +1,4 @@
-"""Do the benchmarks run and print what they promise? On so few patches their figures mean nothing."""
+"""Benchmarks run on a few patches, and print every figure; the figures themselves mean nothing."""
 
 import importlib.util
 import os
@@ -14,7 +14,7 @@ from tests.support.paths import REPOSITORY
 
 
 def run(*arguments):
-    """Returns what a benchmark prints."""
+    """Returns the output of a benchmark."""
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
     command = [sys.executable, "-m", *arguments]
     result = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
@@ -22,7 +22,7 @@ def run(*arguments):
     return result.stdout
 
 
-def test_the_converter_is_measured_beside_every_side(tmp_path):
+def test_the_converter_is_compared_with_every_side(tmp_path):
     printed = run("benchmarks.convert", "--num_patches=40", "--repeats=1", f"--work_dir={tmp_path}")
     for side in ("read bytes", "GDAL decode", "GDAL decode, 2 processes", "convert, 1 worker", "convert, 2 workers"):
         assert re.search(rf"^{side} +[1-9]\d*", printed, re.MULTILINE), side
@@ -31,7 +31,7 @@ def test_the_converter_is_measured_beside_every_side(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["patches-40"]
 
 
-def test_the_input_pipeline_is_measured_beside_every_side(tmp_path):
+def test_the_input_pipeline_is_compared_with_every_side(tmp_path):
     printed = run(
         "benchmarks.input_pipeline", "--num_records=16", "--batch_size=4", "--repeats=1", f"--work_dir={tmp_path}"
     )
@@ -42,7 +42,7 @@ def test_the_input_pipeline_is_measured_beside_every_side(tmp_path):
         assert re.search(rf"^{ratio} +\d+\.\d", printed, re.MULTILINE), ratio
 
 
-def test_inference_is_measured_beside_the_baseline():
+def test_inference_is_compared_with_the_baseline():
     printed = run(
         "benchmarks.inference", "--models=vit_40", "--baseline=mlp_mixer_tiny", "--batch_size=2", "--repeats=1",
         "--seconds=0",
@@ -52,7 +52,7 @@ def test_inference_is_measured_beside_the_baseline():
     assert re.search(r"^vit_40 +[1-9]\d* +\d+\.\d\d +1,691,603 ", printed, re.MULTILINE)
 
 
-def test_the_rate_of_inference_leaves_out_the_first_call_and_counts_whole_batches():
+def test_the_inference_rate_omits_the_first_call_and_counts_whole_batches():
     now = 0.0
 
     def predict(batch):
@@ -60,31 +60,31 @@ def test_the_rate_of_inference_leaves_out_the_first_call_and_counts_whole_batche
         now += 0.6 if now else 100.0
         return tf.zeros([len(batch["B02"]), 19])
 
-    # Calls end after 0.6, 1.2, 1.8 and 2.4 s, the first that is 2 s or more.
+    # Calls end after 0.6, 1.2, 1.8 and 2.4 s; the last is the first at 2 s or later.
     assert images_per_second(predict, {"B02": tf.zeros([3, 1, 1])}, 2.0, lambda: now) == pytest.approx(4 * 3 / 2.4)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("horovod") is None, reason="Horovod is not installed")
-def test_scaling_is_measured_held_against_its_model_and_predicted(tmp_path):
+def test_scaling_is_measured_compared_with_its_model_and_predicted(tmp_path):
     printed = run(
         "benchmarks.scaling", "--quick", "--models=wide_resnet_eca_b0", "--repeats=1", "--most_ranks=2",
         "--gpu_step_ms=50", "--link=slow:0.001:10", "--link=fast:1000:0.1", "--gpus=8,1024", f"--plot={tmp_path}/x.png",
     )  # fmt: skip
-    for side in ("1 rank", "2 processes apart", "2 ranks"):
+    for side in ("1 rank", "2 independent processes", "2 ranks"):
         assert re.search(rf"^{side} +\d+\.\d\d", printed, re.MULTILINE), side
     parts = re.search(r"= input (.*)% \+ communication (.*)% \+ computing and waiting for each other (.*)%", printed)
     assert sum(map(float, parts.groups())) == pytest.approx(100, abs=0.2)
     assert float(parts[2]) > 0
     assert re.search(r"^wide_resnet_eca_b0 +2( +\d+\.\d){4}$", printed, re.MULTILINE)
     size = float(re.search(r"gradients, (.*) MB", printed)[1])
-    # 10^6 bytes/s: both ways of it take all the time; 10^12: none.
+    # At 10^6 bytes/s, communication takes nearly all the time; at 10^12 bytes/s, none.
     slow, fast = (re.search(rf"^  {name} +(.*)% +(.*)%$", printed, re.MULTILINE).groups() for name in ("slow", "fast"))
     assert float(slow[0]) == pytest.approx(100 * 0.05 / (0.05 + 14 / 8 * size), rel=0.5)
     assert list(map(float, fast)) == pytest.approx([100, 100], abs=0.1)
     assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_help_of_every_benchmark_answers_at_once():
+def test_help_of_every_benchmark_loads_no_heavy_package():
     for name in ("convert", "inference", "input_pipeline", "scaling"):
         script = (
             "import runpy, sys\n"
@@ -107,7 +107,7 @@ def test_help_of_every_benchmark_answers_at_once():
         ("--gpu_step_ms=5", "--gpu_step_ms: 1 numbers for 2 models"),
     ],
 )
-def test_scaling_refuses_what_it_cannot_read(flag, message):
+def test_scaling_refuses_invalid_flags(flag, message):
     command = [sys.executable, "-m", "benchmarks.scaling", flag]
     result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
     assert result.returncode == 1
