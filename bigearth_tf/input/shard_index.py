@@ -115,7 +115,7 @@ def find_broken_record(dataset: ShardedDataset, split: str) -> str | None:
 def _first_broken(
     path: Path, num_records: int, compression: str, check: Callable[[bytes], object] | None = None
 ) -> str | None:
-    """Returns a line about the first record that cannot be read, or that `check` refuses with a ValueError."""
+    """Returns a line about the first record that cannot be read or that `check` refuses, or about a wrong count."""
     position = 0
     try:
         for record in tf.data.TFRecordDataset(os.fspath(path), compression):
