@@ -1,4 +1,4 @@
-"""Pictures of an evaluation: F1 by class, precision-recall curves, calibration, and which class replaces which."""
+"""Pictures of an evaluation: F1 by class, precision-recall curves, calibration, and errors by pairs of classes."""
 
 from __future__ import annotations
 
