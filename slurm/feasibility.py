@@ -1,4 +1,4 @@
-"""Checks before anything is queued: can a config be trained on its data, on these ranks, in that work folder?"""
+"""Checks, before anything is queued, that a config can be trained on its data, these ranks and its work folder."""
 
 from __future__ import annotations
 

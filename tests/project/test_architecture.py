@@ -1,4 +1,4 @@
-"""Do imports go one way, has each heavy dependency one importer, and does no file name anybody's machine?"""
+"""Imports go in one direction, each heavy dependency has one importer, and no file names a machine or a person."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""Do the commands answer at once with help, end in messages that help, and do the main job together?"""
+"""Commands answer --help at once, report a user error in one message, and run the whole pipeline together."""
 
 import json
 import os
