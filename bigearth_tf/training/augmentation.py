@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from scipy import stats
 
-# Number of equally probable values of a share in a mixture: so many that a batch does not show the steps.
+# Number of equally probable values of a share in a mixture: enough for the steps between them not to matter.
 _NUM_SHARES = 4096
 # Folded into the seed of a step, so that the draws of one step are independent.
 _SYMMETRY, _MIXUP = 1, 2

@@ -93,8 +93,8 @@ def test_the_command_prints_one_class_for_each_patch(exported, tmp_path):
     header, row = (tmp_path / "out" / "predictions.csv").read_text().splitlines()
     probabilities = np.float64(row.split(",")[-19:])
     assert probabilities.sum() == pytest.approx(1.0, abs=1e-4)
-    likeliest = CLASSES_19[int(np.argmax(probabilities))]
-    assert said.split("predicted")[1].strip() == f"{likeliest} {probabilities.max():.2f}"
+    most_probable = CLASSES_19[int(np.argmax(probabilities))]
+    assert said.split("predicted")[1].strip() == f"{most_probable} {probabilities.max():.2f}"
     assert header.startswith("patch_id,true_labels")
 
 
