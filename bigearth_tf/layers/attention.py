@@ -12,8 +12,8 @@ from bigearth_tf.layers.eca import eca
 from bigearth_tf.layers.squeeze_excite import squeeze_excite
 
 # Values of the field `attention` of a family -> the mechanism. Each takes features [B, H, W, C] and a prefix of layer
-# names, and returns features of the same shape. NOTE: the reference form of a mechanism is called "<name>_published" in
-# the configs and runs of users, and stays so.
+# names, and returns features of the same shape. NOTE: the reference form of a mechanism is called "<name>_published";
+# configs and runs of users contain this name, so it is kept.
 ATTENTION: dict[str, Callable[[Any, str], Any]] = {
     "none": lambda features, name: features,
     "se": squeeze_excite,

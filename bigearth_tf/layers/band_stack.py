@@ -1,6 +1,7 @@
-"""From raw bands to one image inside the model: cast, standardize, resample and stack.
+"""Raw bands to one image, inside the model: cast, standardize, resample and stack.
 
-So training and serving cannot differ, and 20 m bands are copied to the device with a quarter of the pixels.
+Because these steps are part of the model, training and serving cannot differ, and 20 m bands are copied to the device
+with a quarter of the pixels.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import keras
 from bigearth_tf.data.bands import Band
 
 # Ways to resample a band. Both interpolate bicubically, except that "antialiased" takes the mean where a target pixel
-# covers a whole number of finer pixels. NOTE: "bicubic" aliases when it shrinks, as in the benchmark's code.
+# covers a whole number of finer pixels. NOTE: "bicubic" aliases when it downsamples, as in the benchmark's code.
 RESAMPLING = ("antialiased", "bicubic")
 
 
@@ -45,7 +46,7 @@ def band_stack(inputs: dict[str, Any], bands: Sequence[Band], size_px: int, resa
 
 
 def band_groups(inputs: dict[str, Any], bands: Sequence[Band]) -> dict[int, Any]:
-    """Returns native size -> float32 [B, size_px, size_px, C] of zero mean and unit variance, not resampled.
+    """Returns native size -> float32 [B, native_px, native_px, C] of zero mean and unit variance, not resampled.
 
     Sizes and channels are in the order of `channel_order`. The arguments are those of `band_stack`.
     """

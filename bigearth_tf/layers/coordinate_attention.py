@@ -22,7 +22,7 @@ def coordinate_attention(features: Any, name: str, *, squeeze_bias: bool = False
     Args:
         features: [B, H, W, C].
         name: Prefix of the layers' names.
-        squeeze_bias: Adds a bias before the batch norm, which cancels it; the reference form has it.
+        squeeze_bias: Adds a bias before the batch norm, which cancels the bias; the reference form has one.
         norm_kind: Batch norm between the two convolutions: a key of `NORMS`.
     """
     height, width, num_channels = features.shape[1:]

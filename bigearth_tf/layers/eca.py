@@ -23,7 +23,7 @@ def eca(features: Any, name: str, *, use_bias: bool = False) -> Any:
     Args:
         features: [B, H, W, C].
         name: Prefix of the layers' names.
-        use_bias: Adds one bias for all channels; the paper has none, the reference form has it.
+        use_bias: Adds one bias for all channels; the paper has none, the reference form has one.
     """
     num_channels = features.shape[-1]
     gate = keras.layers.GlobalAveragePooling2D(name=f"{name}_mean")(features)

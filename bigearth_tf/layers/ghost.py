@@ -34,7 +34,7 @@ def reference_ghost_convolution(features: Any, channels: int, kernel: int, strid
 
 
 # Values of the field `ghost` of a family -> the convolution. Each takes features, channels, kernel, stride and a prefix
-# of layer names. NOTE: the reference form is called "published" in the configs and runs of users, and stays so.
+# of layer names. NOTE: configs and runs of users contain the name "published" of the reference form, so it is kept.
 CONVOLUTIONS: dict[str, Callable[[Any, int, int, int, str], Any]] = {
     "none": convolution,
     "depthwise": ghost_convolution,

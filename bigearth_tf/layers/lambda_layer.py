@@ -70,8 +70,8 @@ def _apply_position_lambdas(queries: Any, values: Any, heads: int, context_px: i
     dim_k = queries.shape[-1] // heads
     values = keras.layers.Reshape((height, width, dim_v, 1), name=f"{name}_values_3d")(values)
     # One kernel for all values: v is the depth axis of this 3-D convolution, along which the kernel has size 1.
-    # NOTE: a variance of 1 / (k r^2), so that normalized queries and values give outputs of unit variance. The
-    # paper's networks normalize these outputs, pre-activation blocks do not.
+    # NOTE: the variance is 1 / (dim_k context_px^2), so that normalized queries and values give outputs of unit
+    # variance. The paper's networks normalize these outputs, pre-activation blocks do not.
     position_lambdas = keras.layers.Conv3D(
         dim_k,
         (context_px, context_px, 1),

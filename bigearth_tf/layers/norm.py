@@ -10,9 +10,9 @@ from typing import Any
 
 import keras
 
-# Kinds of batch norm. "published" is the reference form; the value is in configs and runs of users, and stays so.
-# NOTE: the benchmark's code passes PyTorch's 0.1 to Keras, so that its statistics are those of the last one or two
-# batches, and draws the initial scales from -0.05 ... 0.05.
+# Kinds of batch norm. "published" is the reference form; configs and runs of users contain this name, so it is kept.
+# NOTE: the benchmark's code passes PyTorch's 0.1 to Keras, whose statistics are then those of the last one or two
+# batches. That code draws the initial scales from -0.05 ... 0.05.
 NORMS: dict[str, dict[str, Any]] = {
     "standard": {"momentum": 0.9, "epsilon": 1e-5},
     "published": {"momentum": 0.1, "epsilon": 1e-5, "gamma_initializer": "uniform"},
