@@ -2,8 +2,8 @@
 
 FLOPs are 2 x the multiply-adds of convolutions, dense layers, attention and dot products, padding included. Not
 counted, as is usual: biases, activation functions, norms, pooling, resampling, sums and element-wise products.
-NOTE: so a matrix product that a model computes by element-wise layers is not counted, for example that of queries and
-position lambdas. Activations are the outputs of the counted layers (as Radosavovic et al.,
+NOTE: a matrix product that a model computes by element-wise layers is therefore not counted, for example that of
+queries and position lambdas. Activations are the outputs of the counted layers (as Radosavovic et al.,
 https://arxiv.org/abs/2003.13678, section 2, define them for convolutions).
 """
 
@@ -47,13 +47,13 @@ def compute_cost(model: keras.Model) -> Cost:
 
 
 Shape = tuple[int, ...]
-# The number of outputs, and the number of products that each output is the sum of.
+# The number of outputs, and the number of products that are summed in each output.
 Product = tuple[int, int]
 
 
 def _calls(model: keras.Model) -> Iterator[tuple[Any, list[Shape], Shape]]:
     """Yields every call of a layer in a model: the layer, the shapes of its inputs and of its output for one patch."""
-    model = getattr(model, "_functional", None) or model  # A sequential model of Keras 3 wraps one.
+    model = getattr(model, "_functional", None) or model  # A sequential model of Keras 3 wraps a functional one.
     if not hasattr(model, "_nodes_by_depth"):
         raise ValueError(f"{model.name}: the cost of only functional and built sequential models is known.")
     for depth in sorted(model._nodes_by_depth, reverse=True):
@@ -73,7 +73,7 @@ def _products(layer: Any, inputs: list[Shape], output: Shape) -> list[Product]:
     """Returns the sums of products of one call of a layer.
 
     Raises:
-        ValueError: They are unknown.
+        ValueError: The cost of the layer is unknown, or a size is undefined.
     """
     rule = _RULES.get(type(layer))
     if rule is None:

@@ -36,7 +36,7 @@ def create_model(name: str, *, bands: str | Sequence[Band] = "S2", num_classes: 
 
     Args:
         name: One of `list_models()`.
-        bands: Bands, or a band set or band names of BigEarthNet; in channel order within one native size.
+        bands: Rows of bands, or a band set or band names of BigEarthNet; channels of one native size keep this order.
         num_classes: K.
         **overrides: Fields of the variant's config to replace, for example `width=4`.
 

@@ -46,7 +46,7 @@ def compound_scaling(alpha: float, beta: float, gamma: float, phi: float, *, tol
         alpha: Growth of depth per unit of phi, at least 1.
         beta: Growth of width.
         gamma: Growth of resolution.
-        phi: How often the FLOPs are doubled.
+        phi: Number of times that the FLOPs double, at least 0.
         tolerance: Allowed difference of alpha x beta^2 x gamma^2 from 2, as a share of 2.
 
     Raises:
@@ -64,7 +64,7 @@ def compound_scaling(alpha: float, beta: float, gamma: float, phi: float, *, tol
 
 
 def coefficient_grid(step: float, *, tolerance: float = 0.1) -> list[tuple[float, float, float]]:
-    """Returns every (alpha, beta, gamma) of 1, 1 + step, 1 + 2 step ... within the constraint, the closest first.
+    """Returns every (alpha, beta, gamma) of 1, 1 + step, 1 + 2 step ... within the constraint, the closest to it first.
 
     Args:
         step: Above 0.
@@ -86,11 +86,11 @@ def coefficient_grid(step: float, *, tolerance: float = 0.1) -> list[tuple[float
 #   A  EfficientNet's table of depth and width, and its resolutions divided by 224 px: B4 is 1.8, 1.4, 1.70;
 #   B  that table with depth and width exchanged, and the resolution growing as the depth: B4 is 1.4, 1.8, 1.4;
 #   C  powers of EfficientNet's 1.2, 1.1, 1.15: B4 is 2.07, 1.46, 1.75.
-# Only B contains the known setting, and keeps B4 below a tenth of the 23.6 M parameters of ResNet50: 1.0 M in the
-# reference form, where A has 2.1 M and C 3.1 M. Each row of B has the factors of one model; they are not powers of one
-# set of coefficients, and do not satisfy the constraint. For other factors, override depth, width and resolution_px, or
-# use `scale_config(config, compound_scaling(alpha, beta, gamma, phi))` of a family; experiments/search_scaling.py
-# searches for coefficients.
+# Only explanation B contains the known setting, and keeps B4 below a tenth of the 23.6 M parameters of ResNet50: 1.0 M
+# in the reference form, where A has 2.1 M and C 3.1 M. Each row below has the factors of one model; they are not powers
+# of one set of coefficients, and do not satisfy the constraint. For other factors, override depth, width and
+# resolution_px, or use `scale_config(config, compound_scaling(alpha, beta, gamma, phi))` of a family;
+# experiments/search_scaling.py searches for coefficients.
 REFERENCE_SCALINGS: tuple[Scaling, ...] = (
     Scaling(1.0, 1.0, 1.0),
     Scaling(1.0, 1.1, 1.0),

@@ -27,8 +27,8 @@ class SearchSpace:
     """The grid and the budget of a search.
 
     `step` is that of the grid of alpha, beta and gamma; `tolerance` is the allowed difference of alpha x beta^2 x
-    gamma^2 from 2, as a share of 2. `flops_budget` limits the FLOPs of a candidate, in multiples of the base's;
-    `flops_tolerance` is the share by which a candidate may exceed it.
+    gamma^2 from 2, as a share of 2. `flops_budget` limits the FLOPs of a candidate, in multiples of those of the base
+    network; `flops_tolerance` is the share by which a candidate may exceed it.
     """
 
     step: float
@@ -39,7 +39,7 @@ class SearchSpace:
 
 @dataclasses.dataclass(frozen=True)
 class Candidate:
-    """A network: its overrides, its cost, and all (alpha, beta, gamma) that lead to it, the closest to 2 first."""
+    """A network: its overrides, its cost, and all (alpha, beta, gamma) of it, closest to the constraint first."""
 
     name: str
     overrides: dict[str, Any]
@@ -83,7 +83,7 @@ class CandidateSearch:
         """Returns the different networks of the grid within the budget, from the lowest to the highest FLOPs.
 
         Raises:
-            ValueError: There are none.
+            ValueError: No network is within the budget.
         """
         limit = self.base.cost.flops * space.flops_budget * (1 + space.flops_tolerance)
         merged: dict[Any, list[Coefficients]] = {}

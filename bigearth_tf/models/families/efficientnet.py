@@ -79,7 +79,7 @@ class Config:
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """One inverted bottleneck: its output channels, and the factor of its inner channels over its input channels."""
+    """One inverted bottleneck: its output `channels`, and the `expansion` from its input to its inner channels."""
 
     name: str
     kernel: int

@@ -1,7 +1,7 @@
 """Networks of keras.applications: one table row each, without pretrained weights.
 
-Sources: the benchmark's ResNets, DenseNets, VGGs and EfficientNets, https://arxiv.org/abs/2111.09451; the networks of
-later years by their rows. The network is one layer, `backbone`, as in the checkpoints of the benchmark.
+Sources: the benchmark's ResNets, DenseNets, VGGs and EfficientNets, https://arxiv.org/abs/2111.09451; those of the
+later networks are next to their rows. The network is one layer, `backbone`, as in the checkpoints of the benchmark.
 
 NOTE: batch norms keep the momentum of keras.applications, mostly 0.99, not the 0.9 of the zoo's own families. ConvNeXts
 have no stochastic depth there. MobileNetV3 comes without the dense layer between its pooling and the classifier.
@@ -28,11 +28,11 @@ SMALLEST_PX = 32
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """A network of keras.applications, by the name of its function there.
+    """A network of keras.applications; `application` is the name of its function there.
 
     `resolution_px` is the side of the image to which the bands are resampled; `resampling` is one of
     `RESAMPLING`. Some networks first rescale pixels of 0 ... 255 to about -1 ... 1. `keep_preprocessing` keeps that
-    layer although the bands are standardized already: the reference EfficientNets receive them divided by 255.
+    layer although the bands are already standardized: the reference EfficientNets divide standardized bands by 255.
     `norm_momentum` replaces the momentum of the batch norms; None keeps it.
     """
 

@@ -24,7 +24,7 @@ from bigearth_tf.models.families.wide_resnet import STAGES, STEM_CHANNELS, round
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """A WideResNet with `depth` = 6 N + 4 layers: in N - 1 of the N blocks of a stage, layer 2 is a lambda layer.
+    """A WideResNet with `depth` = 6 N + 4 layers: N blocks a stage, all but the first with a lambda layer.
 
     `dim_k`, `heads` and `context_px` are those of `lambda_layer`. NOTE: the window is 7 px, not the paper's 23, because
     the maps have 60, 30 and 15 px; the memory of the broadcast products does not depend on the window. `dropout` is the

@@ -36,7 +36,7 @@ class Config:
     vector, since only their sum matters.
 
     The reference form has the pooling "flatten" and differs in the fields below `resolution_px`. `resampling` is one of
-    `RESAMPLING`. `position_embedding` "index" gives patch i the position i times one learned vector, NOTE: so that
+    `RESAMPLING`. `position_embedding` "index" gives patch i the position i times one learned vector. NOTE: these
     positions differ in length only. `dropout_places` "dense_outputs" drops outputs of dense layers and of the
     embedding; "attention_weights" drops weights of attention and outputs of the two dense layers. `gelu_after_mlp` adds
     a gelu after the second of these. `head_units` are dense layers with gelu before the features; `head_dropout` is the
@@ -141,7 +141,7 @@ def _embed(patches: Any, config: Config) -> Any:
 def _index_embedding(patches: Any, dim: int) -> Any:
     """Returns [B, T, dim]: the index of each patch, 0 ... T - 1, times one learned vector.
 
-    The patches' values are multiplied by 0. Float32, because half precision has 8 or 11 bits, and an index up to 9.
+    The patches' values are multiplied by 0. Float32: an index needs up to 9 bits, half precision has 8 or 11.
     """
     num_tokens = patches.shape[1]
     index = keras.layers.GlobalAveragePooling1D("channels_first", dtype="float32", name="one_per_patch")(patches)

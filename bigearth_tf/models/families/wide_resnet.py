@@ -88,7 +88,10 @@ def reference_form(config: Config) -> Config:
 
 
 def _reference_scaled(scaling: Scaling) -> Config:
-    """Returns the B-model of the benchmark; NOTE: its code applies the depth factor twice and rounds down twice."""
+    """Returns the reference form of one of B0 ... B7.
+
+    NOTE: the benchmark's code applies the depth factor twice and rounds down twice.
+    """
     blocks = int((10 * scaling.depth - 4) // 6 * scaling.depth)
     config = scale_config(Config(attention="eca"), scaling)
     return reference_form(dataclasses.replace(config, depth=6 * blocks + 4))
@@ -146,7 +149,7 @@ def _widen(x: Any, channels: int, stride: int, config: Config, name: str) -> Any
 
 
 def _residual_branch(x: Any, channels: int, stride: int, config: Config, name: str, dropout: float) -> Any:
-    """Returns convolution, norm, convolution, attention."""
+    """Returns convolution, norm, relu, dropout, convolution and attention."""
     conv = CONVOLUTIONS[config.ghost]
     branch = conv(x, channels, 3, stride, f"{name}_conv1")
     branch = _norm_relu(branch, config, f"{name}_mid")
