@@ -1,8 +1,8 @@
 """The checkpoints of a run: `latest`, from which it resumes, and `best`, the weights with the best score.
 
-TensorFlow writes the files of a checkpoint under temporary names, renames them, and at last names the checkpoint in the
-file `checkpoint`: a process that is killed at any moment leaves the checkpoint before it whole. If the newest is
-damaged nevertheless, for example by a power failure, the run resumes from the one before, with the same result.
+TensorFlow writes the files of a checkpoint under temporary names, renames them, and finally names the checkpoint in the
+file `checkpoint`: a process that is killed at any moment leaves the previous checkpoint intact. If the newest is
+damaged nevertheless, for example by a power failure, the run resumes from the previous one, with the same result.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from absl import logging
 class Progress(tf.Module):
     """The progress of a run, as variables that its checkpoints contain.
 
-    `epochs_done`, and in the current epoch `steps_done` and the `loss_sum` of those; `step`, counted over all epochs;
-    `best_epoch` (counted from 1) and `best_score`; `train_seconds` in training steps, and the part `input_seconds` of
-    them spent waiting for input.
+    `epochs_done` counts epochs, `step` the steps of all epochs; `steps_done` and `loss_sum` are the number of steps in
+    the current epoch and the sum of their losses. `best_epoch` counts from 1. `train_seconds` is the time in training
+    steps, `input_seconds` the part of it spent waiting for input.
     """
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class RunCheckpoints:
     """The checkpoints of one work folder."""
 
     def __init__(self, workdir: str | os.PathLike, progress: Progress, settings: str, **state: Any) -> None:
-        """Takes what to save.
+        """Prepares to save and restore.
 
         Args:
             workdir: Folder of the run.
@@ -61,7 +61,7 @@ class RunCheckpoints:
         """Restores the newest checkpoint that can be read; returns False if there is none yet.
 
         Raises:
-            ValueError: There are checkpoints, but none can be read; or it belongs to a run of other settings.
+            ValueError: No existing checkpoint can be read, or the newest belongs to a run of other settings.
         """
         paths = list(reversed(self._latest.checkpoints))
         for path in paths:
@@ -104,7 +104,7 @@ def restore_best(workdir: str | os.PathLike, model: Any) -> None:
     path = tf.train.latest_checkpoint(folder)
     if not path:
         raise FileNotFoundError(f"{folder}: there is no best checkpoint. Train first.")
-    # Besides the model's weights, the file contains only TensorFlow's count of saves.
+    # In addition to the model's weights, the file contains only TensorFlow's count of saves.
     tf.train.Checkpoint(model=model).restore(path).assert_existing_objects_matched().expect_partial()
 
 

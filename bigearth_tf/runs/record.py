@@ -1,6 +1,6 @@
 """The records of a run in its work folder: its settings in `config.json`, its result in `result.json`.
 
-Of each type, `to_json` and `from_json` are exact inverses. This module loads no TensorFlow.
+For each type, `to_json` and `from_json` are exact inverses. This module loads no TensorFlow.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class DatasetRecord:
     """The data that a model was trained on.
 
     `class_names` and `bands` are in the order of the model's outputs and inputs. `shards_sha256` identifies the content
-    of all shards; it is None for an imported model, whose records are not ours.
+    of all shards; it is None for an imported model, which was not trained on shards.
     """
 
     name: str
@@ -95,7 +95,7 @@ class RunSettings:
 
 @dataclasses.dataclass(frozen=True)
 class ConstantPrediction:
-    """The labels that are best to predict for every record, and the scores of that on the test split."""
+    """The labels with the best score if they are predicted for every record, and their scores on the test split."""
 
     labels: tuple[str, ...]
     test: dict[str, float]
@@ -106,7 +106,7 @@ class RunResult:
     """The result of a training run; all scores are those of its best checkpoint.
 
     `best_epoch` counts from 1. `input_share` is the share of `train_seconds` that was spent waiting for input. `val`
-    and `test` are those of `compute_scores`, `test_classes` those of `compute_class_scores`.
+    and `test` are the scores of `compute_scores`, `test_classes` those of `compute_class_scores`.
     """
 
     model: str
@@ -138,8 +138,8 @@ class RunResult:
 class ImportOrigin:
     """Where the weights of an imported model come from.
 
-    `sha256` has a digest by name of each data file of the checkpoint. `published_name` is None for a model that was
-    not published. `recognised` describes the architecture; `remarks` are sentences for people.
+    `sha256` has the name and the digest of each data file of the checkpoint. `published_name` is None for a model that
+    was not published. `recognised` describes the architecture; `remarks` are sentences for people.
     """
 
     file: str
@@ -186,9 +186,9 @@ def make_run_settings(config: TrainConfig, manifest: Manifest, bands: tuple[Band
     """Returns the settings of a run of this software.
 
     Args:
-        config: The run.
-        manifest: Of its data.
-        bands: Rows of the bands that the model sees.
+        config: Config of the run.
+        manifest: Manifest of its data.
+        bands: Rows of the bands that the model takes.
     """
     shards = [[shard.name, shard.sha256] for shard in manifest.shards]
     dataset = DatasetRecord(
@@ -220,7 +220,7 @@ def read_settings(workdir: Path) -> RunSettings:
 
     Raises:
         FileNotFoundError: There is no `config.json`.
-        ValueError: This version does not read it.
+        ValueError: This version cannot read the file.
     """
     return _read(workdir / CONFIG_NAME, RunSettings.from_json)
 
@@ -230,7 +230,7 @@ def read_result(workdir: Path) -> AnyResult:
 
     Raises:
         FileNotFoundError: There is no `result.json`.
-        ValueError: This version does not read it.
+        ValueError: This version cannot read the file.
     """
     return _read(
         workdir / RESULT_NAME, lambda row: (ImportedResult if "imported_from" in row else RunResult).from_json(row)

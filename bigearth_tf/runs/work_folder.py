@@ -1,7 +1,7 @@
 """The work folder of a run: claimed by one run, and loaded with its best model when the run is finished.
 
-`config.json` contains, next to the config, the bands and classes of the data in their order; evaluation and export take
-them from there.
+`config.json` contains, next to the config, the bands and classes of the data in their order; evaluation and export read
+them there.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def load_finished_run(workdir: str | os.PathLike) -> FinishedRun:
 
     Raises:
         FileNotFoundError: The run is not finished, or its checkpoint is missing.
-        ValueError: This version does not read what the run recorded.
+        ValueError: This version cannot read the files of the run.
     """
     workdir = Path(workdir)
     for name in (CONFIG_NAME, RESULT_NAME):
