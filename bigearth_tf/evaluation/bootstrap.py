@@ -1,9 +1,9 @@
 """Bootstrap over patches: draws of a table's records, their scores, and percentile intervals.
 
 The bootstrap draws N of the N patches with replacement, many times, and scores each draw. A draw is N weights: how
-often it has each patch. All scores of decisions, from F1 to subset accuracy, depend on sums over patches only, so one
-matrix product of weights and per-patch counts gives their exact values for every draw. Average precision and AUROC take
-a pass over the sorted table for each draw and class.
+often it contains each patch. All scores of decisions, from F1 to subset accuracy, depend on sums over patches only, so
+one matrix product of weights and per-patch counts gives their exact values for every draw. Average precision and AUROC
+need a pass over the sorted table for each draw and class.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ _BLOCK_BYTES = 64e6
 
 
 def draw_weights(num_records: int, draws: int, seed: int) -> Iterator[np.ndarray]:
-    """Yields blocks of draws, float64 [D, N]: how often each draw has each record.
+    """Yields blocks of draws, float64 [D, N]: how often each draw contains each record.
 
-    The first rows do not depend on `draws`.
+    More draws have the same first rows.
 
     Args:
         num_records: N.
         draws: Number of rows of all blocks together.
-        seed: Of the random numbers.
+        seed: Seed of the random numbers.
     """
     rng = np.random.default_rng(seed)
     block = max(1, int(_BLOCK_BYTES / 8 / num_records))
@@ -59,7 +59,11 @@ def draw_sums(tables: Sequence[DecisionSums], draws: int, seed: int) -> list[Dec
 
 @dataclasses.dataclass(frozen=True)
 class Ranking:
-    """Pairs of a record and a class, by descending probability: `record`, `present`, and the last row of each tie."""
+    """M pairs of a record and a class, by descending probability.
+
+    `record` [M] is the index of the record, `present` bool [M] whether it has the class, and `tie_ends` the last row of
+    each group of equal probabilities.
+    """
 
     record: np.ndarray
     present: np.ndarray

@@ -18,7 +18,7 @@ from bigearth_tf.evaluation.metrics import compute_ranking_scores, compute_score
 from bigearth_tf.evaluation.prediction_table import NamedPredictions, check_probabilities, read_predictions
 from bigearth_tf.evaluation.report import read_tuned_thresholds
 
-# Name -> (of which ranking, column of `Ranking.score`).
+# Name -> (average over the classes, column of `Ranking.score`).
 _RANKING_METRICS = {
     f"{average}_{score}": (average, column)
     for average in ("micro", "macro")
@@ -28,25 +28,25 @@ Pair = tuple[NamedPredictions, NamedPredictions]
 
 
 def comparable_metrics(label_kind: LabelKind) -> tuple[str, ...]:
-    """Returns the names of the scores by which two models can be compared; more is better of each."""
+    """Returns the names of the scores by which two models can be compared; higher is better."""
     return tuple(dict.fromkeys((*selection_scores(label_kind), *_RANKING_METRICS)))
 
 
 def compare_evaluations(
     paths: tuple[str, str], metric: str, thresholds: str = "fixed", *, draws: int = 1000, seed: int = 0
 ) -> dict[str, Any]:
-    """Returns `compare` of two stored tables, and which `thresholds` were used.
+    """Returns the result of `compare` for two stored tables, with the `thresholds` that were used.
 
     Args:
         paths: Folders of evaluations, or their `predictions.parquet`.
         metric: One of `comparable_metrics`.
         thresholds: "fixed" for 0.5, "tuned" for those in the `evaluation.json` next to each table.
-        draws: Of the bootstrap.
-        seed: Of the bootstrap.
+        draws: Number of draws of the bootstrap.
+        seed: Seed of the bootstrap.
 
     Raises:
         FileNotFoundError: A file is missing.
-        ValueError: A file does not have what is asked of it, or the tables cannot be compared.
+        ValueError: A file is not a table or has no tuned thresholds, or the tables cannot be compared.
     """
     first, second = map(read_predictions, paths)
     check_comparable(first, second)
@@ -73,9 +73,9 @@ def compare(
     Args:
         pair: Tables of two models on the same patches, labels and classes.
         metric: One of `comparable_metrics`.
-        thresholds: Of the first and of the second, as of `LabelKind.decide`.
-        draws: Of the bootstrap.
-        seed: Of the bootstrap.
+        thresholds: Those of the first and of the second model, as in `LabelKind.decide`.
+        draws: Number of draws of the bootstrap.
+        seed: Seed of the bootstrap.
 
     Raises:
         ValueError: The tables do not have the same patches, labels and classes; or the metric is unknown or has no
@@ -154,7 +154,7 @@ def check_comparable(first: NamedPredictions, second: NamedPredictions) -> None:
     """Checks that two tables have the same classes, patches and labels.
 
     Raises:
-        ValueError: They differ; the message says in what.
+        ValueError: They differ; the message names the difference.
     """
     if first.label_kind != second.label_kind:
         raise ValueError(f"The first table is {first.label_kind}-label, the second {second.label_kind}-label.")
@@ -181,7 +181,7 @@ def _shorten(names: set[str]) -> str:
 
 
 def format_comparison(comparison: dict[str, Any], names: tuple[str, str]) -> str:
-    """Returns the result of `compare_evaluations` as text; `names` are those of the two."""
+    """Returns the result of `compare_evaluations` as text; `names` are those of the models."""
     verdict = "differ significantly" if comparison["p_value"] < 0.05 else "do not differ significantly"
     return "\n".join(
         [

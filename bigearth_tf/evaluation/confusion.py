@@ -1,4 +1,4 @@
-"""Which class is predicted in place of which: the errors of multi-label decisions, counted by pairs of classes."""
+"""Errors of multi-label decisions, counted by pairs of a missed class and a wrongly predicted class."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Scores of decisions: precision, recall, F1, F2, Jaccard, accuracy and Hamming loss, from sums over records.
 
-A ratio of 0 by 0 counts as 0: a class that is neither present nor predicted has F1 0, and counts so in macro averages.
+The ratio 0 / 0 counts as 0: a class that is neither present nor predicted has F1 0, also in macro averages.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Counts(NamedTuple):
     present: np.ndarray
 
 
-# Each ratio is the number of true positives over this; F_b is (1 + b^2) TP / (predicted + b^2 present).
+# Ratio -> its denominator; the numerator is the true positives TP. F_b is (1 + b^2) TP / (predicted + b^2 present).
 _DENOMINATORS: dict[str, Callable[[Counts], np.ndarray]] = {
     "precision": lambda counts: counts.predicted,
     "recall": lambda counts: counts.present,
@@ -33,16 +33,17 @@ RATIOS = tuple(_DENOMINATORS)
 
 
 def compute_ratios(counts: Counts) -> dict[str, np.ndarray]:
-    """Returns each of `RATIOS` of counts, elementwise; 0 by 0 is 0."""
+    """Returns each of `RATIOS` of counts, elementwise; 0 / 0 is 0."""
     denominators = {name: denominator(counts) for name, denominator in _DENOMINATORS.items()}
     return {name: counts.true_positive / np.where(below > 0, below, 1) for name, below in denominators.items()}
 
 
 class DecisionSums(NamedTuple):
-    """R rows of sums over records, each of which decides every score; a row may be one record.
+    """R rows of sums over records. Each row determines every score; a row may be one record.
 
-    `true_positive`, `predicted` and `present` [R, K] count the records of each class. `record_ratios` [R, 5] adds the
-    `RATIOS` of each record, `wrong` [R, 1] its wrong classes, and `exact` [R, 1] counts the records without any.
+    `true_positive`, `predicted` and `present` [R, K] count the records of each class. `record_ratios` [R, 5] is the sum
+    of the `RATIOS` of the single records, `wrong` [R, 1] the number of their wrong classes, and `exact` [R, 1] the
+    number of records without a wrong class.
     """
 
     true_positive: np.ndarray
@@ -87,7 +88,7 @@ def score_decisions(sums: DecisionSums, num_records: int, label_kind: LabelKind)
     """Returns the scores of R tables of `num_records` records each.
 
     They are the `RATIOS` by average, such as "macro_f1"; the Hamming loss of multi-label data; and the share of records
-    with every class right, under the name `label_kind.exact_score`.
+    with every class correct, under the name `label_kind.exact_score`.
     """
     counts = sums.class_counts
     num_classes = counts.present.shape[1]

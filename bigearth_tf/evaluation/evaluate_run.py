@@ -39,12 +39,12 @@ def evaluate_run(
     """Evaluates a run's best checkpoint on a split; rank 0 writes the report and returns it, other ranks return None.
 
     Args:
-        workdir: Of the run; all ranks see it.
-        data_dir: Folder of the data set, which may be another one than the run was trained on.
-        split: To score; thresholds of multi-label data are tuned on the split val.
+        workdir: Folder of the run, which all ranks can read.
+        data_dir: Folder of the data set, which may differ from that of the training.
+        split: Split to score; thresholds of multi-label data are tuned on the split val.
         replica: This rank.
         output: Folder of the report; `<workdir>/evaluation/<split>` by default.
-        options: Of the bootstrap.
+        options: Options of the bootstrap.
 
     Raises:
         FileNotFoundError: The run has not finished, or the data set has no manifest.
@@ -58,11 +58,11 @@ def evaluate_run(
 
 
 def write_report(predicted: RunPredictions, folder: Path, options: EvaluationOptions) -> WrittenReport:
-    """Scores predictions, and writes `predictions.parquet`, pictures, `evaluation.md` and `evaluation.json`.
+    """Scores predictions, and writes `predictions.parquet`, plots, `evaluation.md` and `evaluation.json`.
 
     `evaluation.json` is written last.
     """
-    # matplotlib is imported here: only rank 0 of an evaluation draws pictures.
+    # matplotlib is imported here: only rank 0 of an evaluation draws plots.
     from bigearth_tf.evaluation.report_markdown import format_evaluation
     from bigearth_tf.evaluation.report_plots import plot_evaluation
 

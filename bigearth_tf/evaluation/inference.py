@@ -26,7 +26,7 @@ def make_predict_step(model: Any, label_kind: LabelKind = LabelKind.MULTI) -> Pr
 
     Args:
         model: Bands -> logits [B, K].
-        label_kind: Of the labels that the model was trained on.
+        label_kind: Kind of the labels that the model was trained on.
     """
 
     @tf.function
@@ -42,8 +42,8 @@ def predict_dataset(
     """Returns the rows of all ranks on every rank, each record once.
 
     Args:
-        predict_step: As of `make_predict_step`.
-        dataset: This rank's batches, as of `make_eval_dataset`.
+        predict_step: From `make_predict_step`.
+        dataset: This rank's batches, from `make_eval_dataset`.
         replica: This rank.
         num_records: Number of records of the split over all ranks.
 

@@ -1,9 +1,9 @@
 """Scores of a table of labels and probabilities, each computed from the whole table.
 
-The mean of the scores of parts is not the score of the whole, because ratios do not add. So ranks gather their rows
-first.
+The mean of the scores of parts is not the score of the whole, because ratios do not add. Ranks therefore gather their
+rows first.
 
-A class that no record has has no average precision, and one that no record or every record has has no AUROC: such a
+Average precision is undefined for a class without records, AUROC for a class of no record or of every record: such a
 score is None and left out of the macro average.
 """
 
@@ -24,7 +24,7 @@ Score = Optional[float]
 
 
 def selection_scores(label_kind: LabelKind) -> tuple[str, ...]:
-    """Returns the names of the scores that may select the best checkpoint: those of which more is better."""
+    """Returns the names of the scores that may select the best checkpoint: those for which higher is better."""
     ratios = (f"{average}_{ratio}" for average in label_kind.averages for ratio in RATIOS)
     return (*ratios, "micro_average_precision", "macro_average_precision", label_kind.exact_score)
 
@@ -45,13 +45,13 @@ def compute_scores(
 ) -> dict[str, float]:
     """Returns the scores that are cheap enough for every epoch: those of `selection_scores`, and the Hamming loss.
 
-    They are precision, recall, F1, F2 and Jaccard by average, such as "macro_f1"; average precision; and the share of
-    records with every class right. Average precision is 0 if no record has a label.
+    They are precision, recall, F1, F2 and Jaccard for each average, such as "macro_f1"; average precision; and the
+    share of records with every class correct. Average precision is 0 if no record has a label.
 
     Args:
         labels: Multi-hot or one-hot [N, K].
         probabilities: [N, K] in 0 ... 1.
-        threshold: As of `LabelKind.decide`.
+        threshold: As in `LabelKind.decide`.
         label_kind: Only MULTI has a Hamming loss.
     """
     truth = labels.astype(bool)
@@ -108,7 +108,7 @@ def class_auroc(truth: np.ndarray, probabilities: np.ndarray) -> list[Score]:
 
 
 def mean_of_defined(values: Sequence[Score]) -> Score:
-    """Returns the mean of the values that are not None; None if all are."""
+    """Returns the mean of the values that are not None; None if all values are None."""
     defined = [value for value in values if value is not None]
     return float(np.mean(defined)) if defined else None
 

@@ -47,14 +47,14 @@ def predict_run(
     replica: Replica,
     watch_dir: Optional[Path] = None,
 ) -> RunPredictions:
-    """Returns the tables of a run's best checkpoint on a data set, which may be another one than it was trained on.
+    """Returns the tables of a run's best checkpoint on a data set, which may differ from that of its training.
 
     The batch size does not depend on the number of ranks, so that the same kernels compute every record.
 
     Args:
-        workdir: Of the run.
+        workdir: Folder of the run.
         data_dir: Folder of the data set.
-        split: To predict; the split val of multi-label data is predicted, too.
+        split: Split to predict; for multi-label data, the split val is predicted as well.
         replica: This rank.
         watch_dir: Folder that all ranks share, for the notes of the watchdog: a rank that makes no progress for the
             `stall_timeout_s` of the run's config ends. Without a folder there is no watchdog.
@@ -124,7 +124,7 @@ def check_fit(trained_on: DatasetRecord, data: ShardedDataset) -> None:
 
     Args:
         trained_on: The data that the model was trained on.
-        data: To score.
+        data: The data set to score.
 
     Raises:
         ValueError: Labels, classes or bands differ; the message names the difference.

@@ -70,7 +70,7 @@ def check_probabilities(table: Predictions) -> None:
     """Checks that every probability is a number from 0 to 1.
 
     Raises:
-        ValueError: One is not; the message names the first such patch.
+        ValueError: A probability is not; the message names the first such patch.
     """
     wrong = ~((table.probabilities >= 0) & (table.probabilities <= 1)).all(axis=1)
     if wrong.any():

@@ -71,7 +71,7 @@ def evaluate_table(
     Args:
         predictions: N records to score.
         validation: Other records, to tune thresholds on.
-        options: Of the bootstrap.
+        options: Options of the bootstrap.
 
     Raises:
         ValueError: A probability is not a number from 0 to 1, or thresholds would be tuned on records that are scored.

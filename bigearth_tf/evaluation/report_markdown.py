@@ -1,4 +1,4 @@
-"""An evaluation as Markdown: scores, classes, pictures, and what the numbers mean."""
+"""An evaluation as Markdown: scores, classes, plots, and the meaning of the numbers."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def format_evaluation(evaluation: dict[str, Any], pictures: tuple[str, ...]) -> 
     """Returns the Markdown text of an evaluation.
 
     Args:
-        evaluation: As of `evaluate_table`, with `about`: `model`, `dataset`, `source`, `split` and `thresholds`.
-        pictures: Names of files in the same folder.
+        evaluation: From `evaluate_table`, with `about`: `model`, `dataset`, `source`, `split` and `thresholds`.
+        pictures: File names of the plots in the same folder.
     """
     about, draws = evaluation["about"], evaluation["bootstrap"]
     images = "\n\n".join(f"![{name}]({name})" for name in pictures)

@@ -1,4 +1,4 @@
-"""Pictures of an evaluation: F1 by class, precision-recall curves, calibration, and errors by pairs of classes."""
+"""Plots of an evaluation: F1 by class, precision-recall curves, calibration, and errors by pairs of classes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MIN_DARKEST_SHARE = 0.1
 
 
 def plot_evaluation(folder: str | os.PathLike, table: Predictions, evaluation: dict[str, Any]) -> tuple[str, ...]:
-    """Writes every picture of an evaluation into a folder, and returns their names."""
+    """Writes every plot of an evaluation into a folder, and returns their file names."""
     plot_class_f1(os.path.join(folder, "f1_by_class.png"), evaluation)
     plot_precision_recall(os.path.join(folder, "precision_recall.png"), table, evaluation)
     plot_calibration(os.path.join(folder, "calibration.png"), evaluation)
@@ -78,7 +78,7 @@ def _draw_f1_of_classes(
 
 
 class _Curve(NamedTuple):
-    """A cell of the picture of curves; `name` is None for the cell of all classes together."""
+    """A panel of the precision-recall plot; `name` is None for the panel of all classes together."""
 
     title: str
     present: np.ndarray

@@ -10,7 +10,7 @@ from bigearth_tf.data.label_kind import THRESHOLD
 def tune_thresholds(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     """Returns the threshold of each class that maximizes its F1 on these records, float32 [K].
 
-    Each threshold lies halfway between two probabilities that occur. Of several equally good ones it is the nearest to
+    Each threshold lies halfway between two probabilities that occur. Of equally good thresholds, it is the nearest to
     `THRESHOLD`. A class that no record has keeps `THRESHOLD`, because every threshold gives it an F1 of 0.
 
     Args:
