@@ -3,11 +3,10 @@
 import csv
 import json
 import os
-import subprocess
-import sys
 
 import pytest
 
+from tests.support import warm_python
 from tests.support.paths import REPOSITORY
 from tests.support.records import write_records
 
@@ -37,8 +36,8 @@ def config(tmp_path_factory):
 
 def search(config, *arguments):
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, "-m", "experiments.search_scaling", f"--config={config}", *map(str, arguments)]
-    return subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
+    command = ["-m", "experiments.search_scaling", f"--config={config}", *arguments]
+    return warm_python.run(command, cwd=REPOSITORY, env=environment)
 
 
 # With a step of 0.4 and 5 %: 1 x 1.4^2 x 1 = 1.96 and its permutations; 1.8 is 10 % off.

@@ -3,8 +3,6 @@
 import dataclasses
 import json
 import os
-import subprocess
-import sys
 import zipfile
 
 import numpy as np
@@ -20,6 +18,7 @@ from bigearth_tf.runs.work_folder import load_finished_run
 from bigearth_tf.serving.export import export_run
 from bigearth_tf.serving.model_card import CARD_NAME
 from bigearth_tf.serving.predictor import Predictor
+from tests.support import warm_python
 from tests.support.reference_graphs import BANDS, randomize, save, wide_resnet
 
 # Sample -> its name here, the side of its image if the file does not determine it, and the tolerance of probabilities.
@@ -171,9 +170,9 @@ def test_weights_that_are_not_finite_are_refused(tmp_path):
 
 
 def test_the_command_prints_the_recognized_model(archive, tmp_path, repository):
-    command = [sys.executable, "-m", "experiments.import_checkpoint", f"--checkpoint={archive}", "--output=model"]
+    command = ["-m", "experiments.import_checkpoint", f"--checkpoint={archive}", "--output=model"]
     environment = {**os.environ, "PYTHONPATH": str(repository), "CUDA_VISIBLE_DEVICES": ""}
-    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    result = warm_python.run(command, cwd=tmp_path, env=environment)
     assert result.returncode == 0, result.stderr
     assert (
         "WideResNet-CBAM.zip: WideResNet-SE-Ghost, checkpoints-4\nrecognized as wide_resnet_se_ghost (" in result.stdout
