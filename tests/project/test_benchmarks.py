@@ -3,25 +3,24 @@
 import importlib.util
 import os
 import re
-import subprocess
-import sys
 
 import pytest
 import tensorflow as tf
 
 from benchmarks.inference_rate import images_per_second
+from tests.support import warm_python
 from tests.support.paths import REPOSITORY
 
 
 def run(*arguments):
     """Returns the output of a benchmark."""
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, "-m", *arguments]
-    result = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
+    result = warm_python.run(["-m", *arguments], cwd=REPOSITORY, env=environment)
     assert result.returncode == 0, result.stderr[-2000:]
     return result.stdout
 
 
+@pytest.mark.full
 def test_the_converter_is_compared_with_every_side(tmp_path):
     printed = run("benchmarks.convert", "--num_patches=40", "--repeats=1", f"--work_dir={tmp_path}")
     for side in ("read bytes", "GDAL decode", "GDAL decode, 2 processes", "convert, 1 worker", "convert, 2 workers"):
@@ -64,6 +63,7 @@ def test_the_inference_rate_omits_the_first_call_and_counts_whole_batches():
     assert images_per_second(predict, {"B02": tf.zeros([3, 1, 1])}, 2.0, lambda: now) == pytest.approx(4 * 3 / 2.4)
 
 
+@pytest.mark.full
 @pytest.mark.skipif(importlib.util.find_spec("horovod") is None, reason="Horovod is not installed")
 def test_scaling_is_measured_compared_with_its_model_and_predicted(tmp_path):
     printed = run(
@@ -94,7 +94,7 @@ def test_help_of_every_benchmark_loads_no_heavy_package():
             "except SystemExit:\n"
             "    assert not {'tensorflow', 'keras', 'osgeo', 'matplotlib'} & set(sys.modules)\n"
         )
-        result = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True)
+        result = warm_python.run(["-c", script], cwd=REPOSITORY, modules=warm_python.LIGHT_MODULES)
         assert result.returncode == 0, result.stderr
         assert f"python -m benchmarks.{name}" in result.stdout
 
@@ -108,7 +108,6 @@ def test_help_of_every_benchmark_loads_no_heavy_package():
     ],
 )
 def test_scaling_refuses_invalid_flags(flag, message):
-    command = [sys.executable, "-m", "benchmarks.scaling", flag]
-    result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    result = warm_python.run(["-m", "benchmarks.scaling", flag], cwd=REPOSITORY)
     assert result.returncode == 1
     assert f"error: {message}" in result.stderr

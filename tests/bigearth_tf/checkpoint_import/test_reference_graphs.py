@@ -38,7 +38,7 @@ OTHERS = {
     "densenet121": lambda: keras_application("DenseNet121"),
     "efficientnet_b0": lambda: keras_application("EfficientNetB0"),
 }
-IN_EVERY_RUN = ("vit_30", "mlp_mixer", "mlp_mixer_tiny", "resnet50")
+IN_EVERY_RUN = ("vit_30", "mlp_mixer", "mlp_mixer_tiny")
 
 
 @pytest.fixture(autouse=True)
@@ -78,8 +78,14 @@ def assert_same_after_import(graph, folder, *, resolution_px=None, names=BANDS, 
     return imported
 
 
-@pytest.mark.parametrize("ghost", [False, True])
-@pytest.mark.parametrize("attention", ATTENTIONS)
+@pytest.mark.parametrize(
+    ("attention", "ghost"),
+    [
+        *((attention, True) for attention in ATTENTIONS),
+        ("none", False),
+        *(pytest.param(attention, False, marks=pytest.mark.full) for attention in ATTENTIONS[1:]),
+    ],
+)
 def test_wide_resnet(attention, ghost, tmp_path):
     # At 32 px, the last map is one window of the pooling.
     graph = wide_resnet(attention, ghost, size_px=32)
@@ -89,7 +95,7 @@ def test_wide_resnet(attention, ghost, tmp_path):
     assert config.ghost == ("published" if ghost else "none")
 
 
-@pytest.mark.parametrize("attention", ["cbam", "eca"])
+@pytest.mark.parametrize("attention", ["eca", pytest.param("cbam", marks=pytest.mark.full)])
 def test_wide_resnet_with_more_blocks_and_another_width(attention, tmp_path):
     graph = wide_resnet(attention, True, size_px=32, stage_channels=(36, 72, 140), blocks=3)
     imported = assert_same_after_import(graph, tmp_path, resolution_px=32)
@@ -163,9 +169,8 @@ def test_rebuilt_wide_resnets_have_the_keys_of_the_benchmark(repository, name, a
     assert saved_keys(prefix) == listed_keys(repository, name)
 
 
-@pytest.mark.parametrize(
-    ("name", "attention"), [("COORD", "coordinate"), pytest.param("CBAM", "cbam", marks=pytest.mark.full)]
-)
+@pytest.mark.full
+@pytest.mark.parametrize(("name", "attention"), [("COORD", "coordinate"), ("CBAM", "cbam")])
 def test_rebuilt_efficientnets_have_the_keys_of_the_benchmark(repository, name, attention, tmp_path):
     prefix = save(efficientnet(attention, True, size_px=60), tmp_path)
     assert saved_keys(prefix) == listed_keys(repository, f"EfficientNet-{name}-GHOST")

@@ -41,8 +41,9 @@ def einsum_flops(op):
 
 
 @pytest.mark.parametrize("name", [
-    "wide_resnet", "wide_resnet_se", "wide_resnet_cbam_ghost", "wide_resnet_coordinate", "wide_resnet_eca_b1",
-    "resnet18", "lambda_resnet", "mlp_mixer_tiny", "vit_20", "k_branch_cnn",
+    "wide_resnet_se", "wide_resnet_cbam_ghost", "wide_resnet_coordinate", "lambda_resnet", "mlp_mixer_tiny", "vit_40",
+    *(pytest.param(name, marks=pytest.mark.full) for name in (
+        "wide_resnet", "wide_resnet_eca_b1", "resnet18", "vit_20", "k_branch_cnn")),
 ])  # fmt: skip
 def test_flops_match_the_profiler(name):
     model = create_model(name, num_classes=19)
@@ -51,13 +52,13 @@ def test_flops_match_the_profiler(name):
 
 @pytest.mark.parametrize(("build", "multiply_adds"), [
     # He et al., https://arxiv.org/abs/1512.03385, table 1.
-    ("ResNet50", 3.8e9),
+    pytest.param("ResNet50", 3.8e9, marks=pytest.mark.full),
     # Howard et al., https://arxiv.org/abs/1704.04861, table 4.
     ("MobileNet", 569e6),
     # Sandler et al., https://arxiv.org/abs/1801.04381, table 4.
-    ("MobileNetV2", 300e6),
+    pytest.param("MobileNetV2", 300e6, marks=pytest.mark.full),
     # Tan and Le, https://arxiv.org/abs/1905.11946, table 2.
-    ("EfficientNetB0", 0.39e9),
+    pytest.param("EfficientNetB0", 0.39e9, marks=pytest.mark.full),
 ])  # fmt: skip
 def test_multiply_adds_at_224_px_match_the_papers(build, multiply_adds):
     model = getattr(keras.applications, build)(weights=None)
@@ -67,6 +68,7 @@ def test_multiply_adds_at_224_px_match_the_papers(build, multiply_adds):
     assert cost.parameters == model.count_params()
 
 
+@pytest.mark.full
 def test_activations_of_resnet50_match_the_paper():
     # Radosavovic et al., https://arxiv.org/abs/2003.13678, comparison with ResNe(X)t: 11.1 M. The paper's has its
     # strides in the 3 x 3 convolutions; Keras's has them in the 1 x 1 before, whose maps are smaller.

@@ -81,6 +81,7 @@ def save_weights_and_bands(name, path):
     return model(bands, training=False).numpy()
 
 
+@pytest.mark.full
 def test_a_member_of_each_kind(python, goldens, tmp_path):
     """Checks the counts and finite logits, and equal logits for equal weights."""
     wanted = {name: save_weights_and_bands(name, tmp_path / f"{name}.npz") for name in SAME_LOGITS}

@@ -94,8 +94,8 @@ def test_b_models_scale_equally_in_both_forms():
 @pytest.mark.parametrize(
     ("name", "counts"),
     [
-        ("efficientnet_cbam_ghost", (3001971, 3054819, 478)),
-        ("efficientnet_coordinate", (4149287, 4191967, 462)),
+        pytest.param("efficientnet_cbam_ghost", (3001971, 3054819, 478), marks=pytest.mark.full),
+        pytest.param("efficientnet_coordinate", (4149287, 4191967, 462), marks=pytest.mark.full),
         ("efficientnet_eca_ghost", (2050815, 2103663, 430)),
     ],
 )

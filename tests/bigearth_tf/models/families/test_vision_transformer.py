@@ -113,7 +113,9 @@ REFERENCE_COUNTS = {
 }
 
 
-@pytest.mark.parametrize("name", ["vit_20", "vit_30", "vit_40", "vitm_20"])
+@pytest.mark.parametrize(
+    "name", ["vit_40", *(pytest.param(name, marks=pytest.mark.full) for name in ("vit_20", "vit_30", "vitm_20"))]
+)
 def test_parameters_of_the_reference_form(name):
     model = create_model(name, num_classes=19, **reference_overrides(name))
     assert (model.count_params(), len(model.weights)) == REFERENCE_COUNTS[name]
@@ -132,6 +134,7 @@ def test_parameters_of_the_reference_form_by_arithmetic(name):
     assert embedding + config.depth * layer + 128 + head == REFERENCE_COUNTS[name][0]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("wider", "expected"),
     [
