@@ -120,7 +120,7 @@ def _steps() -> int:
 
 
 def _measure(records: Path, folder: Path) -> dict[str, dict[str, list[Answer]]]:
-    """Returns model -> side -> the answer of each repeat."""
+    """Returns model -> side, such as "2 ranks" -> the answer of each repeat."""
     sides = {"1 rank": (1, 1), "2 independent processes": (2, 1)}  # Independent processes, ranks.
     sides |= {f"{ranks} ranks": (1, ranks) for ranks in range(2, _MOST_RANKS.value + 1)}
     found: dict[str, dict[str, list[Answer]]] = {model: {side: [] for side in sides} for model in _MODELS.value}

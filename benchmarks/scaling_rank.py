@@ -21,7 +21,7 @@ _REDUCTIONS = 12
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """What to measure: `steps` steps of `rank_batch_size` patches per rank, in `accumulate` parts.
+    """The job of one rank: `steps` steps of `rank_batch_size` patches per rank, in `accumulate` parts.
 
     `processes` independent processes, of which this is number `index`, start to measure at the same time. Reductions of
     tensors of `link_bytes` are timed, too. Measurements are written into the folder `answers`.

@@ -1,4 +1,4 @@
-"""Synthetic Sentinel-2 records for benchmarks, each file with several names."""
+"""Synthetic Sentinel-2 records for benchmarks; hard links give each file several names."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The types of a data source: a patch, the inputs that a user names, and the source itself.
 
-Of listing/, this module uses only the places of patches; the modules of sources/ build on both.
+Of listing/, this module imports only `PatchRef`; the modules of sources/ build on both.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ class ReadPatch(Protocol):
     """The function of a source that reads a patch; it can be sent to another process."""
 
     def __call__(self, ref: PatchRef, *, gdal_only: bool = False) -> Patch:
-        """Returns the patch, its labels among the class names of the source.
+        """Returns the patch; its labels are class names of the source.
 
         Args:
             ref: One of `Source.refs`.
             gdal_only: Read every GeoTIFF with GDAL, and not with the faster reader of plain files. A check of converted
-                records needs this: it must not repeat a mistake of that reader.
+                records needs this, so that it does not repeat a mistake of that reader.
 
         Raises:
             PatchError: A file is missing or broken.
@@ -85,7 +85,7 @@ class Source:
 
     `roots` are the folders or files that must exist while patches are read. `origin` is the text that the manifest
     gives as the source. `exclusions` counts the patches that are left out, by reason. `attributes` are the names of
-    those that patches may have. `options` decide what is read; the manifest stores them.
+    the attributes that patches may have. `options` decide what is read; the manifest stores them.
     """
 
     spec: DatasetSpec

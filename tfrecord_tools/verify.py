@@ -1,10 +1,10 @@
-"""Reads a converted data set again, all of it, and reports PASS or what is wrong with it.
+"""Reads every record of a converted data set again, and reports PASS or what is wrong.
 
     python -m tfrecord_tools.verify --data_dir=records
     python -m tfrecord_tools.verify --data_dir=records --source=bigearthnet_v1 --s2=BigEarthNet-v1.0
 
 Checks every record's checksum, schema and labels, and compares counts, patch ids, and every shard's size and SHA-256
-with the manifest. With --source, and the flags of the source that the conversion had, it also compares the list of
+with the manifest. With --source, and the same flags of the source as in the conversion, it also compares the list of
 patches, their labels and attributes, and every pixel, bit by bit, with the files of the source.
 """
 

@@ -1,7 +1,7 @@
 """Conversion of a source to a data set: plan the shards, write the missing ones, then the manifest.
 
-Tasks on several nodes share a conversion without communication: each plans all shards and writes every n-th. The last
-step, `finalize`, reads their notes and writes the manifest.
+Tasks on several nodes share a conversion without communication: each of n tasks plans all shards and writes every
+n-th one. The last step, `finalize`, reads the notes of the tasks and writes the manifest.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class ConversionOptions:
 
 
 def convert(source: Source, output_dir: Path, options: ConversionOptions) -> Manifest | None:
-    """Writes this task's shards. The only task also writes and returns the manifest; one of several returns None.
+    """Writes this task's shards. A single task also writes and returns the manifest; one of several returns None.
 
     Raises:
         ValueError: `output_dir` contains another data set or other files, is being written by another process, or more
@@ -190,9 +190,10 @@ def _require_same(output_dir: Path, stored: dict[str, Any], decisive: dict[str, 
 
 @contextlib.contextmanager
 def _lock(output_dir: Path, options: ConversionOptions) -> Iterator[None]:
-    """Locks the folder for this task: no other process may run it, and a single task and several exclude each other.
+    """Locks the folder for this task.
 
-    The kernel releases a lock when its process ends for any reason.
+    No other process may run the same task; a single task and several tasks exclude each other. The kernel releases a
+    lock when its process ends for any reason.
     """
     alone = options.num_tasks == 1
     with contextlib.ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""Shards: which record belongs to which, and how one shard is written, whole or not at all.
+"""The assignment of records to shards, and the writing of one shard, whole or not at all.
 
 A hash of its id decides the place of a patch. The bytes of a shard do not depend on the number of workers, on the order
 of the source, or on interruptions, and each shard is a random sample of its split.

@@ -1,7 +1,7 @@
 """Places of files and folders in a folder tree, or in an uncompressed tar that is read in place.
 
 A tar of millions of small files need not be unpacked onto a cluster's file system: its headers are read once, a folder
-is stored as the byte ranges that contain it, and GDAL reads a member where it lies (`/vsisubfile/`). A place takes
+is stored as the byte ranges that contain it, and GDAL reads a member in place (`/vsisubfile/`). A place takes
 little memory and can be sent to another process.
 """
 
@@ -23,7 +23,7 @@ _COMPRESSED = {
 
 
 class File(NamedTuple):
-    """A file of a tree, or a member of a tar: then `offset` and `size` are in bytes within the tar at `path`."""
+    """A file of a tree or a member of a tar; for a member, `offset` and `size` are bytes within the tar at `path`."""
 
     path: str
     offset: int = 0
@@ -59,7 +59,7 @@ class File(NamedTuple):
 
 
 class Folder(NamedTuple):
-    """A folder of a tree, or of a tar: then `ranges` are the bytes of the tar at `parent` that contain its members."""
+    """A folder of a tree or of a tar; for a tar, `ranges` are the bytes of the tar at `parent` with its members."""
 
     parent: str
     name: str
@@ -94,7 +94,7 @@ class FolderFiles(NamedTuple):
     members: dict[str, File] | None
 
     def file(self, name: str) -> File:
-        """Returns the file with a name, whether it exists or not."""
+        """Returns the file with this name, whether it exists or not."""
         named = File(f"{self.path}{os.sep}{name}")
         return named if self.members is None else self.members.get(name, named)
 
@@ -181,12 +181,12 @@ def _tar_folders(root: str, pattern: re.Pattern[str]) -> Iterator[Folder]:
 
 
 def _members(stream: BinaryIO, root: str, start: int = 0, end: int | None = None) -> Iterator[tuple[File, int, int]]:
-    """Yields every regular member between two bytes of a tar, and where its header starts and its data end."""
+    """Yields every regular member between two bytes of a tar, the start of its header, and the end of its data."""
     stream.seek(start)
     try:
         tar = tarfile.TarFile(fileobj=stream, mode="r")
         while (member := tar.next()) is not None and (end is None or member.offset < end):
-            tar.members.clear()  # type: ignore[attr-defined]  # Otherwise it keeps all of them in memory.
+            tar.members.clear()  # type: ignore[attr-defined]  # Otherwise tarfile keeps all in memory.
             if member.isreg():
                 blocks = -(-member.size // tarfile.BLOCKSIZE)
                 file = File(root, member.offset_data, member.size, member.name)

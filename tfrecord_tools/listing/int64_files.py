@@ -17,7 +17,7 @@ from bigearth_tf.data.manifest import MANIFEST_NAME
 
 _NAME = re.compile(r"(train|val|validation|test)_(\d+)\.tfrecord")
 _COPY_AGAIN = "Copy this file again from its origin."
-# https://www.tensorflow.org/tutorials/load_data/tfrecord: u64 length, u32 CRC of it, the data, u32 CRC of them.
+# https://www.tensorflow.org/tutorials/load_data/tfrecord: u64 length, u32 CRC of length, data, u32 CRC of data.
 _HEADER_BYTES, _FOOTER_BYTES = 12, 4
 
 
@@ -80,7 +80,7 @@ def read_frames(path: Path) -> Iterator[Frame]:
 
     Raises:
         ValueError: The file is damaged, or empty.
-        OSError: It cannot be read.
+        OSError: The file cannot be read.
     """
     offset, count = 0, 0
     try:
@@ -94,7 +94,7 @@ def read_frames(path: Path) -> Iterator[Frame]:
     except tf.errors.OpError as error:
         raise OSError(f"{path}: cannot be read ({error.message}).") from error
     surplus = path.stat().st_size - offset
-    if surplus:  # TensorFlow ignores a rest that is shorter than a header.
+    if surplus:  # TensorFlow ignores remaining bytes if they are fewer than a header.
         raise ValueError(f"{path}: record {count} is damaged ({surplus} bytes are left over). {_COPY_AGAIN}")
     if not count:
         raise ValueError(f"{path}: contains no record. {_COPY_AGAIN}")

@@ -3,8 +3,8 @@
 A folder of lists contains, each as `.csv` or `.csv.bz2`, the files of the package bigearthnet-common 2.8.0
 (https://pypi.org/project/bigearthnet-common, Apache-2.0): one patch name per line in `train`, `val`, `test`,
 `patches_with_seasonal_snow`, `patches_with_cloud_and_shadow` and `patches_with_no_19_class_targets`, and
-`s1_s2_name_country_season` with a header. It may also contain `origin.txt`, for patches that no satellite took. The
-official lists are package data of bigearthnet-common, whose code does not import with current dependencies.
+`s1_s2_name_country_season` with a header. It may also contain `origin.txt`, for patches that are not from a satellite.
+The official lists are package data of bigearthnet-common, whose code does not import with current dependencies.
 """
 
 from __future__ import annotations

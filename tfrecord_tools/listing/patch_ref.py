@@ -1,4 +1,4 @@
-"""The place of one patch, with what lists say of it."""
+"""The place of one patch, with what its source lists."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tfrecord_tools.listing.archive import File, Folder
 
 
 class PatchRef(NamedTuple):
-    """Where one patch lies, and what lists say of it: its id, split, folders or files, labels, and attributes."""
+    """What is known of one patch before it is read: id, split, folders or files, perhaps labels and attributes."""
 
     patch_id: str
     split: str

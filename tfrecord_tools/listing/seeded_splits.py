@@ -1,7 +1,7 @@
 """Splits by a seeded hash, for data sets without official ones.
 
-A stratum is a group of which every split gets a share, such as a class; a member is what is never divided, such as a
-patch or a scene. The assignment does not depend on the order of the members or on where they lie.
+A stratum is a group of which every split gets a share, such as a class; a member is a unit that is never divided, such
+as a patch or a scene. The assignment does not depend on the order of the members or on their paths.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ _GDAL_TYPES = {name: code for code, name in _DTYPES.items()}
 def read_band(file: File, band: Band, *, gdal_only: bool = False) -> np.ndarray:
     """Returns the band's pixels [size_px, size_px] as stored.
 
-    Their place on Earth is not read: creating the CRS takes GDAL ten times as long as reading the pixels.
+    The georeference is not read: creating the CRS takes GDAL ten times as long as reading the pixels.
 
     Args:
         file: A GeoTIFF of one band.

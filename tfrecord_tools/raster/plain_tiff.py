@@ -1,8 +1,8 @@
 """Pixels of a plain TIFF, read without GDAL because nothing has to be decoded.
 
-All files of BigEarthNet are plain: one uncompressed little-endian band, whose strips follow each other. Opening such a
-file takes GDAL several times as long as reading its bytes. A file that is not exactly plain, or is damaged, is left to
-GDAL, which decides.
+All files of BigEarthNet are plain: one uncompressed little-endian band in contiguous strips. Opening such a file takes
+GDAL several times as long as reading its bytes. A file that is not exactly plain, or is damaged, is left to GDAL, which
+reads or refuses it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 # TIFF 6.0 (https://www.itu.int/itudoc/itu-t/com16/tiff-fx/docs/tiff6.pdf), sections 2, 8 and 19: numbers of tags.
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
 _STRIP_OFFSETS, _SAMPLES, _STRIP_ROWS, _STRIP_BYTES, _PLANAR, _SAMPLE_FORMAT = 273, 277, 278, 279, 284, 339
-_PLACE = {33550, 33922, 34735, 34736, 34737, 42113}  # GeoTIFF and GDAL's no-data value: they change no pixel.
+_PLACE = {33550, 33922, 34735, 34736, 34737, 42113}  # Georeference and no-data value: they change no pixel.
 _SHORT, _LONG = 3, 4
 _FORMATS = {"u": 1, "f": 3}
 _ENTRY = struct.Struct("<HHII")
@@ -51,7 +51,7 @@ def _find_pixels(content: bytes, size_px: int, dtype: str) -> int | None:
     return offsets[0] if offsets[0] >= _HEAD_BYTES and len(offsets) == len(sizes) else None
 
 
-# The files of a band have the same directory, except for the data it points to, so that it is parsed once.
+# All files of a band have the same directory; only the data that it points to differ. So it is parsed once.
 @functools.lru_cache(maxsize=256)
 def _strip_entries(
     directory: bytes, count: int, size_px: int, dtype: str
@@ -88,7 +88,7 @@ def _required_entries(size_px: int, dtype: str) -> tuple[tuple[int, tuple[int, i
 
 
 def _numbers(content: bytes, kind: int, count: int, value: int) -> tuple[int, ...]:
-    """Returns the numbers of a directory entry: a single one is in the entry, several are where it points."""
+    """Returns the numbers of a directory entry: a single number is in the entry, several are at the offset in it."""
     if kind not in (_SHORT, _LONG) or not count or (kind == _SHORT and count == 2):
         raise ValueError("not a plain entry")
     return (value,) if count == 1 else struct.unpack_from(f"<{count}{'H' if kind == _SHORT else 'I'}", content, value)

@@ -1,4 +1,4 @@
-"""Exact mean and standard deviation of each band over a split, in one pass, with shards in parallel.
+"""Exact mean and standard deviation of each band over a split, computed in one pass over shards in parallel.
 
 Sums are integers or, for float bands, exact fractions. The order of additions changes no bit, so that the result does
 not depend on the number of processes or the division into shards.
@@ -20,7 +20,7 @@ from bigearth_tf.runtime.progress import progress_bar
 from tfrecord_tools.parallel import map_in_processes
 from tfrecord_tools.records.describe_dataset import text_table
 
-_MAX_EXACT_BYTES = 2  # Of an integer: the squares of wider ones could overflow the 64-bit sum of a patch.
+_MAX_EXACT_BYTES = 2  # Of an integer type: the squares of wider types could overflow the 64-bit sum of a patch.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +75,7 @@ def pixel_moments(pixels: np.ndarray) -> Moments:
     if not (math.isfinite(low) and math.isfinite(high)):
         raise ValueError("a pixel is not finite")
     wide = pixels.astype(np.float64).ravel()
-    # Sums about a value near the mean of the patch are rounded little; moving them to zero is exact.
+    # Sums of offsets from a value near the mean of the patch lose little to rounding; the shift back to 0 is exact.
     near = float(pixels.dtype.type(wide.mean()))
     offsets = wide - near
     first, second, center = Fraction(float(offsets.sum())), Fraction(float(np.square(offsets).sum())), Fraction(near)

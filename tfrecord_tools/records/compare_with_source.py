@@ -34,7 +34,7 @@ def compare(dataset: ShardedDataset, source: Source, workers: int = 1) -> list[s
     A patch that the manifest tolerates as broken may be missing from the records.
 
     Raises:
-        ValueError: The source is not opened as it was for these records, or a shard is damaged.
+        ValueError: The source is opened with other flags than for these records, or a shard is damaged.
     """
     require_same_source(dataset, source)
     expected = _Expected({ref.patch_id: ref for ref in source.refs}, source.read, source.class_names)
@@ -56,10 +56,10 @@ def compare(dataset: ShardedDataset, source: Source, workers: int = 1) -> list[s
 
 
 def require_same_source(dataset: ShardedDataset, source: Source) -> None:
-    """Checks that a source is opened as it was for these records.
+    """Checks that a source is opened with the same flags as for these records.
 
     Raises:
-        ValueError: It gives other bands or classes, or has other options.
+        ValueError: The source gives other bands or classes, or has other options.
     """
 
     def facts(names: tuple[str, ...], bands: tuple[Band, ...], options: dict[str, Any]) -> dict[str, Any]:

@@ -105,8 +105,8 @@ def class_chart(manifest: Manifest, width: int, ascii_only: bool = False) -> str
     All splits have the same scale, so that they can be compared. Names that do not fit are shortened.
 
     Args:
-        manifest: Of the data set.
-        width: Of the terminal, in characters. Below about fifty, lines are longer than this.
+        manifest: The manifest of the data set.
+        width: Width of the terminal, in characters; below about fifty, lines are longer than it.
         ascii_only: Draw with "#", for terminals without block characters.
     """
     scale = max(share for split in manifest.splits for share in class_shares(manifest, split)) or 1.0

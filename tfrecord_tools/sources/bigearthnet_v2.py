@@ -161,7 +161,7 @@ def read_metadata(paths: Sequence[str]) -> pandas.DataFrame:
 
     Raises:
         FileNotFoundError: A table is missing.
-        ValueError: A file is not such a table, or a patch is there twice, or has an unknown label or split.
+        ValueError: A file is not such a table, a patch is in two rows, or a label or split is unknown.
     """
     # Slow to load, and not needed by processes that write shards.
     import pandas

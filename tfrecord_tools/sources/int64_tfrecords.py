@@ -1,7 +1,7 @@
-"""The source int64_tfrecords: the int64 TFRecords of BigEarthNet-19, listed in one pass and read where they lie.
+"""The source int64_tfrecords: the int64 TFRecords of BigEarthNet-19, listed in one pass and read in place.
 
 The folder contains `train_00.tfrecord` and so on. The split of a patch is that of its file, the classes are the 19.
-Patches that the lists leave out were left out when these records were written.
+Patches on the exclusion lists were left out when these records were written.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def _list_records(shards: list[Int64Shard], record_format: str) -> list[PatchRef
     """Returns the place of every record; this pass checks all checksums.
 
     Raises:
-        ValueError: A shard is damaged, a record has no patch id, or two records have the same.
+        ValueError: A shard is damaged, a record has no patch id, or two records have the same id.
     """
     refs: dict[str, PatchRef] = {}
     with progress_bar(sum(shard.path.stat().st_size for shard in shards), "list", "B", unit_scale=True) as progress:

@@ -1,8 +1,8 @@
 """The source sen12ms: three GeoTIFFs per patch, for Sentinel-1, Sentinel-2, and a land-cover map that gives the labels.
 
 `ROIs1158_spring/{s1_1,s2_1,lc_1}/ROIs1158_spring_{s1,s2,lc}_1_p30.tif`; the first band of the map is IGBP. A scene,
-such as ROIs1158_spring_1, belongs to one split as a whole, so that no split contains neighbors of another's patches;
-each season is split on its own.
+such as ROIs1158_spring_1, belongs to one split as a whole, so that neighboring patches are never in different splits;
+each season is split separately.
 
 NOTE: not the splits of the classification benchmark, which names its test scenes but leaves the validation set to the
 user (https://github.com/schmitt-muc/SEN12MS, `splits/`): scores cannot be compared with the published ones.
@@ -140,7 +140,7 @@ def _count_classes(file: File, igbp: np.ndarray) -> np.ndarray:
 
 
 def choose_labels(counts: np.ndarray, label_kind: LabelKind) -> tuple[str, ...]:
-    """Returns the class with the most pixels (of equals the first), or those with `MULTI_LABEL_PERCENT` or more.
+    """Returns the class with the most pixels (the first of equal ones), or those with `MULTI_LABEL_PERCENT` or more.
 
     Args:
         counts: Pixels of each class [K].

@@ -1,4 +1,4 @@
-"""Land covers: which occur together, and how each looks in every band.
+"""Signatures of land covers: which classes occur together, and how each looks in every band.
 
 Spectra and backscatter are plausible round values, chosen to have the shape given in textbooks (water falls to nothing
 in the short-wave infrared, vegetation has its red edge, soil rises); they are not measurements of any place.
@@ -125,7 +125,7 @@ SURFACES: dict[str, tuple[float, ...]] = {
     "char": (3, 3.2, 3.6, 4.2, 5, 6, 6.5, 7, 7.5, 8, 12, 13, -12, -20),
 }
 
-# Surfaces that grow, and so change with the season.
+# Vegetated surfaces, which change with the season.
 # fmt: off
 VEGETATION = (
     "garden", "crop", "rice", "maize", "lush grass", "grazed grass", "dry grass", "alpine grass", "vine", "olive",
@@ -150,7 +150,7 @@ HAZE = (3.2, 2.6, 1.9, 1.4, 1.2, 1.0, 0.9, 0.85, 0.8, 0.75, 0.45, 0.35)
 class Signature(NamedTuple):
     """The look of a class: two surfaces arranged in a texture.
 
-    `texture` is a function of the generator: stripes, rows, fields, streets, crowns, blotches, trees or ripples.
+    `texture` is a kind that `draw_texture` takes: stripes, rows, fields, streets, crowns, blotches, trees or ripples.
     `grain_m` is its period; `foreground` covers about half of it, trees about a fifth.
     """
 
@@ -230,7 +230,7 @@ _SPECKLE_LOOKS = 4.4  # Equivalent number of looks of Sentinel-1 GRD high resolu
 
 
 def draw_labels(rng: np.random.Generator) -> tuple[str, ...]:
-    """Returns labels of the 43-class nomenclature, in its order, at least one of them not dropped."""
+    """Returns labels of the 43-class nomenclature, in its order; the benchmark keeps at least one of them."""
     letters = _LABEL_SET_LETTERS[np.searchsorted(_LABEL_SET_CUMULATIVE, rng.random(), side="right")]
     labels = set()
     for letter in letters:
@@ -355,7 +355,7 @@ def _draw_regions(count: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _vary_spectra(season: str, rng: np.random.Generator) -> np.ndarray:
-    """Returns the surfaces [14, surfaces] of this patch, changed by the season and by random differences of places."""
+    """Returns the surfaces [14, surfaces] of this patch (DN, linear power), varied by season and random differences."""
     dormancy = DORMANCY_OF_SEASON[season] + rng.normal(0.0, 0.25)
     spectra = np.where(_GROWS, _SPECTRA * (1.0 + dormancy * _DORMANCY)[:, None], _SPECTRA)
     place = rng.normal(0.0, 0.05, (1, _GROWS.size)) + rng.normal(0.0, 0.02, (len(COLUMNS), _GROWS.size))
@@ -379,7 +379,7 @@ def _light_scene(optical: np.ndarray, overlay: str | None, rng: np.random.Genera
 
 
 def _sample_optical(scene: np.ndarray, band: Band, rng: np.random.Generator) -> np.ndarray:
-    """Returns one band as its detector does: averaged over its pixels, with noise, in whole numbers."""
+    """Returns one band as its detector measures it: averaged over its pixels, with noise, in whole numbers."""
     size, factor = band.size_px, band.resolution_m // 10
     pixels = scene.reshape(size, factor, size, factor).mean((1, 3)) if factor > 1 else scene
     noise = rng.standard_normal(pixels.shape, np.float32)

@@ -72,15 +72,18 @@ TILES: tuple[tuple[str, str, int, int], ...] = (
 )
 TILE_SIDE = 90  # Patches along one side of a tile.
 _PATCHES_A_ROUND = len(TILES) * TILE_SIDE**2
-_STRIDE = 110137  # About 0.618 of a round, without a common factor: reaches all places of a round, far apart.
+_STRIDE = 110137  # Coprime to a round, about 0.618 of it: visits all places, the next one far away.
 _FIRST_DAY, _DAYS = datetime.datetime(2017, 6, 1), 365
 _FIRST_SECOND, _SECONDS = 9 * 3600 + 20 * 60, 2 * 3600 + 30 * 60
-MAX_PATCHES = TILE_SIDE**2 * _DAYS * _SECONDS  # More would need more seconds than there are.
+MAX_PATCHES = TILE_SIDE**2 * _DAYS * _SECONDS  # More patches would need more distinct seconds than there are.
 
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """Where and when a patch was acquired; `time` is the part of its name, sometimes without a leading zero."""
+    """Where and when a patch was acquired: `ulx` and `uly` are the UTM coordinates of its upper left corner in meters.
+
+    `time` is the part of `s2_name` with date and time, sometimes without a leading zero.
+    """
 
     s2_name: str
     s1_name: str
