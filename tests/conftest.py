@@ -16,7 +16,7 @@ def repository():
 
 @pytest.fixture(scope="session")
 def shared_data():
-    """Real patches of several sources beside the checkout, where there are any."""
+    """Real patches of several sources next to the checkout, if there are any."""
     folder = REPOSITORY.parent / "shared" / "data"
     if not folder.is_dir():
         pytest.skip("no real data beside the checkout")

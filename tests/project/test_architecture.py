@@ -9,9 +9,9 @@ import pytest
 
 from tests.support.paths import REPOSITORY
 
-# From the bottom up: a package imports itself and what stands before it.
+# From the bottom up: a package imports itself and those before it.
 LAYERS = ("bigearth_tf", "tfrecord_tools", "experiments", "slurm")
-# Room of the library -> the rooms that its files may import besides their own.
+# Room of the library -> the rooms that its files may import in addition to their own.
 _BASIS = {"runtime", "config", "data"}
 _RANKS = _BASIS | {"distributed", "input"}
 _MODELS = {"data", "layers", "models"}
@@ -106,7 +106,7 @@ def test_imports_go_down(path):
 
 
 def test_the_rooms_and_their_arrows():
-    """Prints the rooms of the library with the number of imports between them, and that no file is in a circle."""
+    """Prints the rooms of the library and the number of imports between them; checks that there is no cycle."""
     assert {room_of(module) for module in MODULES if module.startswith("bigearth_tf.")} == set(ROOMS)
     arrows = {room: {} for room in ROOMS}
     graph = {}
@@ -126,7 +126,7 @@ def test_the_rooms_and_their_arrows():
 
 
 def find_circle(graph):
-    """Returns a circle of a graph {node: nodes it points to} as a list, None where there is none."""
+    """Returns a cycle of a graph {node: nodes it points to} as a list, None if there is none."""
     done = set()
 
     def visit(node, way):
@@ -186,7 +186,7 @@ def test_flags_live_in_commands_and_nothing_imports_a_command():
 
 
 def test_every_file_says_which_question_it_answers_and_keeps_its_size():
-    # Two files are tables for the most part.
+    # This file is a table for the most part.
     exempt = {"tfrecord_tools/synthetic/land_cover_signatures.py"}
     for path in FILES:
         text = path.read_text(encoding="utf-8")

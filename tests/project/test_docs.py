@@ -410,7 +410,7 @@ def test_the_exit_codes_are_listed():
 
 
 def test_the_messages_of_the_troubleshooting_table_exist():
-    """Of each quoted message, three words in a row are in a string of the code, or all where there are fewer."""
+    """Three consecutive words of each quoted message, or all if it has fewer, are in a string of the code."""
     texts = [path.read_text(encoding="utf-8") for path in (REPOSITORY / "slurm").glob("*.*sh*")]
     texts += [path.read_text(encoding="utf-8") for path in (REPOSITORY / "slurm").glob("*.sbatch")]
     for package in ("bigearth_tf", "slurm"):

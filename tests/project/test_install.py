@@ -24,7 +24,7 @@ print(model.output_shape)
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
-    """A folder into which pip has installed the project, without what it needs."""
+    """A folder into which pip has installed the project without its dependencies."""
     folder = tmp_path_factory.mktemp("installed")
     source = tmp_path_factory.mktemp("source") / "checkout"
     subprocess.run(["git", "clone", "--quiet", "--depth=1", f"file://{REPOSITORY}", str(source)], check=True)

@@ -1,8 +1,8 @@
 """What version 0.1.0 wrote is still read: records, manifests, work folders, evaluations and exports.
 
 `tests/goldens/artifacts_0_1_0.tar.xz` was written by the commands of 0.1.0 (commit f645885) on constant patches: 16
-pairs in our records, 4 patches in each int64 schema, a run that has ended with its evaluation and its export, a run
-that was stopped by SIGTERM in its second epoch, and what that run ended with when 0.1.0 continued it.
+pairs in our records, 4 patches in each int64 schema, a finished run with its evaluation and its export, a run that
+was stopped by SIGTERM in its second epoch, and the result of that run after 0.1.0 resumed it.
 """
 
 import csv

@@ -1,4 +1,4 @@
-"""A config that is trained within seconds, on what records.py writes."""
+"""A config that trains within seconds on the records of tests/support/records.py."""
 
 from bigearth_tf.config import DataConfig, ScheduleConfig, TrainConfig
 

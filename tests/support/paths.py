@@ -1,4 +1,4 @@
-"""Folders that tests look into."""
+"""Paths of the repository that tests use."""
 
 from pathlib import Path
 

@@ -10,7 +10,7 @@ from tfrecord_tools.parallel import map_in_processes
 
 
 class Counted:
-    """Is 5 in another process, and counts how often it is sent there."""
+    """An argument that arrives as the number 5 in another process, and counts how often it is sent."""
 
     def __init__(self):
         self.times_sent = 0

@@ -1,4 +1,4 @@
-"""Tests that ranks that do not fit together all end early, with a message that names the rank and the remedy."""
+"""Tests that ranks that do not fit together all end early, with a message that names the rank and the fix."""
 
 import dataclasses
 import importlib.util

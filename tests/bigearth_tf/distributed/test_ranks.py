@@ -267,7 +267,7 @@ train.train(config""",
 
 
 def test_a_lost_rank_ends_the_others(records, tmp_path):
-    """Without a launcher, and long before the watchdog would end them."""
+    """The others end without a launcher, and long before the watchdog would end them."""
     output = launch(LOST, records, tmp_path / "workdir", 2, "die", 60, fails=True)
     assert "rank 0 lost another rank" in output
     assert "no step for" not in output
@@ -297,7 +297,7 @@ train.train(config""",
 
 
 def test_a_checkpoint_that_takes_long_to_write_is_no_hang(records, tmp_path):
-    """Neither for rank 0, which writes it, nor for rank 1, which waits in its next step."""
+    """The watchdog ends neither rank 0, which writes it, nor rank 1, which waits in its next step."""
     launch(SLOW_DISK, records, tmp_path / "workdir", 2)
     assert (tmp_path / "workdir" / "result.json").exists()
 

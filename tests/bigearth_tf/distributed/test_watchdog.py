@@ -67,7 +67,7 @@ with dog.watch():
 
 
 def test_a_patient_rank_shows_its_stacks_when_another_gives_up(tmp_path):
-    """But not because of a file that an earlier run has left in the folder."""
+    """The file `stalled` that an earlier run has left in the folder has no effect."""
     (tmp_path / "work" / "ranks").mkdir(parents=True)
     (tmp_path / "work" / "ranks" / "stalled").touch()
 

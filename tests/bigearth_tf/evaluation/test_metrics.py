@@ -1,4 +1,4 @@
-"""Scores: hand-worked values, missing values, order of rows, and merged parts."""
+"""Scores: values computed by hand, missing values, order of rows, and merged parts."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""Evaluation of a table: scores with intervals, thresholds tuned only on validation, no NaN, and its text."""
+"""Evaluation of a table: scores with intervals, thresholds tuned only on validation, no NaN, and the text."""
 
 import json
 

@@ -76,7 +76,7 @@ def flat(nested):
     return list(itertools.chain.from_iterable(nested))
 
 
-# Each of 12 rows is a lane; each lane of 34 rows has two, and both ranks read one of the lanes.
+# In a batch of 12, each row is a lane; in a batch of 34, each lane has two rows, and both ranks read one of the lanes.
 @pytest.mark.parametrize(("batch", "world_sizes"), [(12, (2, 3, 4, 6)), (34, (2,))])
 def test_batches_of_several_ranks_are_those_of_one_rank(data, batch, world_sizes):
     alone = train_ids(data, batch=batch)

@@ -158,7 +158,7 @@ run_command(main)
 
 
 def test_a_rank_that_loses_a_stopped_rank_has_not_failed(tmp_path):
-    """As when the signal comes while some ranks still start: it kills those, and the others lose them."""
+    """This happens when the signal comes while some ranks still start: it kills those, and the others lose them."""
     others = "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1]); print('begun', flush=True);"
     others += "signal.sigwait([signal.SIGUSR1]); time.sleep(5); raise ConnectionError('lost another rank')"
     process = launch(tmp_path, COMMAND.format(failing=1, after=100, others=others), wait=False)

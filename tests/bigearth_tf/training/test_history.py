@@ -1,4 +1,4 @@
-"""The history of a run that was interrupted: each line is there once when the run has resumed."""
+"""The history of an interrupted run: after the run has resumed, it contains each line once."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Each optimizer, of both generations: its steps, weight decay, loss scale and checkpoints."""
+"""Each optimizer, of Keras and of TensorFlow Addons: its steps, weight decay, loss scale and checkpoints."""
 
 import subprocess
 import sys

@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).parent
-NETWORK = "10.199.0"  # Exists only inside the namespaces: several clusters may use it.
+NETWORK = "10.199.0"  # This network exists only inside the namespaces: several clusters may use it.
 PROGRAMS = ("slurmctld", "slurmd", "srun", "munged", "ip", "unshare", "nsenter")
 LIMIT_S = 240  # Limit of every wait, to end a test that hangs. No test measures how long something takes.
 ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")  # States of a job that has ended.
@@ -99,7 +99,7 @@ def _user_name() -> str:
 
 
 class SlurmCluster:
-    """A cluster that runs while its context lasts."""
+    """A cluster that runs within a `with` block."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Conversions that are killed, shared, doubled or without disk space lose nothing and give the same bytes.
+"""Conversions that are killed, shared, run twice at once or out of disk space lose nothing and give the same bytes.
 
 The conversions are real processes of the commands. Processes that load TensorFlow do so at the same time.
 """

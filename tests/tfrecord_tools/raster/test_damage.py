@@ -1,7 +1,7 @@
 """Each kind of damage gives a quarantined patch with a helpful message, or is harmless and gives the same bytes.
 
-One archive is written once; each row damages a copy of one patch in it. A wrong place on Earth is not damage for the
-converter: it stores no place, and creating a CRS takes GDAL ten times as long as reading the pixels.
+One archive is written once; each row damages a copy of one patch in it. A wrong georeference is not damage for the
+converter: it stores none, and creating a CRS takes GDAL ten times as long as reading the pixels.
 """
 
 import csv
