@@ -23,7 +23,7 @@ class DataConfig:
     shuffle_mb: float = 500.0
     # Random flips and rotations by 90 degrees, the same for all bands of a patch.
     augment: bool = True
-    # Mixup (https://arxiv.org/abs/1710.09412): alpha of the Beta distribution of the shares; 0: no mixup.
+    # Mixup (https://arxiv.org/abs/1710.09412): alpha of the Beta distribution of mixing shares; 0: no mixup.
     mixup_alpha: float = 0.0
 
 
@@ -31,13 +31,14 @@ class DataConfig:
 class LossConfig:
     """The loss."""
 
-    # binary_cross_entropy or focal for multi-label data, softmax for single-label data; auto: by the data.
+    # binary_cross_entropy or focal for multi-label data, softmax for single-label data; auto
+    # chooses binary_cross_entropy or softmax.
     name: str = "auto"
-    # Share of each label that is spread equally: over present and absent, or over the classes for softmax.
+    # Share of each label that is spread equally: over present and absent, or with softmax over all classes.
     label_smoothing: float = 0.0
     # Exponent of the focal loss (https://arxiv.org/abs/1708.02002, section 3.2).
     focal_gamma: float = 2.0
-    # none; balanced: inverse to the class counts of the train split, with mean 1.
+    # none; balanced: inversely proportional to the class counts of the train split, with mean 1.
     class_weights: str = "none"
     # Factor of the sum of squares of all kernels (not of biases and norms), added to the loss.
     l2: float = 0.0
@@ -86,7 +87,7 @@ class CommunicationConfig:
     compression: str = "none"
     # average, or adasum (https://arxiv.org/abs/2006.02924), which needs 1, 2, 4, 8, ... ranks.
     reduction: str = "average"
-    # Gradients are sent together up to this many 10^6 bytes.
+    # Largest group of gradients that is sent at once, in 10^6 bytes.
     fusion_mb: float = 64.0
     # Whether batch norm uses statistics of the global batch instead of each rank's own.
     sync_batch_norm: bool = False
@@ -120,13 +121,13 @@ class TrainConfig:
     precision: str = "float32"
     # Whether to compile the loss and its gradients with XLA.
     xla: bool = False
-    # Steps that run before the clock, the signals and the loss are checked.
+    # Number of steps from one check of the clock, the signals and the loss to the next.
     steps_per_execution: int = 1
     # Minutes between two checkpoints within an epoch; each epoch ends with one.
     checkpoint_minutes: float = 10.0
     # Steps between two checkpoints within an epoch; 0: by the clock only.
     checkpoint_steps: int = 0
-    # Seed of initial weights, order, augmentation and dropout.
+    # Seed of initial weights, order of records, augmentation and dropout.
     seed: int = 42
 
 
@@ -143,7 +144,7 @@ _CHOICES = {
 
 
 def validate(config: TrainConfig) -> None:
-    """Checks the values of the fields, which the types alone do not.
+    """Checks that each value is allowed; the type of a field alone does not ensure it.
 
     Raises:
         ValueError: A field is out of range, or is not one of its allowed words.

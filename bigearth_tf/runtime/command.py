@@ -22,7 +22,7 @@ def run_command(main: Callable[[], None]) -> None:
     SIGUSR1, by which a batch system announces the end of the job's time, is ignored after `main` has returned.
     """
     faulthandler.register(signal.SIGUSR2, all_threads=True)
-    # Before TensorFlow is imported: its notes on CPU instructions hide what a user should read.
+    # Must be set before TensorFlow is imported, whose notes on CPU instructions hide the messages for the user.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
     def guarded(argv: list[str]) -> None:

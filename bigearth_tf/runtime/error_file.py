@@ -13,12 +13,12 @@ from typing import NoReturn
 from bigearth_tf.runtime.exit_codes import EXIT_STALLED
 from bigearth_tf.runtime.files import write_json_atomically
 
-# The launcher sets this variable to a path of its own for each rank.
+# The launcher sets this variable to a different path for each rank.
 PATH_VARIABLE = "BIGEARTH_ERROR_FILE"
 
 
 def write_error(message: str, *, is_consequence: bool = False) -> None:
-    """Writes why this process ends if its launcher asks for that; the first call counts. Never raises.
+    """Writes why this process ends, if a launcher named an error file; only the first call writes. Never raises.
 
     Args:
         message: The reason; line breaks become spaces.
@@ -27,7 +27,7 @@ def write_error(message: str, *, is_consequence: bool = False) -> None:
     path = os.environ.get(PATH_VARIABLE)
     if not path or os.path.exists(path):
         return
-    # Names of files may hold bytes that are no UTF-8.
+    # File names may contain bytes that are not UTF-8.
     line = " ".join(message.split()).encode(errors="backslashreplace").decode()
     with contextlib.suppress(OSError):  # For example on a full disk: the error itself matters more than its file.
         write_json_atomically(Path(path), {"message": line, "is_consequence": is_consequence})
@@ -52,7 +52,8 @@ def write_stacks(title: str) -> None:
 def exit_stalled(message: str) -> NoReturn:
     """Writes the error file and ends this process at once with EXIT_STALLED.
 
-    An exception would not reach a thread that is inside a call that never returns, and `sys.exit` would wait for it.
+    An exception would not reach a thread that is inside a call that never returns, and `sys.exit` would wait for that
+    thread.
     """
     write_error(message)
     sys.stderr.flush()

@@ -8,6 +8,6 @@ EXIT_STALLED = 70
 EXIT_STOPPED = 75
 # EX_CONFIG: the ranks of a run do not fit together.
 EXIT_RANKS_DIFFER = 78
-# As a shell reports them: the command was not found; a process was ended by signal N (added).
+# As a shell reports them: 127, the command was not found; 128 + N, signal N ended the process.
 EXIT_NOT_FOUND = 127
 EXIT_BY_SIGNAL = 128

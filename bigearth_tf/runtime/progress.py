@@ -12,7 +12,7 @@ def progress_bar(total: int, title: str, unit: str, **options: Any) -> tqdm.tqdm
     """Returns a bar to `update`; in a log file, where a bar cannot redraw itself, it adds a line every 30 seconds."""
     if sys.stderr.isatty():
         return tqdm.tqdm(total=total, desc=title, unit=unit, dynamic_ncols=True, **options)
-    options["leave"] = True  # A bar that is left ends its line; one that is erased would not.
+    options["leave"] = True  # Otherwise tqdm erases the finished bar, and the log lacks its last state.
     return tqdm.tqdm(total=total, desc=title, unit=unit, mininterval=30.0, file=_Lines(), **options)
 
 
