@@ -36,7 +36,7 @@ _MULTI_HOT = "BigEarthNet-19_labels_multi_hot"
 
 @dataclasses.dataclass(frozen=True)
 class _Schema:
-    """One of the two schemas: the feature of the patch id, of the mate, and the bands it must and may have."""
+    """One of the two schemas: features of the patch id and of its mate; bands that a record must have, and may have."""
 
     patch_id: str
     mate: tuple[str, ...]
@@ -72,7 +72,7 @@ def detect_int64_format(example: tf.train.Example) -> tuple[str, tuple[Band, ...
     """Returns the schema of a record, one of `INT64_FORMATS`, and the bands that it has.
 
     Raises:
-        ValueError: The record lacks features of both schemas.
+        ValueError: The record matches neither schema.
     """
     present = set(example.features.feature)
     missing = {name: [key for key in schema.required if key not in present] for name, schema in _SCHEMAS.items()}
@@ -210,7 +210,7 @@ def check_int64_record(
         serialized: The record.
         bands: Bands that it must have.
         num_classes: The number of class names in the manifest.
-        attributes: Attributes of the manifest, of which such records have none.
+        attributes: Attributes of the manifest; must be empty, because int64 records have none.
         record_format: One of `INT64_FORMATS`.
 
     Raises:

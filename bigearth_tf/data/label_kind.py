@@ -30,7 +30,7 @@ class LabelKind(str, enum.Enum):
 
     @property
     def threshold(self) -> Optional[float]:
-        """Probability from which on a class is predicted; None where the most probable class is predicted."""
+        """Lowest probability at which a class is predicted; None if the most probable class is predicted."""
         return THRESHOLD if self is LabelKind.MULTI else None
 
     @property

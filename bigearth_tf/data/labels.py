@@ -16,7 +16,7 @@ _PERMANENT_CROPS = "Permanent crops"
 _GRASSLAND = "Natural grassland and sparsely vegetated areas"
 _MOORS = "Moors, heathland and sclerophyllous vegetation"
 
-# Each class of the 43-class nomenclature, in its order -> its class of the 19; None if the benchmark drops it.
+# Class of the 43, in the order of that nomenclature -> its class among the 19; None if the benchmark drops it.
 CLC_43_TO_19: dict[str, str | None] = {
     "Continuous urban fabric": "Urban fabric",
     "Discontinuous urban fabric": "Urban fabric",
@@ -96,7 +96,7 @@ def to_19_classes(names: Iterable[str]) -> tuple[str, ...]:
     The result is empty if the benchmark drops every name.
 
     Raises:
-        ValueError: A name is not one of the 43.
+        ValueError: A name is not one of the 43, or is given twice.
     """
     names = tuple(names)
     label_indices(names, CLASSES_43)
@@ -105,10 +105,14 @@ def to_19_classes(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def translate(names: Iterable[str], nomenclature: str) -> tuple[str, ...]:
-    """Returns what 43-class `names` map to in a nomenclature, a key of `NOMENCLATURES`, in its order.
+    """Returns the classes of `nomenclature` that 43-class `names` map to, in the order of that nomenclature.
+
+    Args:
+        names: Classes of the 43.
+        nomenclature: A key of `NOMENCLATURES`.
 
     Raises:
-        ValueError: A name is not one of the 43.
+        ValueError: A name is not one of the 43, or is given twice.
     """
     if nomenclature == "19":
         return to_19_classes(names)

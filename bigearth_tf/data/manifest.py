@@ -42,7 +42,7 @@ class Manifest:
 
     - `class_names`: in the order of label indices.
     - `bands`: rows as stored, in the order of the records; mean and std may be None.
-    - `attributes`: names of further texts that a record may have, such as "country".
+    - `attributes`: names of the text features that a record may have, such as "country".
     - `compression`: "" or "GZIP".
     - `record_format`: the schema of a record, one of `RECORD_FORMATS`.
     - `exclusions`: reason -> number of patches of the source that were left out on purpose.
@@ -175,7 +175,7 @@ def shard_from_json(row: dict[str, Any]) -> Shard:
 
 
 def manifest_from_json(content: dict[str, Any]) -> Manifest:
-    """Returns the manifest of a JSON object, from which it removes keys.
+    """Returns the manifest of a JSON object, and removes keys from that object.
 
     Raises:
         ValueError, TypeError, KeyError: This version does not read the object.

@@ -8,7 +8,7 @@
 | one per band      | bytes [1] | the band's pixels, row-major, little-endian, native size and storage type   |
 | one per attribute | bytes [1] | a text such as the country; the manifest names them, a record may lack them |
 
-Pixels are bytes, not int64 lists: as small on disk, and several times faster to write and to parse.
+Pixels are bytes, not int64 lists: the same size on disk, and several times faster to write and to parse.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def check_record(
         serialized: The record.
         bands: Bands that it must have.
         num_classes: K, the number of class names in the manifest.
-        attributes: Names of further texts that it may have.
+        attributes: Names of the text features that it may have.
 
     Raises:
         ValueError: The bytes are not an Example, or a feature is missing, unexpected, or of the wrong kind or length.

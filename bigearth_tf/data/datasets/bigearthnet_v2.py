@@ -13,7 +13,7 @@ from bigearth_tf.data.labels import CLASSES_19
 
 # Mean and standard deviation at native size over the train split, published by the authors ("no_interpolation"):
 # https://github.com/lhackel-tub/ConfigILM/blob/8b3f8bed8845fa79d77bb25072bb1d07510f0627/configilm/extra/BENv2_utils.py
-# NOTE: according to that file, VV and VH are over the patches of v1.0.
+# NOTE: according to that file, those of VV and VH were computed over the patches of v1.0.
 _STATISTICS = {
     "B01": (361.0767822265625, 575.0687255859375),
     "B02": (438.3720703125, 607.02685546875),
