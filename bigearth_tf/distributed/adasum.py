@@ -12,10 +12,10 @@ import tensorflow as tf
 
 
 def check_ranks(world_size: int) -> None:
-    """Checks that this number of ranks can form pairs of pairs.
+    """Checks that this number of ranks can form pairs, then pairs of pairs.
 
     Raises:
-        ValueError: The number is no power of two.
+        ValueError: The number is not a power of two.
     """
     if world_size & (world_size - 1):
         raise ValueError(f"communication.reduction='adasum' needs 1, 2, 4, 8, ... ranks, not {world_size}.")
@@ -27,13 +27,13 @@ def adasum(
     """Returns the combined gradients of all ranks, the same on every rank.
 
     Args:
-        gradients: Of this rank.
-        rank: This rank.
+        gradients: Gradients of this rank.
+        rank: Index of this rank.
         world_size: Number of ranks, a power of two.
-        exchange: Sends a vector to another rank and returns the vector that this rank sends at the same time.
+        exchange: Sends a vector to the rank with an index, and returns the vector that it sends at the same time.
 
     Raises:
-        ValueError: The number of ranks is no power of two.
+        ValueError: The number of ranks is not a power of two.
     """
     check_ranks(world_size)
     mine, distance = list(gradients), 1

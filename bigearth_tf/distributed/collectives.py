@@ -13,12 +13,12 @@ from bigearth_tf.distributed.replica import Replica, load_horovod
 
 
 def reduce_gradients(gradients: Sequence[tf.Tensor], replica: Replica, config: CommunicationConfig) -> list[tf.Tensor]:
-    """Returns the gradients of the global batch: the one place where gradients are reduced.
+    """Returns the gradients of the global batch; no other function reduces gradients.
 
     They are sent as one group, so that their sums are formed in the same order in every run.
 
     Raises:
-        ValueError: Adasum is requested with a number of ranks that is no power of two.
+        ValueError: Adasum is requested with a number of ranks that is not a power of two.
     """
     if replica.world_size == 1:
         return list(gradients)

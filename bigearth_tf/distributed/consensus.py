@@ -49,7 +49,7 @@ def run_on_all_ranks(action: Callable[[], T], replica: Replica) -> T:
 
 
 def run_on_all_ranks_before_horovod(action: Callable[[], T]) -> T:
-    """Does what `run_on_all_ranks` does, without Horovod and without its time limit for slow ranks.
+    """Does what `run_on_all_ranks` does, without Horovod and without Horovod's time limit for slow ranks.
 
     Raises:
         Exception: The action's own, if it failed on every rank.

@@ -1,4 +1,4 @@
-"""Checks before the first step: what would spoil a run of several ranks ends all of them, with the rank and the remedy.
+"""Checks before the first step that the ranks fit together; otherwise all of them end and name the rank and the remedy.
 
 Differences that do no harm are only logged: clocks (only times in logs depend on them; ranks synchronize by
 collectives, and each rank measures its time limits by its own clock), cores, names of GPUs, and free scratch space.
@@ -64,7 +64,7 @@ def run_preflight(replica: Replica, scratch: str = "") -> None:
 
 
 def check_same_config_and_data(settings: dict[str, Any], manifest: Manifest, complete: bool, replica: Replica) -> None:
-    """Checks that all ranks are about to do the same with the same data.
+    """Checks that all ranks have the same settings and data, and agree on whether the run is complete.
 
     Args:
         settings: What decides the result, without paths.
@@ -89,7 +89,7 @@ def _check(name: str, value: Any, replica: Replica) -> None:
 
 def _describe_software(replica: Replica) -> dict[str, Any]:
     commits = gather(git_commit(), replica)
-    # A host without git does not know the commit: then no host compares it.
+    # A host without git does not know the commit: then the commits are not compared.
     commit = {"git_commit": commits[replica.rank]} if all(commits) else {}
     return {**package_versions(), **commit, "code_sha256": _digest_code()}
 

@@ -18,7 +18,7 @@ from bigearth_tf.distributed.replica import Replica
 
 _ALLREDUCE_BYTES = (1 << 12, 1 << 16, 1 << 20, 1 << 24, 1 << 26)
 _REPEATS = 3
-# Larger sums are skipped if the network is so slow that all repeats would take longer in total.
+# Larger allreduces are skipped if the network is so slow that all of them together would take longer.
 _ALLREDUCE_BUDGET_S = 8.0
 _LARGEST_SKEW_S = 1.0
 _LEAST_SCRATCH_BYTES = 1e9
@@ -26,7 +26,10 @@ _LEAST_SCRATCH_BYTES = 1e9
 
 @dataclasses.dataclass(frozen=True)
 class RankReport:
-    """Host and hardware of a rank. `gpu_id` is "" on a CPU and if the driver does not report it."""
+    """Host and hardware of a rank. `gpu_id` is "" on a CPU, or if the driver does not report it.
+
+    `visible` is CUDA_VISIBLE_DEVICES, None if it is not set. `scratch_bytes` are free.
+    """
 
     host: str
     device: str
@@ -56,7 +59,7 @@ def report_rank(scratch: str) -> RankReport:
 
 
 def _read_gpu_id(index: int) -> str:
-    """Returns the UUID of a GPU: indices and CUDA_VISIBLE_DEVICES may start from 0 in every task."""
+    """Returns the UUID of a GPU; indices, also in CUDA_VISIBLE_DEVICES, may start from 0 in every task."""
     try:
         cuda = ctypes.CDLL("libcuda.so.1")
         device, uuid = ctypes.c_int(), ctypes.create_string_buffer(16)
@@ -72,14 +75,14 @@ def measure_clock_offsets(replica: Replica, rounds: int = 5) -> list[float]:
     """Returns how far the clock of each rank is ahead of rank 0's, in seconds, to within the time of an allreduce."""
     times = []
     for _ in range(rounds):
-        mean_of_ranks(tf.zeros([]), replica).numpy()  # All ranks leave it at about the same time.
+        mean_of_ranks(tf.zeros([]), replica).numpy()  # All ranks leave the allreduce at about the same time.
         times.append(time.time())
     table = np.array(gather(times, replica))
     return np.median(table - table[0], axis=1).tolist()
 
 
 def measure_allreduce(replica: Replica) -> dict[int, float]:
-    """Returns the number of bytes -> seconds of an allreduce, the same on all ranks."""
+    """Returns number of bytes -> seconds of an allreduce, the same on all ranks."""
     seconds: dict[int, float] = {}
     spent, last = 0.0, 0
     for num_bytes in _ALLREDUCE_BYTES:
@@ -98,7 +101,7 @@ def _time_allreduce(num_bytes: int, replica: Replica) -> float:
         started = time.perf_counter()
         mean_of_ranks(values, replica)[0].numpy()
         times.append(time.perf_counter() - started)
-    return max(gather(float(np.median(times[1:])), replica))  # The first one sets up connections.
+    return max(gather(float(np.median(times[1:])), replica))  # The first allreduce sets up connections.
 
 
 def format_reports(reports: Sequence[RankReport], offsets_s: Sequence[float], seconds: dict[int, float]) -> str:
@@ -117,7 +120,7 @@ def format_reports(reports: Sequence[RankReport], offsets_s: Sequence[float], se
             f"  {rank:4d}  {report.host:16s}  {report.cores:5d}  {report.scratch_bytes / 1e9:9.1f} GB  "
             f"{offset:+6.3f} s  {report.device}{visible}"
         )
-    # What each rank sends, and receives, in a ring allreduce: the figure to compare with the speed of a link.
+    # Share of the bytes that a rank sends, and receives, in a ring allreduce: the speed is then comparable to a link's.
     share = 2 * (ranks - 1) / ranks
     lines.append("  allreduce      time       bandwidth of a rank's link")
     for num_bytes, each in seconds.items():

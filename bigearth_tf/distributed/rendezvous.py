@@ -1,7 +1,7 @@
-"""What ranks do without Horovod and without TensorFlow: know their host and exchange messages before Horovod starts.
+"""The host of a rank, and messages between ranks before Horovod starts; without Horovod and TensorFlow.
 
-Once Horovod runs, its collectives exchange what the ranks need. Before that, `exchange_messages` does: it waits for the
-slowest rank without a limit, whereas Horovod's start gives up after HOROVOD_GLOO_TIMEOUT_SECONDS.
+Once Horovod runs, the ranks use its collectives. Before that, they use `exchange_messages`, which waits for the slowest
+rank without a limit, whereas Horovod's start gives up after HOROVOD_GLOO_TIMEOUT_SECONDS.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ def host_name() -> str:
 
 
 def is_first_rank() -> bool:
-    """Returns whether this process is rank 0, or the only one, as the launcher's variables say."""
+    """Returns whether this process is rank 0, or the only one, according to the launcher's variables."""
     return os.environ.get("HOROVOD_RANK", "0") == "0"
 
 
 def exchange_messages(message: str) -> list[str]:
-    """Returns the messages of all ranks, in the order of ranks, by the server that Horovod's start uses.
+    """Returns the messages of all ranks, in the order of ranks, through the server that Horovod's start uses.
 
-    Returns only the own message if this process is the only one, or its launcher has no such server (mpirun).
+    Returns only `message` if this process is the only one, or its launcher has no such server (mpirun).
 
     Raises:
         ConnectionError: The server cannot be reached.
@@ -50,7 +50,7 @@ def exchange_messages(message: str) -> list[str]:
         raise ConnectionError(f"rank {rank} cannot reach the launcher's server at {address}:{port}: {error}") from error
 
 
-# Many clusters set a proxy for the internet; it does not lead to the nodes.
+# Many clusters set a proxy for the internet; the proxy cannot reach the nodes.
 _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 

@@ -1,6 +1,6 @@
 """This process as one of the ranks of a run, and how it joins the others.
 
-The only module besides the launcher's that imports Horovod, and only in a process that a launcher started.
+Only this module and the launcher import Horovod; this module does so only in a process that a launcher started.
 """
 
 from __future__ import annotations
@@ -30,23 +30,24 @@ class Replica:
         return self.rank == 0
 
 
-# Variables with the number of processes, set by Horovod's launchers (ours, horovodrun), mpirun, others, and srun.
+# Variables with the number of processes, in this order: of Horovod's launchers (ours, horovodrun), of Open MPI's
+# mpirun, of other launchers, and of srun.
 _SIZE_VARIABLES = ("HOROVOD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
 
-# Once a cycle the ranks ask each other which tensors are ready; on CPUs that takes time from training. With Horovod's
-# default of 1 ms and one core a rank it was a sixth of a ResNet50's step on two ranks.
+# Once per cycle the ranks ask each other which tensors are ready; on CPUs this takes time from training: with Horovod's
+# default of 1 ms, a sixth of a step of ResNet50 on two ranks of one core each.
 _CPU_CYCLE_MS = "10"
 
 
 def start_replica(fusion_mb: float = CommunicationConfig.fusion_mb) -> Replica:
-    """Returns this process's replica, after it has joined the other ranks if a launcher started several.
+    """Joins the other ranks, if a launcher started several, and returns the replica of this process.
 
     Args:
         fusion_mb: Tensors are sent together up to this size, in 10^6 bytes; HOROVOD_FUSION_THRESHOLD overrides it.
 
     Raises:
         RuntimeError: A launcher started several ranks but Horovod is not installed.
-        ValueError: Several processes were started in a way in which each would train by itself.
+        ValueError: Several processes were started in such a way that each would train by itself.
     """
     variable = next((name for name in _SIZE_VARIABLES if name in os.environ), "")
     if not variable or int(os.environ[variable]) == 1:

@@ -14,7 +14,7 @@ def synchronize_batch_norm(model: Any, replica: Replica) -> None:
     """Makes every batch norm layer of a model use the mean and variance of the global batch.
 
     E[x] and E[x^2] are averaged over ranks, each of which has the same number of records. Gradients flow through the
-    averages. One rank computes in the same way, without the fused kernel, whose moving variance is that of a sample.
+    averages. A single rank, too, computes without the fused kernel, whose moving variance is the unbiased one.
     """
 
     def mean_and_variance(inputs: tf.Tensor, axes: Any, keep_dims: bool, **_: Any) -> tuple[tf.Tensor, tf.Tensor]:

@@ -26,20 +26,20 @@ from bigearth_tf.runtime.files import write_json_atomically
 _WRITE_EVERY_S = 2.0
 _REPORT_S = 10.0
 
-# Factor by which work other than a repeated step, such as the first step, which compiles, may take longer than
-# `timeout_s`; also by which a step may take longer than the one before, as on a slow machine.
+# Work other than a repeated step, such as the first step, which compiles, may take this many times `timeout_s`. A step
+# may take this many times as long as the step before, as on a slow machine.
 _PATIENCE = 10
 
 
 @dataclasses.dataclass(frozen=True)
 class _Beat:
-    """The last beat of a rank, as its file holds it.
+    """The last beat of a rank, as stored in the file of the rank.
 
     Attributes:
         host: Name of its host.
         process: Process id.
         place: What it was doing, such as "epoch 3, step 17".
-        time: Seconds since the epoch.
+        time: Unix time of the beat, in seconds.
         waits: Whether its main thread was inside TensorFlow or Horovod when the file was written.
     """
 
@@ -55,7 +55,7 @@ class Watchdog:
 
     Each rank writes its last beat to `<workdir>/ranks/<rank>.json`, so that the others can report on a rank that no
     longer responds. The first rank that gives up touches `ranks/stalled`; the ranks that wait then print their stacks,
-    too, before the end of the first rank ends them.
+    too, before they fail because the first rank has ended.
     """
 
     def __init__(self, workdir: Path, replica: Replica, timeout_s: float) -> None:
@@ -73,7 +73,7 @@ class Watchdog:
 
         Args:
             place: What it does next, such as "epoch 3, step 17".
-            plain: Whether that has been done before and takes no longer than a step.
+            plain: Whether it repeats earlier work and takes no longer than a step.
         """
         now = time.monotonic()
         self._allowed_s = max(self._timeout_s * (1 if plain else _PATIENCE), _PATIENCE * (now - self._time))
@@ -115,7 +115,7 @@ class Watchdog:
             if idle_s > self._allowed_s:
                 self._show_stacks(idle_s)  # Before anything else: the end of another rank may end this one.
                 _run_with_limit(_REPORT_S, functools.partial(self._report, idle_s))
-                exit_stalled(f"no step for {idle_s:.0f} s")  # The report, if it succeeded, has named the cause.
+                exit_stalled(f"no step for {idle_s:.0f} s")  # If `_report` succeeded, it has written the cause.
             if idle_s > _WRITE_EVERY_S:
                 _run_with_limit(_WRITE_EVERY_S, functools.partial(self._write_while_waiting, idle_s))
 
@@ -171,8 +171,8 @@ class Watchdog:
 def _progress_key(beat: _Beat | None) -> tuple[bool, float]:
     """Returns a key by which the rank that holds up the others comes first.
 
-    A rank without a beat is behind all others. Ranks in the same step have beats within milliseconds of each other, and
-    their clocks may differ: of these, a rank inside TensorFlow probably waits for one that is not.
+    A rank without a beat comes before all others. Ranks in the same step have beats within milliseconds of each other,
+    and their clocks may differ: of these, a rank inside TensorFlow probably waits for one that is not.
     """
     return (beat.waits, beat.time) if beat else (False, 0.0)
 
