@@ -1,6 +1,6 @@
-"""Locks by which the processes of one host share a folder: who uses it, and who alone fills it.
+"""Locks by which the processes of one host share a folder: many use it, one at a time fills it.
 
-The locks (flock) vanish with their process, however it ends.
+The locks (flock) vanish when their process ends, for any reason.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def hold_folder(folder: Path, keep: bool) -> Iterator[None]:
 
 @contextlib.contextmanager
 def lock_for_copying(folder: Path, while_waiting: Callable[[], object]) -> Iterator[None]:
-    """Waits until no other process copies into a folder, then lets none start; calls `while_waiting` twice a second."""
+    """Waits for its turn to copy into a folder, then makes others wait; calls `while_waiting` twice a second."""
     lock = os.open(folder / ".copying", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         while not _try_lock(lock, fcntl.LOCK_EX):
@@ -55,7 +55,7 @@ def lock_for_copying(folder: Path, while_waiting: Callable[[], object]) -> Itera
 
 
 def _lock_shared(path: Path) -> int:
-    """Returns the descriptor of a lock file, created where it is missing, with a shared lock on it."""
+    """Returns the descriptor of a lock file, created if it is missing, with a shared lock on it."""
     while True:
         lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         while not _try_lock(lock, fcntl.LOCK_SH):  # Another process is removing the folder.

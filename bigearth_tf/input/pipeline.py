@@ -32,7 +32,7 @@ _RECORD_SPEC = tf.TensorSpec([], tf.string)
 
 
 def steps_per_epoch(manifest: Manifest, global_batch_size: int, replica: Replica) -> int:
-    """Returns the training steps of an epoch, the same on every rank; less than one global batch is not read.
+    """Returns the number of training steps of an epoch, the same on every rank; an incomplete last batch is not read.
 
     Raises:
         ValueError: The split is smaller than a batch, or the batch is not a multiple of the number of ranks.
@@ -67,13 +67,13 @@ def make_train_dataset(
         replica: This rank. The number of ranks does not change the order of the records.
         position: The epoch, and its first step to read. Records of earlier steps are not read, except those in the
             same shuffled block as the first record.
-        global_batch_size: Records of one step of all ranks together; row by row, rank after rank.
-        shuffle_mb: Memory for shuffling, in 10^6 bytes of records; a few of this rank's batches come on top.
+        global_batch_size: Records of one step of all ranks together: consecutive rows per rank, in the order of ranks.
+        shuffle_mb: Memory for shuffling, in 10^6 bytes of records; a few batches of this rank need memory in addition.
 
     Raises:
         FileNotFoundError: A shard is missing.
-        ValueError: `steps_per_epoch` refuses the batch, the epoch has no such step, or a shard does not contain as
-            many whole records as the manifest says.
+        ValueError: As for `steps_per_epoch`, or the epoch has no such step, or a shard does not contain as many whole
+            records as the manifest says.
     """
     steps = steps_per_epoch(dataset.manifest, global_batch_size, replica)
     if not 0 <= position.first_step <= steps:
@@ -182,7 +182,7 @@ def _make_piece_reader(
 
     def read_piece(index: tf.Tensor) -> tf.data.Dataset:
         piece = read_row(table, index)
-        # The op that TFRecordDataset wraps, which alone can start in the middle of a file.
+        # The op inside TFRecordDataset: unlike that class, the op can start in the middle of a file.
         variant = tf.raw_ops.TFRecordDatasetV2(
             filenames=paths[piece.shard : piece.shard + 1],
             compression_type=dataset.manifest.compression,

@@ -1,4 +1,4 @@
-"""Tables of the lanes, blocks and pieces that a rank reads; shuffle_order.py draws what these are.
+"""Tables of the lanes, blocks and pieces that a rank reads; a diagram in shuffle_order.py shows them.
 
 A table is a named tuple of integer columns [N]. `read_row` returns one row in the same form, with a scalar per column.
 """
@@ -89,7 +89,7 @@ def tabulate_pieces(dataset: ShardedDataset, shards: Sequence[Shard], pieces: Pi
         starts = dict(zip(used, index_shards(dataset, [shards[number] for number in used])))
         offsets = np.array([starts[shard][first] for shard, first in zip(pieces.shards, pieces.firsts)], np.int64)
         skips = np.zeros_like(offsets)
-    # Without a limit at the end of a shard, a surplus record is read and reported.
+    # The last piece of a shard has no limit, so that a surplus record in the file is read and reported.
     sizes = np.array([shard.num_records for shard in shards])[pieces.shards]
     limits = np.where(pieces.firsts + pieces.counts == sizes, -1, pieces.counts)
     return PieceTable(pieces.shards, offsets, skips, limits, pieces.counts)

@@ -1,7 +1,7 @@
 """Parallel copies of shards, each checked by its SHA-256.
 
-A shard has its own name in the folder only after it was read whole and had the SHA-256 of the manifest. A marker file
-next to it then saves later processes the check.
+A shard gets its final name in the folder only after it was read completely and matched the SHA-256 of the manifest. A
+marker file next to the shard then saves later processes the check.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from bigearth_tf.runtime.files import file_sha256
 _THREADS = 8
 _BLOCK_BYTES = 1 << 22
 _POLL_S = 0.5
-# If no byte arrives for this long, the file system of the records does not answer.
+# If no byte arrives for this long, the file system of the records does not respond.
 _STALL_TIMEOUT_S = 300.0
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def find_missing(folder: Path, shards: Sequence[Shard]) -> list[Shard]:
-    """Returns the shards of which a folder has no whole copy."""
+    """Returns the shards of which a folder has no complete copy."""
     with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
         whole = list(pool.map(lambda shard: _is_whole(folder / shard.name, shard), shards))
     return [shard for shard, is_whole in zip(shards, whole) if not is_whole]
@@ -108,7 +108,7 @@ def _marker(path: Path) -> Path:
 
 
 def _state(path: Path, shard: Shard) -> str:
-    """Returns what identifies a checked file; after a crash of the host, what was not on disk yet may be lost."""
+    """Returns what identifies a checked file and this boot: a crash of the host may lose what was not on disk yet."""
     status, boot = path.lstat(), _BOOT_ID.read_text() if _BOOT_ID.exists() else ""
     return f"{shard.sha256} {status.st_size} {status.st_mtime_ns} {boot}"
 

@@ -1,9 +1,9 @@
 """Byte offsets of the records of a shard, and the search for a broken record.
 
 A TFRecord file is a sequence of frames: the length of the data (8 bytes, little-endian), a checksum (4 bytes), the
-data, a checksum (4 bytes; https://www.tensorflow.org/tutorials/load_data/tfrecord#tfrecords_format_details). Going from
-length to length finds every record without reading any. Compressed files can only be read from their start, and are
-not indexed.
+data, a checksum (4 bytes; https://www.tensorflow.org/tutorials/load_data/tfrecord#tfrecords_format_details). The
+lengths alone lead from record to record, so no data is read. Compressed files can only be read from their start, and
+are not indexed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from bigearth_tf.data.sharded_dataset import ShardedDataset
 
 _LENGTH_BYTES = 8
 _FRAME_BYTES = 16
-# More than cores: on a network disk, reading a length waits for latency.
+# More threads than cores: on a network disk, latency limits how fast lengths are read.
 _THREADS = 16
 
 
@@ -72,7 +72,7 @@ def _read_offsets(path: Path, num_records: int, size: int, _modified_ns: int) ->
                 break
             offsets[position + 1] = end
     if offsets[-1] != size:
-        # Only reading the records finds the broken one. TensorFlow ignores trailing bytes that are too short to be one.
+        # Only reading the records finds the broken one. TensorFlow ignores trailing bytes too few for a record.
         reason = _first_broken(path, num_records, "") or f"{path}: bytes follow the last of {num_records} records."
         raise ValueError(f"{reason} {RECONVERT}")
     offsets.flags.writeable = False
@@ -81,7 +81,7 @@ def _read_offsets(path: Path, num_records: int, size: int, _modified_ns: int) ->
 
 @contextlib.contextmanager
 def name_broken_records(dataset: ShardedDataset, split: str) -> Iterator[None]:
-    """Replaces TensorFlow's error for a broken record, raised in the `with`, by one that names shard and record.
+    """Replaces TensorFlow's error for a broken record, raised in this context, by one that names shard and record.
 
     Raises:
         ValueError: A record cannot be read, or is not of the manifest's format.

@@ -13,7 +13,7 @@ each batch. With three shards and three lanes:
 - The result is cut into `num_lanes` lanes of equal length. The gaps between lanes are not read in this epoch; together
   they are less than a global batch.
 - A global batch is the next `lane_rows` records of each lane, lane after lane. A rank reads only the lanes that its
-  rows come from: shards of its own if equal shards divide evenly, a stretch of records otherwise.
+  rows come from: shards of its own if equal shards divide evenly among the ranks, a stretch of records otherwise.
 - Within a lane, records are shuffled block by block. One block of every lane is what shuffling keeps in memory.
 - A block is read piece by piece: a piece is a run, or the part of a run that belongs to the block.
 """
@@ -26,7 +26,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-# No rank reads a lane of another rank if each has at least this many rows, or if there are at most this many ranks.
+# If ranks and global batch are powers of two, no two ranks read the same lane as long as each rank has at least
+# _ROWS_PER_LANE rows, or there are at most _MIN_LANES ranks.
 _ROWS_PER_LANE = 32
 _MIN_LANES = 32
 # Fractional parts of multiples of the golden ratio spread evenly over [0, 1), for any range of lanes.
@@ -66,7 +67,7 @@ class Block(NamedTuple):
 class EpochOrder:
     """The order of the records of a split, given its shards, the global batch size and the memory for shuffling.
 
-    `shard_sizes` are the numbers of records of the shards, `buffer` and `run` those of a block and of a run. `run` is
+    `shard_sizes` are the numbers of records of the shards; `buffer` is that of a block, `run` that of a run. `run` is
     None for compressed shards, which can only be read from their start: then a shard is one run, and a lane one block.
     """
 
@@ -105,9 +106,9 @@ class EpochOrder:
     def lane_blocks(self, stored: Pieces, lane: int, first_step: int) -> tuple[list[Block], int]:
         """Returns the blocks of a lane that are left at a step, and the number of records to skip.
 
-        The first of these blocks contains the lane's first record of the step. Skipped are the records before that
-        one, in shuffled order. Block 0 of each lane has another length, so that the lanes do not all need their next
-        block at the same time.
+        The first of these blocks contains the lane's first record of the step. The records to skip are those
+        before it in shuffled order. The length of block 0 differs from lane to lane, so that the lanes do not all need
+        their next block at the same time.
 
         Args:
             stored: What `stored_order` returns.
@@ -133,7 +134,7 @@ def plan_order(
 
     Args:
         shard_sizes: Number of records of each shard.
-        global_batch_size: Records of one step of all ranks together, at most those of the split.
+        global_batch_size: Records of one step of all ranks together, at most the records of the split.
         buffer_records: Records that shuffling may keep in memory.
         run: Records that are read together; None if shards are compressed.
     """
@@ -159,7 +160,7 @@ def cut(pieces: Pieces, start: int, count: int) -> Pieces:
 
 
 def join(pieces: Sequence[Pieces]) -> Pieces:
-    """Returns the pieces of all tables, one table after another."""
+    """Returns all pieces in one table, in the given order."""
     return Pieces(*(np.concatenate(columns) for columns in zip(*pieces)))
 
 

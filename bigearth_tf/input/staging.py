@@ -1,7 +1,7 @@
 """A copy of a data set on this host's own disk, shared by all of its ranks.
 
-The folder's name contains a digest of the data set. The manifest appears in it last, after the shards. What a process
-leaves when it is killed, the next process completes.
+The folder's name contains a digest of the data set. The manifest appears in it last, after the shards. If a process is
+killed, the next process completes the folder.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from bigearth_tf.distributed.rendezvous import host_name, is_first_rank
 from bigearth_tf.input import folder_locks, shard_copies
 from bigearth_tf.runtime.progress import progress_bar
 
-# Of each file, for its marker and for the rest of its last block.
+# Disk space for each file in addition to its content: its marker, and the unused rest of its last block.
 _EXTRA_BYTES = 1 << 13
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -35,8 +35,8 @@ def stage_dataset(
 ) -> Iterator[str]:
     """Yields the folder to read a data set from: a copy in `stage_dir` with the same manifest, or `data_dir` itself.
 
-    Enter it before Horovod starts: Horovod does not wait as long as a copy may take. The body runs when all ranks have
-    their data. Shards of other splits are links to those of `data_dir`.
+    Enter this context before Horovod starts: Horovod does not wait as long as a copy may take. The body runs when all
+    ranks have their data. Shards of other splits are links to those of `data_dir`.
 
     Args:
         data_dir: Folder of shards and manifest.
@@ -110,7 +110,7 @@ def _complete(folder: Path, dataset: ShardedDataset, splits: Collection[str]) ->
 
 
 def _needed_bytes(shards: Sequence[Shard]) -> int:
-    """Returns the room that shards and the manifest need."""
+    """Returns the disk space that shards and the manifest need."""
     return sum(shard.num_bytes + _EXTRA_BYTES for shard in shards) + _EXTRA_BYTES
 
 
