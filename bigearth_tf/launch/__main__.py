@@ -60,7 +60,7 @@ def _parse_arguments() -> argparse.Namespace:
 
 
 def _check_arguments(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
-    """Fills in the fewest nodes, and ends the command if arguments do not fit together."""
+    """Sets the default of --min_nodes, and ends the command if arguments do not fit together."""
     if arguments.ranks and (arguments.elastic or arguments.srun):
         parser.error("--elastic and --srun are for a SLURM job; --ranks starts all ranks on this host")
     if not arguments.elastic and (arguments.min_nodes, arguments.max_nodes) != (None, None):

@@ -3,8 +3,8 @@
 Each change of nodes is a new launch, which resumes from the latest checkpoint: the result of a run does not depend on
 the number of ranks.
 
-NOTE: Horovod's own elastic mode keeps processes alive instead; on SLURM it needs its own ssh, takes a failed node for
-success when srun returns 0, and hangs silently if a collective comes before its training loop.
+NOTE: Horovod's own elastic mode keeps processes alive instead; on SLURM it needs its own ssh, reports a failed
+node as success when srun returns 0, and hangs silently if a collective comes before its training loop.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def run_elastic(
         make_launch: Returns a launch on the named nodes.
         nodes: All nodes of the job.
         min_nodes: Fewer nodes end the run.
-        max_nodes: The most nodes that are used at a time.
+        max_nodes: Largest number of nodes that are used at a time.
     """
     usable = list(nodes)
     while True:

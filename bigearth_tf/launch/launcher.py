@@ -1,4 +1,4 @@
-"""One launch of a command on all ranks: they start together, and the first failure ends them all and is named."""
+"""One launch of a command: all ranks start together, and the first failure ends them all and is reported."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from bigearth_tf.runtime.stop_signal import StopSignal
 
 # Reports of one failure arrive within moments of each other, and the first to arrive need not be the cause.
 _GATHER_S = 2.0
-# Time for ranks to save and end. During validation a rank does not look for a stop signal; it has saved before.
-# Batch scripts ask SLURM for their signal 180 s before the end, and it may come a minute earlier.
+# Time for ranks to save and end. During validation a rank does not check for a stop signal; it saved its state before.
+# Batch scripts ask SLURM for a signal 180 s before the end; the signal may come a minute earlier.
 _STOP_WITHIN_S = 120.0
 
 
 class Outcome(NamedTuple):
-    """How a launch ended: its exit code, the reason, the hosts that were lost, the signal that the launcher got."""
+    """How a launch ended: its exit code, the reason, the hosts that were lost, the signal that it received."""
 
     code: int
     cause: str
@@ -46,9 +46,9 @@ class Launch:
         Args:
             starter: Starts the tasks.
             log_dir: Folder for the log of each rank; shared by all nodes.
-            start_timeout_s: Within which all ranks must greet.
-            fail_within_s: Within which a failure of one rank ends the job.
-            stop_signal: Listening; a signal that it receives is passed on to all ranks.
+            start_timeout_s: Time within which all ranks must greet.
+            fail_within_s: Time within which a failure of one rank ends the job.
+            stop_signal: Must be listening; when it receives a signal, all ranks are asked to stop.
 
         Raises:
             RuntimeError: Horovod is not installed.

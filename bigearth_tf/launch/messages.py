@@ -1,4 +1,4 @@
-"""What the launcher and its tasks say to each other, as JSON and as environment variables."""
+"""Messages between the launcher and its tasks, as JSON and as environment variables."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _PREFIX = "BIGEARTH_LAUNCH_"
 
 @dataclasses.dataclass(frozen=True)
 class TaskSettings:
-    """What a task is given by the launcher in its environment.
+    """Settings that the launcher passes to a task in its environment.
 
     Attributes:
-        address: Of the launcher's server.
-        port: Of the launcher's server.
+        address: Address of the launcher's server.
+        port: Port of the launcher's server.
         scope: Name on the server that only the tasks of this launch know.
         log_dir: Folder for the log of each rank.
-        fail_within_s: Within which a failure of one rank ends the job.
+        fail_within_s: Time within which a failure of one rank ends the job.
     """
 
     address: str
@@ -49,9 +49,9 @@ class Greeting:
 
     Attributes:
         host: Name of its host.
-        address: At which the other nodes reach that host; "" if there is a problem.
+        address: Address at which the other nodes reach that host; "" if there is a problem.
         device: GPU that the rank will use, or "cpu".
-        place: Of the rank among all ranks.
+        place: Place of the rank among all ranks.
         problem: Why the rank cannot start; "" if it can.
         remark: What users should know; "" for nothing.
     """
@@ -101,13 +101,13 @@ class Ending:
 
 @dataclasses.dataclass(frozen=True)
 class Orders:
-    """What the launcher wants of all tasks; each task asks for it every few moments.
+    """Orders of the launcher to all tasks; each task asks for them every few moments.
 
     Attributes:
         go: Run the command.
         signal: Number of a signal to send to the command once; 0 for none.
         abort: End the command, because another rank has failed.
-        leave: End the task: nothing more is expected of it.
+        leave: End the task.
     """
 
     go: bool = False

@@ -87,7 +87,7 @@ class RankProcess:
             self._last_line = line.strip() or self._last_line
 
     def _watch(self, client: LaunchClient) -> Ending | None:
-        """Returns when the process has ended: how, if it was ended here; None if it ended by itself or by orders."""
+        """Waits for the process; returns why this method killed it, or None if it ended by itself or by orders."""
         asked_at = moved_at = time.monotonic()
         while True:
             try:
@@ -117,7 +117,7 @@ class RankProcess:
             self._pass_on(orders.signal)
         if orders.abort:
             try:
-                # Most processes notice that a rank is lost, say so, and end by themselves.
+                # Most processes notice that a rank is lost, report it, and end by themselves.
                 self._process.wait(timeout=self._fail_within_s / 12)
             except subprocess.TimeoutExpired:
                 self._process.send_signal(signal.SIGUSR2)  # Prints the stacks of its threads; see runtime/command.py.
@@ -140,7 +140,7 @@ class RankProcess:
         code = self._process.returncode
         message, is_consequence = error_file.read_error(self._error_file)
         if -code in self._passed_on:
-            # It was asked to stop before it handled the signal, or it does not handle it; it can be resumed.
+            # The process did not handle the signal yet, or never does; the run can be resumed.
             return Ending(EXIT_STOPPED, message, is_consequence)
         if message or not code:
             return Ending(EXIT_BY_SIGNAL - code if code < 0 else code, message, is_consequence)

@@ -1,8 +1,8 @@
 """HTTP server of the launcher, and the client by which a task uses it.
 
-The server is that of Horovod, at which the ranks find each other's addresses. Under a name that only the tasks of this
-launch know it also takes their greetings and endings and gives them their orders; that a task asks for orders every few
-moments shows that it lives.
+The server is Horovod's, at which the ranks find each other's addresses. Under a name that only the tasks of this launch
+know, it also receives greetings and endings and returns orders. Each task asks for orders every few moments, which
+shows that it is alive.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class LaunchServer:
         greetings: rank -> its greeting, in order of arrival.
         endings: rank -> its ending, in order of arrival.
         last_seen: rank -> when it last sent a request, by the monotonic clock.
-        changed: Held while these are read together; notified when a message arrives.
+        changed: Condition, held while these fields are read together, and notified when a message arrives.
     """
 
     def __init__(self) -> None:
@@ -116,15 +116,15 @@ class LaunchClient:
         self._rank = rank
 
     def send_greeting(self, greeting: Greeting) -> None:
-        """Says where this task is and whether it can start."""
+        """Reports the place of this task and whether it can start."""
         send_request(f"{self._url}greeting.{self._rank}", greeting.to_json())
 
     def send_ending(self, ending: Ending) -> None:
-        """Says how the process of this task ended."""
+        """Reports how the process of this task ended."""
         send_request(f"{self._url}ending.{self._rank}", ending.to_json())
 
     def get_orders(self) -> Orders:
-        """Returns the current orders, and shows that this task lives."""
+        """Returns the current orders, and shows that this task is alive."""
         return Orders.from_json(send_request(f"{self._url}orders.{self._rank}"))
 
     def wait_for_orders(self, condition: Callable[[Orders], bool]) -> Orders:

@@ -1,4 +1,4 @@
-"""What a job asks of SLURM about itself: to be queued again, and which of its nodes can be used."""
+"""Requests of a job to SLURM: to be queued again, and to report which of its nodes can be used."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def requeue(environ: Mapping[str, str] = os.environ) -> None:
     Raises:
         OSError: SLURM refused.
     """
-    # SLURM sends signals to all processes of a job that it queues again. scontrol inherits which ones are ignored.
+    # SLURM sends signals to all processes of a job that it queues again. scontrol inherits the ignored ones.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
     command = ["scontrol", "requeue", _own_job(environ)]

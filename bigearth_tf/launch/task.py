@@ -1,4 +1,4 @@
-"""Task of one rank: says where it is, waits until all ranks have started, and runs the command.
+"""Task of one rank: reports its place, waits until all ranks have started, and runs the command.
 
 python -m bigearth_tf.launch.task COMMAND...    started by the launcher, with TaskSettings in its environment
 """
@@ -28,7 +28,7 @@ from bigearth_tf.launch.rank_process import RankProcess
 from bigearth_tf.launch.server import LaunchClient
 from bigearth_tf.runtime.exit_codes import EXIT_LOST, EXIT_NOT_FOUND, EXIT_RANKS_DIFFER
 
-# Set by the launcher without SLURM, which would set its own.
+# Set by the launcher for ranks on this host; in a SLURM job, SLURM's own variables say the same.
 RANK_VARIABLE, NUM_RANKS_VARIABLE = "BIGEARTH_LAUNCH_RANK", "BIGEARTH_LAUNCH_NUM_RANKS"
 
 
@@ -69,7 +69,7 @@ def _find_place() -> Place:
 
 
 def _make_environ(settings: TaskSettings, greeting: Greeting, interface: str) -> dict[str, str]:
-    """Returns the command's variables: those of this process, without what would mislead Horovod, and Horovod's."""
+    """Returns the command's variables: those of this process without any that mislead Horovod, and Horovod's."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("PMI_", "PMIX_", "OMPI_"))}
     return {
         **thread_variables(greeting.place, os.environ),

@@ -18,8 +18,8 @@ class TaskStarter(Protocol):
     """A way to start the tasks.
 
     Attributes:
-        num_ranks: How many ranks there will be; None if only the tasks know.
-        hosts: Names of the hosts, if single ones of them may be lost.
+        num_ranks: Number of ranks; None if only the tasks know it.
+        hosts: Names of the hosts, of which single ones may be lost; empty for ranks on this host.
     """
 
     num_ranks: int | None
@@ -54,7 +54,7 @@ class LocalStarter:
         return "127.0.0.1"
 
     def start_tasks(self, settings: TaskSettings) -> list[subprocess.Popen]:
-        """Starts one process a rank."""
+        """Starts one process per rank."""
         num_ranks = self.num_ranks or 1
         environ = {**os.environ, **settings.to_environ(), task.NUM_RANKS_VARIABLE: str(num_ranks)}
         return [
@@ -72,7 +72,7 @@ class LocalStarter:
 
 
 class SrunStarter:
-    """Starts one rank a task of a SLURM job, on all of its nodes or on some."""
+    """Starts one rank per task of a SLURM job, on all of its nodes or on some."""
 
     def __init__(
         self,
@@ -81,10 +81,10 @@ class SrunStarter:
         nodes: Sequence[str] | None = None,
         environ: Mapping[str, str] = os.environ,
     ) -> None:
-        """Takes what to start where.
+        """Takes the command, and the nodes to start it on.
 
         Args:
-            command: Of each rank.
+            command: Command of each rank.
             options: Further options of srun.
             nodes: Names of the nodes to start on, with as many tasks on each as the job has on its first node; None for
                 the layout of the job.
@@ -132,7 +132,7 @@ class SrunStarter:
 def _count_tasks(per_node: int, num_nodes: int, environ: Mapping[str, str]) -> int:
     """Returns the number of tasks of a job that was submitted with --ntasks-per-node, and perhaps with --ntasks.
 
-    A job that got other nodes while it was queued again still has its old number of tasks in SLURM_NTASKS.
+    A job that got other nodes when it was queued again still has its old number of tasks in SLURM_NTASKS.
     """
     stated, full = int(environ.get("SLURM_NTASKS", sys.maxsize)), per_node * num_nodes
     may_be_old = "SLURM_RESTART_COUNT" in environ and stated % per_node == 0
@@ -140,7 +140,7 @@ def _count_tasks(per_node: int, num_nodes: int, environ: Mapping[str, str]) -> i
 
 
 def list_job_nodes(environ: Mapping[str, str]) -> list[str]:
-    """Returns the names of the nodes of a SLURM job, in its order.
+    """Returns the names of the nodes of a SLURM job, in the order of the job.
 
     Raises:
         OSError: SLURM does not respond.
