@@ -14,7 +14,7 @@ ENV_FILE = Path(__file__).with_name("env.sh")
 # Columns of sinfo: partition, number of nodes, their cores and generic resources, time limit and default time.
 _FORMAT = "%P|%D|%c|%G|%l|%L"
 _GPUS = re.compile(r"\bgpu(?::[^:,()]+)?:(\d+)")
-# Training is asked to save 3 minutes before the end, and SLURM may send that signal a minute earlier.
+# SLURM is asked to send training the signal to save 3 minutes before the end, and may send it a minute earlier.
 _LEAST_MINUTES = 10
 
 
@@ -45,10 +45,10 @@ class Partition:
     """A partition of the cluster.
 
     Attributes:
-        name: Of the partition.
+        name: Name of the partition.
         is_default: Whether SLURM uses it for jobs that name none.
         time_limit: As SLURM writes it.
-        default_time: Of a job without --time, as SLURM writes it.
+        default_time: Time limit of a job without --time, as SLURM writes it.
         kinds: (cores, GPUs) of a node -> number of such nodes.
     """
 
@@ -128,12 +128,12 @@ def check_request(request: Request, partitions: Sequence[Partition], *, saves: b
     """Checks that a request fits into at least one of the partitions.
 
     Args:
-        request: Of one job.
-        partitions: Those that SLURM may choose from.
+        request: Request of one job.
+        partitions: Partitions that SLURM may choose from.
         saves: Whether the job is asked to save before its time is over; that needs a minimum of time.
 
     Raises:
-        ValueError: It fits into none; the message says what each partition has.
+        ValueError: The request fits into none; the message says what each partition has.
     """
     problems = [_find_problem(request, partition, saves) for partition in partitions]
     if all(problems):

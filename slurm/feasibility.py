@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 def check_training(config: TrainConfig, workdir: Path, ranks: Sequence[int], *, converted_before: bool) -> list[str]:
-    """Returns what people should know of the training, a line each.
+    """Returns what users should know about the training, a line each.
 
-    The config and the data are refused as `experiments.train` refuses them, because both ask `plan_run`.
+    Config and data are checked exactly as by `experiments.train`, because both call `plan_run`.
 
     Args:
-        config: With the folder of its data.
-        workdir: Of the run.
+        config: Config, with the folder of its data.
+        workdir: Work folder of the run.
         ranks: The number of ranks on all nodes, then on fewer nodes, if an elastic run may lose nodes.
         converted_before: Whether the chain begins with the conversion; then the data may be missing.
 
@@ -45,7 +45,7 @@ def check_trained(workdir: Path) -> None:
     """Checks that a run is finished.
 
     Raises:
-        FileNotFoundError: It is not.
+        FileNotFoundError: The run is not finished.
     """
     if not (workdir / RESULT_NAME).exists():
         raise FileNotFoundError(f"{workdir / RESULT_NAME}: missing: that run has not finished. Add train to --steps.")

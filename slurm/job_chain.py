@@ -21,9 +21,9 @@ class Job:
     """A job to queue.
 
     Attributes:
-        name: Of the step; its batch script is `<name>.sbatch`.
-        options: Of sbatch.
-        arguments: Of the batch script.
+        name: Name of the step; its batch script is `<name>.sbatch`.
+        options: Options of sbatch.
+        arguments: Arguments of the batch script.
         variables: Environment variables for the batch script.
         log: File of its output, with %j for the job id.
     """
@@ -67,12 +67,12 @@ class Chain:
     """What all jobs of a chain share.
 
     Attributes:
-        request: Of the training.
-        workdir: Of the run.
-        data_dir: Of the records.
-        partition: For training and evaluation; several with commas between; "" for SLURM's default.
+        request: Request of the training.
+        workdir: Work folder of the run.
+        data_dir: Folder of the records.
+        partition: Partition for training and evaluation; several with commas between; "" for SLURM's default.
         cpu_partition: The same for the other jobs.
-        account: "" for SLURM's default.
+        account: Account; "" for SLURM's default.
         further: Further options of sbatch.
         elastic_min_nodes: Fewest nodes of an elastic training; 0 if it is not elastic.
     """
@@ -155,7 +155,7 @@ def check_no_other_jobs(workdir: Path) -> None:
     """Checks that no job of this user for the same work folder is queued or running.
 
     Raises:
-        ValueError: There is one.
+        ValueError: There is such a job.
         OSError: SLURM does not respond.
     """
     command = ["squeue", "--me", "--noheader", "--format=%A %j %k"]

@@ -1,9 +1,9 @@
-"""Submits the way from patches to an exported model as a chain of SLURM jobs.
+"""Submits the pipeline from patches to an exported model as a chain of SLURM jobs.
 
     python -m slurm.submit --config=experiments/configs/benchmark.py --data_dir=records --workdir=runs/eca_b0 --dry_run
     python -m slurm.submit --config=... --data_dir=... --workdir=... --nodes=2 --gpus_per_node=4 --steps=train,export
 
-Refuses what cannot work before it queues anything. Without --dry_run it queues the jobs and prints how to follow and
+Reports what cannot work before it queues any job. Without --dry_run it queues the jobs and prints how to follow and
 cancel them; the output of the jobs goes to WORKDIR/slurm. Settings of the site are in slurm/env.sh.
 """
 
@@ -87,7 +87,7 @@ def conversion_arguments() -> list[str]:
 
     Raises:
         FileNotFoundError: A file is missing.
-        ValueError: They are no flags, name no source, or set what this command sets itself.
+        ValueError: The arguments are not flags, name no source, or set what this command sets itself.
     """
     arguments = shlex.split(_CONVERT_ARGS.value)
     named = dict(argument.lstrip("-").partition("=")[::2] for argument in arguments)
@@ -149,7 +149,7 @@ def check_cluster(steps: list[str], chain: Chain) -> list[str]:
 
     Raises:
         ValueError: A request fits into no partition, or jobs for the work folder are already queued.
-        OSError: SLURM does not respond; in a dry run that is only reported.
+        OSError: SLURM does not respond; a dry run only reports it.
     """
     try:
         partitions = read_partitions()
