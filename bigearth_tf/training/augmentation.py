@@ -1,6 +1,6 @@
 """Augmentation of a batch: the eight symmetries of the square, and mixtures of two records.
 
-Land cover seen from above has no preferred direction: a flipped or rotated patch is as probable as the patch. Random
+Land cover seen from above has no preferred direction: a flipped or rotated patch is as probable as the original. Random
 numbers are drawn for every row of the global batch, and a rank takes those of its rows: the number of ranks does not
 change how a row is augmented. Everything compiles under XLA, which draws the same numbers.
 """
@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from scipy import stats
 
-# Number of equally probable values of a share in a mixture: enough for the steps between them not to matter.
+# Number of equally probable values of a share in a mixture; the steps between so many values are negligible.
 _NUM_SHARES = 4096
 # Folded into the seed of a step, so that the draws of one step are independent.
 _SYMMETRY, _MIXUP = 1, 2
@@ -63,7 +63,7 @@ def mixup(
         bands: Band name -> pixels [B, h, h], B even.
         labels: [B, K] in 0 ... 1.
         seed: int32 [2], not negative, different for each step; it may be that of `random_symmetry`.
-        alpha: > 0; the larger, the nearer shares are to one half.
+        alpha: Above 0; a larger alpha gives shares nearer to one half.
         first_row: Index in the global batch of the first of this rank's B rows; even.
         global_batch_size: Rows of all ranks.
 
@@ -81,7 +81,7 @@ def check_mixup(alpha: float, rank_rows: int | None, global_batch_size: int, fir
     """Checks that the records of a rank can be mixed in pairs.
 
     Raises:
-        ValueError: Their number is odd or not known, or a pair begins on another rank.
+        ValueError: The number of records is odd or not known, or a pair begins on another rank.
     """
     if rank_rows is None or rank_rows % 2 or first_row % 2:
         raise ValueError(

@@ -14,7 +14,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-# More than the layers of a model, and than the ranks of a run. Within a step a layer uses the other half of a counter.
+# More than a model has layers or a run has ranks. Draws within a step count in the other half of the counter.
 _MAX_LAYERS = _MAX_RANKS = 2**20
 
 
@@ -30,7 +30,7 @@ def seed_dropout(model: keras.Model, seed: int) -> list[tf.random.Generator]:
     Raises:
         ValueError: The model was built without generators, so its layers draw from a state that cannot be set.
     """
-    # `submodules` includes layers that no list of layers has, such as the dropout of MultiHeadAttention.
+    # `submodules` includes layers that `layers` lacks, such as the dropout of MultiHeadAttention.
     layers = [part for part in model.submodules if isinstance(part, keras.__internal__.layers.BaseRandomLayer)]
     layers = [layer for layer in layers if getattr(layer, "rate", None) != 0]
     assert len(layers) < _MAX_LAYERS

@@ -49,10 +49,10 @@ class Position:
 
 @dataclasses.dataclass(frozen=True)
 class Execution:
-    """One execution: the `steps_per_execution` steps that run without a look at the clock, the signals and the loss.
+    """One execution: the `steps_per_execution` steps between two checks of the clock, the signals and the loss.
 
-    `last_step` counts over all epochs, from 1. `losses` has the mean loss of all ranks of each step. `learning_rate` is
-    that of the last step. `seconds` is the time on this rank, `input_seconds` the part of it spent waiting for input.
+    `last_step` counts over all epochs, from 1. `losses` has the mean loss over all ranks for each step. `learning_rate`
+    is that of the last step. `seconds` is the time on this rank, `input_seconds` the part spent waiting for input.
     """
 
     last_step: int
@@ -97,7 +97,7 @@ class Hook:
         """Runs after each validation, while the model has the weights that were validated."""
 
     def watch(self, batches: Iterable[Any], place: str) -> Iterable[Any]:
-        """Returns the batches that are to be scored at a place such as "scoring val"."""
+        """Returns the batches to score; `place` names them for messages, such as "scoring val"."""
         return batches
 
 

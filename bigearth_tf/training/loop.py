@@ -45,7 +45,7 @@ class TrainingLoop:
         self._predict_step = make_predict_step(state.model, plan.dataset.label_kind)
 
     def run(self) -> None:
-        """Trains until the epochs are done or the best score is old, then writes the result.
+        """Trains until the last epoch or an early stop, then writes the result.
 
         Raises:
             ValueError: The loss is not finite, or a record is broken.
@@ -67,7 +67,7 @@ class TrainingLoop:
                 return
             if int(progress.steps_done) < self._plan.steps_per_epoch:
                 self._train_epoch(epoch)
-                # Before validation, which may take long: a run that is killed in it resumes with the validation.
+                # Before validation, which may take long: a run that is killed there resumes with the validation.
                 self._save()
             self._validate(epoch)
 
@@ -100,7 +100,7 @@ class TrainingLoop:
                     raise Stopped(f"{title}: asked to stop; saved after step {int(progress.step)}.")
 
     def _execute(self, batches: Iterator[Any], position: Position, num_steps: int) -> Requests:
-        """Takes steps, then runs the hooks; returns the requests of all ranks from before the steps."""
+        """Runs steps, then the hooks; returns the requests that the ranks made before the steps."""
         for hook in self._hooks:
             hook.before_execution(position)
         requests = self._collect_requests()
@@ -113,7 +113,7 @@ class TrainingLoop:
             input_seconds += time.monotonic() - before
             patch_ids.append(batch["patch_id"])
             outputs.append(self._train_step(batch, self._state.progress.step + index, requests))
-        # To read an output is to wait for the device.
+        # Reading an output waits for the device.
         losses = [float(output.loss) for output in outputs]
         seconds = time.monotonic() - started
         self._count_steps(position, losses, outputs, patch_ids)
@@ -163,7 +163,7 @@ class TrainingLoop:
         """Scores the validation split, and saves."""
         plan, progress, average = self._plan, self._state.progress, self._state.average
         loss = float(progress.loss_sum) / plan.steps_per_epoch
-        # Batch statistics differ by rank; all ranks evaluate those of rank 0, which saves.
+        # Batch statistics differ by rank; all ranks evaluate with those of rank 0, which saves them.
         collectives.broadcast(self._state.model.non_trainable_variables, self._replica)
         with average.swapped() if average else contextlib.nullcontext():
             scores = score(self._predict("val"), plan.dataset.label_kind)

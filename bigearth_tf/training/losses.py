@@ -34,7 +34,7 @@ def _softmax(labels: tf.Tensor, logits: tf.Tensor, _: float) -> tf.Tensor:
 
 @dataclasses.dataclass(frozen=True)
 class _Loss:
-    """A row of the table. `terms`: labels, logits [B, K], focal_gamma -> [B, K]; `reduce`: [B, K] -> [B]."""
+    """A row of `_LOSSES`. `terms`: labels, logits [B, K], focal_gamma -> [B, K]; `reduce`: [B, K] -> [B]."""
 
     label_kind: LabelKind
     terms: Callable[[tf.Tensor, tf.Tensor, float], tf.Tensor]
@@ -74,7 +74,7 @@ def make_loss(
         )
     row, smoothing = _LOSSES[name], config.label_smoothing
     weights = balanced_weights(label_kind, class_counts, num_records) if config.class_weights == "balanced" else None
-    # The label that smoothing moves towards: half present, half absent; or a K-th of each class.
+    # The label that smoothing moves towards: half present, half absent; or 1 / K of each class.
     even = 0.5 if label_kind is LabelKind.MULTI else 1.0 / len(class_counts)
 
     def loss(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:

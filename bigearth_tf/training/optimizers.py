@@ -30,7 +30,7 @@ def _adamw(config: OptimizerConfig, rate: Any) -> Any:
 
 
 def _lamb(config: OptimizerConfig, rate: Any) -> Any:
-    """Returns LAMB (https://arxiv.org/abs/1904.00962); the package adapts by layer only the weights that it decays."""
+    """Returns LAMB (https://arxiv.org/abs/1904.00962); the package scales by layer only the weights that it decays."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # The package announces its end of life at each import.

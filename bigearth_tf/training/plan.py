@@ -30,7 +30,7 @@ SPLITS = ("train", "val", "test")
 class RunPlan:
     """A run that can be trained: its config, its data, and what follows from them.
 
-    `bands` are the rows of the bands that the model sees.
+    `bands` are the rows of the bands that the model takes.
     """
 
     config: TrainConfig

@@ -22,10 +22,10 @@ def make_result(plan: RunPlan, state: TrainState, validation: Predictions, test:
     """Returns the result of a run: the scores of the best model and of the constant predictor, and the times.
 
     Args:
-        plan: Of the run.
-        state: With the weights of the best model.
+        plan: Plan of the run.
+        state: State with the weights of the best model.
         validation: That model's predictions for the split `val`.
-        test: And for the split `test`.
+        test: Its predictions for the split `test`.
     """
     manifest, progress = plan.dataset.manifest, state.progress
     kind, counts = manifest.label_kind, manifest.class_counts("train")

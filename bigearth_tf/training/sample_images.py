@@ -20,7 +20,7 @@ def sample_images(bands: Mapping[str, Any]) -> np.ndarray:
 
 
 def describe_samples(batch: Mapping[str, Any], probabilities: np.ndarray, class_names: Sequence[str]) -> str:
-    """Returns a Markdown table: each patch, its labels, and its most probable classes."""
+    """Returns a Markdown table: each patch, its labels, and its most probable classes of `probabilities` [B, K]."""
     lines = ["| patch | labels | most probable classes |", "|---|---|---|"]
     for patch_id, labels, row in zip(batch["patch_id"].numpy(), batch["labels"].numpy(), probabilities):
         truth = ", ".join(name for name, present in zip(class_names, labels) if present)

@@ -44,7 +44,7 @@ def make_schedule(config: ScheduleConfig, total_steps: int, global_batch_size: i
     It does not depend on the number of ranks: more ranks with the same global batch take the same steps.
 
     Raises:
-        ValueError: A name is unknown, a scale is set that is not read, or the warm-up is not shorter than the run.
+        ValueError: A name is unknown, a scale is set but not used, or the warm-up is not shorter than the run.
     """
     steps = total_steps - config.warmup_steps
     if steps < 1:
@@ -57,7 +57,7 @@ def make_schedule(config: ScheduleConfig, total_steps: int, global_batch_size: i
     if config.name == "constant":
         after = rates.PiecewiseConstantDecay([steps], [peak, peak])
     elif config.name == "step":
-        # Keras keeps a value up to and including its boundary; after 80 % of the steps, the next one is lower.
+        # The rate drops after 80 % and 90 % of the steps; Keras keeps a value up to and including its boundary.
         drops = [-(-tenths * steps // 10) - 1 for tenths in (8, 9)]
         after = rates.PiecewiseConstantDecay(drops, [peak, 0.1 * peak, 0.01 * peak])
     elif config.name == "cosine":
@@ -71,7 +71,7 @@ def peak_rate(config: ScheduleConfig, global_batch_size: int) -> float:
     """Returns the learning rate after the warm-up, scaled to the global batch.
 
     Raises:
-        ValueError: The name of the scaling is unknown, or a scale is set that is not read.
+        ValueError: The name of the scaling is unknown, or a scale is set but not used.
     """
     if config.scaling not in _SCALINGS:
         raise ValueError(f"schedule.scaling={config.scaling!r}: unknown; allowed: {', '.join(_SCALINGS)}.")

@@ -1,7 +1,8 @@
-"""What a run trains with: model, optimizer, loss, average of the weights, and its progress.
+"""State of a training run: model, optimizer, loss, average of the weights, and progress.
 
-A step is a pure function of this state, the batch, the seed and the number of the step: augmentation, mixup and dropout
-are drawn from those and from the row of a record in the global batch, so that a run can stop and resume.
+A step is a pure function of this state, the batch, the seed, the number of the step and the rank, so that a run can
+stop and resume: augmentation and mixup are drawn from seed, step and the row of a record in the global batch, dropout
+from seed, step, rank and layer.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from bigearth_tf.training.weight_average import WeightAverage
 
 @dataclasses.dataclass(frozen=True)
 class TrainState:
-    """What a run trains with.
+    """State of a training run.
 
     `optimizer` scales the loss where the precision is mixed_float16. `loss` takes labels and logits [B, K] and returns
     [B]. `average` is None without optimizer.ema_decay. `dropouts` are the random generators of the model's layers.
@@ -52,7 +53,7 @@ class TrainState:
 
     @property
     def trackables(self) -> dict[str, Any]:
-        """What checkpoints contain besides the progress, by name."""
+        """What checkpoints contain in addition to the progress, by name."""
         average = {"average": self.average} if self.average else {}
         return {"model": self.model, "optimizer": self.optimizer, **average}
 

@@ -50,7 +50,7 @@ def make_train_step(state: TrainState, config: TrainConfig, replica: Replica) ->
         weights  = optimizer(weights, g)                 skipped by the loss scale where g is not finite
         average  = moving average of the weights         with optimizer.ema_decay only
 
-    `accumulate` computes loss_r and its gradient as the mean of those of that many parts of the batch. The losses and
+    With `accumulate` = A, loss_r and its gradient are the means over A parts of the rank's batch. The losses and
     the requests of all ranks are averaged in one further allreduce, so that the ranks agree on what to do after the
     step without another message.
     """
@@ -96,7 +96,7 @@ def _make_differentiate(state: TrainState, config: TrainConfig) -> Callable[...,
             {name: pixels[0] for name, pixels in split.items()}, tf.split(labels, parts)[0]
         )
         for index in range(1, parts):
-            # A part begins when the gradients of the one before are there, or memory would contain all parts at once.
+            # A part starts after the gradients of the previous part; otherwise memory would hold all parts at once.
             with tf.control_dependencies(gradients):
                 bands_of_part = {name: tf.identity(pixels[index]) for name, pixels in split.items()}
             more_loss, more = differentiate_part(bands_of_part, tf.split(labels, parts)[index])

@@ -50,8 +50,8 @@ def train(
     """Trains, evaluates the best checkpoint on the test split, writes `result.json`, and returns it.
 
     Args:
-        config: The run.
-        workdir: Its folder, the same for all ranks.
+        config: Config of the run.
+        workdir: Folder of the run, the same for all ranks.
         replica: This rank.
         profile: Whether to write a TensorBoard profile of a few steps.
         hooks: Hooks of the caller, which run after those of the run.
@@ -61,7 +61,7 @@ def train(
         ValueError: The config does not fit the data, the ranks, or what is in the work folder; the ranks disagree; or
             the loss is no longer finite.
         ConnectionError: Another rank is lost.
-        Stopped: A signal asked the run to stop; it is saved.
+        Stopped: A signal requested to stop; the run is saved.
     """
     workdir = Path(workdir)
     with translate_peer_errors(replica):
@@ -85,7 +85,7 @@ def _run(
 ) -> None:
     """Trains from the latest checkpoint, or from the start, to the result."""
     state = make_train_state(plan, replica)
-    # Nothing was written before: only now is the config known to work.
+    # Nothing was written before this line, because only now the config is known to work.
     run_on_all_ranks(lambda: _claim(workdir, settings, replica), replica)
     identity = json.dumps(settings.identity(), sort_keys=True)
     checkpoints = RunCheckpoints(workdir, state.progress, identity, **state.trackables)
@@ -97,7 +97,7 @@ def _run(
 
 
 def _claim(workdir: Path, settings: RunSettings, replica: Replica) -> None:
-    """Claims the work folder on rank 0; compares the settings on every rank that finds some there."""
+    """Claims the work folder on rank 0; compares the settings on every rank that finds settings there."""
     if replica.is_chief or (workdir / CONFIG_NAME).exists():
         claim(workdir, settings)
 

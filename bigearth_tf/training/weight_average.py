@@ -20,7 +20,7 @@ class WeightAverage(tf.Module):
         """Starts from the current values.
 
         Args:
-            weights: Variables of floats to average: `model.variables`, all of them, because batch statistics belong to
+            weights: Float variables to average: `model.variables`, all of them, because batch statistics belong to
                 the weights with which they were computed.
             decay: Share of the average that a step keeps after many updates, 0 ... 1.
         """

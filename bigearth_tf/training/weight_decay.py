@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-# Every Keras layer names its kernel so: kernel, depthwise_kernel, pointwise_kernel. The number of dimensions does not
-# decide: the biases of MultiHeadAttention, and of EinsumDense, used here for position embeddings, have two.
+# In all Keras layers the names of kernels end so: kernel, depthwise_kernel, pointwise_kernel. The number of dimensions
+# does not decide: the biases of MultiHeadAttention, and of EinsumDense, used here for position embeddings, have two.
 NOT_A_KERNEL = r"^(?!.*kernel(:\d+)?$)"
 
 
