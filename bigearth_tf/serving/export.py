@@ -57,10 +57,10 @@ def save_model(
 
     Args:
         model: Bands -> logits [B, K].
-        bands: Its inputs.
+        bands: Rows of the bands that the model takes.
         class_names: K names.
-        folder: To create.
-        label_kind: Of the labels that the model was trained on.
+        folder: Folder to create.
+        label_kind: Kind of the labels that the model was trained on.
     """
 
     def serve(**pixels: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -78,6 +78,6 @@ def save_model(
         **{band.name: tf.TensorSpec([None, band.size_px, band.size_px], band.dtype, band.name) for band in bands}
     )
     verbosity = logging.get_verbosity()
-    logging.set_verbosity(logging.WARNING)  # TensorFlow logs names and files that matter to nobody here.
+    logging.set_verbosity(logging.WARNING)  # TensorFlow logs names and files that do not help a user.
     tf.saved_model.save(module, os.fspath(folder), signatures=signature)
     logging.set_verbosity(verbosity)

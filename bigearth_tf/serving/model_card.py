@@ -9,7 +9,7 @@ from bigearth_tf.evaluation.metrics import HEADLINES
 from bigearth_tf.runs.work_folder import FinishedRun
 
 CARD_NAME = "model_card.json"
-# Fields of a result that are scores, and that say where weights come from. An imported model has no scores.
+# Fields of a result: the scores, and the origin of the weights. An imported model has no scores.
 _SCORES = ("val", "test", "test_classes", "always_most_frequent_labels")
 _ORIGIN = ("best_epoch", "train_seconds", "imported_from")
 _MEANING = {

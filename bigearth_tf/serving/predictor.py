@@ -65,7 +65,7 @@ class Predictor:
         return self._signature(**_tensors(batch))["probabilities"].numpy()
 
     def decide(self, probabilities: np.ndarray) -> np.ndarray:
-        """Returns the predicted classes, bool [N, K]: those of at least 0.5, or the most probable one."""
+        """Returns the predicted classes, bool [N, K]: at least 0.5, or the most probable if single-label."""
         return self.label_kind.decide(probabilities)
 
 
