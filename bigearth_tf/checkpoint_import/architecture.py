@@ -26,8 +26,8 @@ from bigearth_tf.models.reference_names import REFERENCE_NAMES
 from bigearth_tf.models.registry import changed_fields, model_config, reference_config, reference_overrides
 from bigearth_tf.models.scaling import REFERENCE_SCALINGS
 
-# Convolution kernels and width of the features of the networks that the benchmark took from keras.applications, as
-# counted there.
+# Number of convolution kernels and of features of the networks that the benchmark took from keras.applications, counted
+# in keras.applications.
 _KERAS_APPLICATIONS = {
     "resnet50": (53, 2048), "resnet101": (104, 2048), "resnet152": (155, 2048),
     "densenet121": (120, 1024), "densenet169": (168, 1664), "densenet201": (200, 1920),
@@ -70,7 +70,7 @@ class _Family:
     """How to recognize the models of a family.
 
     `read` returns the config of some layers and the input channels of their stem, or raises MismatchError. `is_same`
-    compares two configs by their shapes. `knows_resolution` tells whether the shapes determine the side of the image.
+    compares two configs by their shapes. `knows_resolution`: whether the shapes determine the side of the image.
     """
 
     title: str

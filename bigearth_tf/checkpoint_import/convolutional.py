@@ -16,7 +16,7 @@ from bigearth_tf.checkpoint_import.weights import Layer
 from bigearth_tf.layers.squeeze_excite import REDUCTION
 from bigearth_tf.models.families import efficientnet, wide_resnet
 
-# Family -> depths and width of its unscaled networks. WideResNets of before October 2021 had depth 16: no depth factor
+# Family -> depths and width of its unscaled networks. WideResNets before October 2021 had depth 16: no depth factor
 # of the later code turns its depth 10 into the 2 blocks of depth 16.
 _UNSCALED = ((wide_resnet.Config, (10, 16), 2.0), (efficientnet.Config, (1.0,), 1.0))
 
@@ -150,7 +150,7 @@ def _depthwise_kernels(depth: float, width: float) -> list[tuple[int, int]]:
 
 
 def _find_attention(body: Sequence[Layer], extra_pointwise: int) -> str:
-    """Returns the attention of the blocks; `extra_pointwise` is the number of 1 x 1 convolutions not of the blocks."""
+    """Returns the attention of the blocks; `extra_pointwise` counts 1 x 1 convolutions outside the blocks."""
     dense = [layer.kernel for layer in body if len(layer.kernel) == 2]
     if any(len(layer.kernel) == 3 for layer in body):
         return "eca"

@@ -75,7 +75,7 @@ def _find_in_folder(folder: Path, shown_path: str) -> Path:
 
 
 def _read_last_name(folder: Path) -> str | None:
-    """Returns the name of the last checkpoint from the file `checkpoint`, without its folder on another machine."""
+    """Returns the name of the last checkpoint from the file `checkpoint`, without the writer's folder."""
     path = folder / _STATE_NAME
     if not path.is_file():
         return None

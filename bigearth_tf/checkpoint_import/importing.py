@@ -61,7 +61,7 @@ def load_benchmark_model(
     Args:
         path: A zip, a folder, or the prefix of a checkpoint.
         resolution_px: Side of the image of a scaled model, which the file does not determine.
-        bands: Replaces the bands, for example to change their statistics; the same names in the same order.
+        bands: Rows in place of the zoo's, for example with other statistics; the same names in the same order.
 
     Raises:
         FileNotFoundError: There is no checkpoint.

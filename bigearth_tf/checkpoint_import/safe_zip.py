@@ -1,4 +1,4 @@
-"""Safe unpacking of a zip from the internet: refuses paths out of the folder, links, and endless members.
+"""Safe unpacking of a zip from the internet: refuses paths outside the folder, links, and endless members.
 
 The sizes in the archive are not trusted: bytes are counted as they are unpacked.
 """

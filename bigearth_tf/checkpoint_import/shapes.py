@@ -1,4 +1,4 @@
-"""What the shapes of stems and rounded channels reveal: the bands, and the factors of width and depth."""
+"""Bands, and factors of width and depth, derived from the shapes of the layers of a checkpoint."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable
 
 _TEN = ("B04", "B03", "B02", "B08", "B05", "B06", "B07", "B8A", "B11", "B12")
-# Input channels of the stem -> the bands in the order of the code that wrote the files; before June 2021, with the two
-# of 60 m. NOTE: its list of inputs has another order, and so has the stack of its later versions.
+# Input channels of the stem -> the bands, in the order of the stack in the code that wrote the files; before June 2021
+# with the two bands of 60 m. NOTE: the list of inputs in that code, and the stack in later versions, have other orders.
 BANDS_BY_STEM_CHANNELS = {10: _TEN, 12: (*_TEN, "B01", "B09")}
 
 
