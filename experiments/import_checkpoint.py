@@ -24,7 +24,7 @@ _RESOLUTION_PX = flags.DEFINE_integer(
 
 def main() -> None:
     """Imports the checkpoint and prints which model it is."""
-    from bigearth_tf.checkpoint_import.importing import (  # --help must not wait for it.
+    from bigearth_tf.checkpoint_import.importing import (  # --help must not wait for TensorFlow.
         SAVED_MODEL_NAME,
         import_checkpoint,
     )

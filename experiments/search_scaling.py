@@ -6,7 +6,7 @@
 As for EfficientNet (https://arxiv.org/abs/1905.11946, section 3.3): with phi = 1, the candidates are all alpha, beta
 and gamma of the grid for which alpha x beta^2 x gamma^2 is about 2 and the network has at most twice the base's FLOPs.
 Without --data_dir, or with --dry_run, prints the candidates. Otherwise trains each by the config in its own folder in
---workdir, writes WORKDIR/search.csv and prints the ranking. Started again, it resumes.
+--workdir, writes WORKDIR/search.csv and prints the ranking. The same command resumes a search.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _TOLERANCE = flags.DEFINE_float(
     "tolerance", 0.1, "How far alpha x beta^2 x gamma^2 may be from 2, as a fraction of 2.", lower_bound=0.0
 )
 _FLOPS_BUDGET = flags.DEFINE_float("flops_budget", 2.0, "Most FLOPs of a candidate, as a multiple of the base's.")
-# Sides grow by 10 px and depth by 6 layers. With 0.1 no deeper network would be a candidate: 16 layers have 2.24 x.
+# Sides grow by 10 px and depth by 6 layers. With 0.1 no deeper network would fit: 16 layers have 2.24 x the FLOPs.
 _FLOPS_TOLERANCE = flags.DEFINE_float(
     "flops_tolerance", 0.25, "How far a candidate may exceed the budget, as a fraction of it.", lower_bound=0.0
 )

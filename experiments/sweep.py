@@ -1,10 +1,10 @@
-"""Trains the models of a list, one a job of an array, and writes a table of all their scores.
+"""Trains the models of a list, one per job of a SLURM array, and writes a table of all their scores.
 
     python -m experiments.sweep --models='wide_resnet_*,resnet50' --list
     python -m experiments.sweep --models='wide_resnet_*,resnet50' --task_index=3 --config=CONFIG --workdir=runs/zoo
     python -m experiments.sweep --workdir=runs/zoo --table
 
-experiments.train trains the model of a job in WORKDIR/<model>, with this config in which only the model is replaced.
+experiments.train trains the model of a job in WORKDIR/<model>, with the config of --config, replacing only its model.
 The table, WORKDIR/sweep.csv and sweep.md, contains every finished run in WORKDIR, the best validation score first.
 """
 
@@ -94,8 +94,8 @@ def make_rows(workdir: Path) -> list[dict[str, str]]:
     """Returns a row for each finished run, the best validation score first.
 
     Raises:
-        FileNotFoundError: There is none.
-        ValueError: One is an imported model, or this version does not read it.
+        FileNotFoundError: No run is finished.
+        ValueError: A run is an imported model, or this version cannot read its files.
     """
     found = []
     for path in sorted(workdir.glob(f"*/{RESULT_NAME}")):

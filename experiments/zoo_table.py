@@ -1,4 +1,4 @@
-"""Writes what every model of the zoo costs to `experiments/zoo.csv` and to the table in `bigearth_tf/models/README.md`.
+"""Writes the cost of every zoo model to `experiments/zoo.csv` and to the table in `bigearth_tf/models/README.md`.
 
     python -m experiments.zoo_table
     python -m experiments.zoo_table --check

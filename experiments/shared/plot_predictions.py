@@ -37,7 +37,7 @@ def plot_predictions(
         probabilities: float [M, K], M >= N; those of the patches come first.
         truths: True labels of each patch, among `class_names`; at least N.
         class_names: K names.
-        threshold: From which probability a class is predicted; None if only the most probable one is.
+        threshold: Probability from which a class is predicted; None if only the most probable class is.
     """
     rows = -(-len(patches) // _COLUMNS)
     columns = min(_COLUMNS, len(patches))

@@ -38,9 +38,9 @@ def predict_patches(
 
     Args:
         predictor: An exported model.
-        folders: Of the patches, as of `find_patches`.
+        folders: Folders of the patches, from `find_patches`.
         batch_size: Number of patches that are read and predicted at a time.
-        num_first: Number of patches to keep.
+        num_first: Number of patches to keep in `first`.
 
     Raises:
         ValueError: The model takes bands that a patch lacks, or its classes are not those of a nomenclature.
@@ -87,7 +87,7 @@ def format_first(predictions: PatchPredictions, decided: np.ndarray) -> str:
     """Returns the predicted classes of the first patches, the most probable first, and their true labels.
 
     Args:
-        predictions: Of N patches.
+        predictions: Predictions of N patches.
         decided: Bool [N, K], the predicted classes.
     """
     lines = []
