@@ -179,7 +179,7 @@ def queue_all(jobs: Sequence[Job]) -> list[str]:
     """Queues jobs, each to start after the one before has succeeded; returns their ids.
 
     Raises:
-        OSError: SLURM refused a job; the jobs before it are cancelled.
+        OSError: SLURM refused a job; the jobs before it are canceled.
     """
     ids: list[str] = []
     for job in jobs:

@@ -16,7 +16,7 @@ _PROBE_S = 10.0
 def can_be_requeued(environ: Mapping[str, str] = os.environ) -> bool:
     """Returns whether this process runs in a batch job that was submitted with --requeue and has not been ended.
 
-    A job that was cancelled, or that SLURM itself queues again, is COMPLETING.
+    A job that was canceled, or that SLURM itself queues again, is COMPLETING.
     """
     facts = _read_facts(environ)
     return all(re.search(rf"\b{fact}\b", facts) for fact in ("JobState=RUNNING", "BatchFlag=1", "Requeue=1"))
