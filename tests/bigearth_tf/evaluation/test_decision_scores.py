@@ -17,7 +17,7 @@ ORACLES = {
 
 
 def make_decisions(num_records, seed):
-    """Of six classes, the third is never present, the fourth never predicted, the fifth neither; some rows are 0."""
+    """The third class is never present, the fourth never predicted, the fifth neither; some records have no class."""
     rng = np.random.default_rng(seed)
     truth = rng.random((num_records, 6)) < [0.6, 0.3, 0, 0.2, 0, 0.02]
     predicted = rng.random((num_records, 6)) < [0.5, 0.4, 0.1, 0, 0, 0.05]
