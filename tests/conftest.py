@@ -19,7 +19,7 @@ def shared_data():
     """Real patches of several sources next to the checkout, if there are any."""
     folder = REPOSITORY.parent / "shared" / "data"
     if not folder.is_dir():
-        pytest.skip("no real data beside the checkout")
+        pytest.skip("no real data next to the checkout")
     return folder
 
 

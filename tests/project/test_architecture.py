@@ -185,7 +185,7 @@ def test_flags_live_in_commands_and_nothing_imports_a_command():
         assert not imported & modules, f"{name_of(path)} imports a command"
 
 
-def test_every_file_says_which_question_it_answers_and_keeps_its_size():
+def test_every_file_has_a_docstring_and_at_most_300_lines():
     # This file is a table for the most part.
     exempt = {"tfrecord_tools/synthetic/land_cover_signatures.py"}
     for path in FILES:
