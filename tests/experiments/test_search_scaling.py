@@ -82,6 +82,7 @@ def test_what_cannot_be_searched_is_refused(config, arguments, message):
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.full
 def test_it_trains_each_network_once_and_ranks_them(config, tmp_path):
     write_records(tmp_path / "records", {"train": 16, "val": 8, "test": 4}, num_shards=1)
     arguments = [*GRID, f"--data_dir={tmp_path / 'records'}", f"--workdir={tmp_path / 'search'}", "--num_classes=3"]

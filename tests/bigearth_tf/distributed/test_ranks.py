@@ -296,6 +296,7 @@ train.train(config""",
 )
 
 
+@pytest.mark.full
 def test_a_checkpoint_that_takes_long_to_write_is_no_hang(records, tmp_path):
     """The watchdog ends neither rank 0, which writes the checkpoint, nor rank 1, which waits in its next step."""
     launch(SLOW_DISK, records, tmp_path / "workdir", 2)

@@ -67,6 +67,7 @@ runpy.run_module("experiments.evaluate", run_name="__main__", alter_sys=True)
 """
 
 
+@pytest.mark.full
 def test_an_evaluation_that_hangs_ends_and_shows_where(tmp_path):
     manifest = write_records(tmp_path / "records", {"train": 4, "val": 2, "test": 11})
     write_finished_run(tmp_path / "run", manifest, communication=CommunicationConfig(stall_timeout_s=2.0))

@@ -429,6 +429,7 @@ def test_parts_of_a_batch_add_up_to_it(data, tmp_path):
     assert histories[0] != histories[1] or len(set(histories[0])) > 1
 
 
+@pytest.mark.full
 def test_the_watchdog_ends_a_run_that_hangs(data, tmp_path):
     script = INTERRUPTED.replace(
         "checkpoint_steps=2,", "checkpoint_steps=2, communication=CommunicationConfig(stall_timeout_s=10),"
