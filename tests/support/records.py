@@ -12,7 +12,7 @@ import tensorflow as tf
 from bigearth_tf.data.bands import Band, get_bands
 from bigearth_tf.data.label_kind import LabelKind
 from bigearth_tf.data.manifest import Manifest, Shard, write_manifest
-from bigearth_tf.data.record_schema import encode_example
+from bigearth_tf.data.record_schema import encode_example, parse_examples
 from bigearth_tf.runtime.files import file_sha256
 
 CLASS_NAMES = ("dark", "bright", "striped")
@@ -89,3 +89,16 @@ def make_manifest(bands: tuple[Band, ...], shards: Sequence[Shard], labels: Labe
         options={},
         versions={},
     )
+
+
+def read_all(folder, manifest):
+    """Returns patch id -> (split, band name -> pixels, class names)."""
+    found = {}
+    for shard in manifest.shards:
+        serialized = list(tf.data.TFRecordDataset(str(folder / shard.name)).as_numpy_iterator())
+        batch = parse_examples(tf.constant(serialized), manifest.bands, len(manifest.class_names))
+        for row, patch_id in enumerate(batch["patch_id"].numpy()):
+            pixels = {name: array[row].numpy() for name, array in batch["bands"].items()}
+            labels = [manifest.class_names[index] for index in np.flatnonzero(batch["labels"][row])]
+            found[patch_id.decode()] = (shard.split, pixels, labels)
+    return found

@@ -6,18 +6,17 @@ import tarfile
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from osgeo import gdal
 
 from bigearth_tf.data.datasets import get_dataset
 from bigearth_tf.data.datasets.sen12ms import CLASS_NAMES, IGBP_VALUES
 from bigearth_tf.data.label_kind import LabelKind
 from bigearth_tf.data.manifest import read_manifest
-from bigearth_tf.data.record_schema import parse_examples
 from bigearth_tf.data.sharded_dataset import ShardedDataset
 from bigearth_tf.distributed.replica import Replica
 from bigearth_tf.input.pipeline import make_eval_dataset
 from bigearth_tf.models.registry import create_model
+from tests.support.records import read_all
 from tfrecord_tools.conversion.convert_source import ConversionOptions, convert
 from tfrecord_tools.records.check_against_manifest import verify
 from tfrecord_tools.source import SourceInputs
@@ -114,19 +113,6 @@ def records(tree, tmp_path_factory):
     run(tree, folder / "single")
     run(tree, folder / "multi", LabelKind.MULTI)
     return folder
-
-
-def read_all(folder, manifest):
-    """Returns patch id -> (split, band name -> pixels, class names)."""
-    found = {}
-    for shard in manifest.shards:
-        serialized = list(tf.data.TFRecordDataset(str(folder / shard.name)).as_numpy_iterator())
-        batch = parse_examples(tf.constant(serialized), manifest.bands, len(manifest.class_names))
-        for row, patch_id in enumerate(batch["patch_id"].numpy()):
-            pixels = {name: array[row].numpy() for name, array in batch["bands"].items()}
-            labels = [manifest.class_names[index] for index in np.flatnonzero(batch["labels"][row])]
-            found[patch_id.decode()] = (shard.split, pixels, labels)
-    return found
 
 
 def test_the_classes_are_those_of_the_benchmark():
