@@ -59,7 +59,7 @@ CASES = {"wide_resnet_eca_b0": Case(16, 1, "resolution_px=15, width=0.5"), "resn
 LINKS = ("InfiniBand 200 Gb/s:20:9.6", "InfiniBand 100 Gb/s:10:9.6", "Ethernet 25 Gb/s:2.5:50")
 
 _MODELS = flags.DEFINE_list("models", list(CASES), f"Models to measure, of {', '.join(CASES)}.")
-_REPEATS = flags.DEFINE_integer("repeats", 3, "Number of measurements of each side.", lower_bound=1)
+_REPEATS = flags.DEFINE_integer("repeats", 3, "Number of measurements of each setup.", lower_bound=1)
 _STEPS = flags.DEFINE_integer("steps", 8, "Steps of a measurement.", lower_bound=1)
 _MOST_RANKS = flags.DEFINE_integer("most_ranks", 3, "Largest number of ranks.", lower_bound=2)
 _QUICK = flags.DEFINE_bool("quick", False, "Measure tiny batches: takes seconds, but the figures mean nothing.")
@@ -72,7 +72,7 @@ _PLOT = flags.DEFINE_string("plot", "", "PNG file for the predictions; default: 
 _WORK_DIR = flags.DEFINE_string("work_dir", None, "Folder that keeps the records; default: a temporary one.")
 _LINK_BYTES = (1 << 12, 1 << 16, 1 << 20, 1 << 23, 1 << 26)
 
-Answer = dict[str, Any]
+Measurement = dict[str, Any]
 
 
 def main() -> None:
@@ -91,12 +91,12 @@ def main() -> None:
         f"{len(os.sched_getaffinity(0))} cores, one per rank; "
         f"median of {_REPEATS.value} measurements, each the median of {_steps()} steps"
     )
-    for model, sides in found.items():
-        _print_measured(model, sides)
+    for model, setups in found.items():
+        _print_measured(model, setups)
     _print_predicted_and_measured(found)
     step_s = {
-        model: gpu_step_ms[index] / 1e3 if gpu_step_ms else _estimate_gpu_step(sides)
-        for index, (model, sides) in enumerate(found.items())
+        model: gpu_step_ms[index] / 1e3 if gpu_step_ms else _estimate_gpu_step(setups)
+        for index, (model, setups) in enumerate(found.items())
     }
     curves = _predict(found, step_s, links)
     _print_predicted(curves, bool(gpu_step_ms))
@@ -119,21 +119,23 @@ def _steps() -> int:
     return 2 if _QUICK.value else _STEPS.value
 
 
-def _measure(records: Path, folder: Path) -> dict[str, dict[str, list[Answer]]]:
-    """Returns model -> side, such as "2 ranks" -> the answer of each repeat."""
-    sides = {"1 rank": (1, 1), "2 independent processes": (2, 1)}  # Independent processes, ranks.
-    sides |= {f"{ranks} ranks": (1, ranks) for ranks in range(2, _MOST_RANKS.value + 1)}
-    found: dict[str, dict[str, list[Answer]]] = {model: {side: [] for side in sides} for model in _MODELS.value}
-    with progress_bar(_REPEATS.value * len(found) * len(sides), "benchmark", "side") as progress:
+def _measure(records: Path, folder: Path) -> dict[str, dict[str, list[Measurement]]]:
+    """Returns model -> setup, such as "2 ranks" -> the measurement of each repeat."""
+    setups = {"1 rank": (1, 1), "2 independent processes": (2, 1)}  # Independent processes, ranks.
+    setups |= {f"{ranks} ranks": (1, ranks) for ranks in range(2, _MOST_RANKS.value + 1)}
+    found: dict[str, dict[str, list[Measurement]]] = {model: {setup: [] for setup in setups} for model in _MODELS.value}
+    with progress_bar(_REPEATS.value * len(found) * len(setups), "benchmark", "setup") as progress:
         for _ in range(_REPEATS.value):
-            for model, answers in found.items():
-                for side, (processes, ranks) in sides.items():
-                    answers[side].append(_run(_job(model, records, folder / "answers", ranks, processes), ranks))
+            for model, measurements in found.items():
+                for setup, (processes, ranks) in setups.items():
+                    measurements[setup].append(
+                        _run(_job(model, records, folder / "measurements", ranks, processes), ranks)
+                    )
                     progress.update()
     return found
 
 
-def _job(model: str, records: Path, answers: Path, ranks: int, processes: int) -> Job:
+def _job(model: str, records: Path, measurements: Path, ranks: int, processes: int) -> Job:
     case = CASES[model]
     return Job(
         model=model,
@@ -142,7 +144,7 @@ def _job(model: str, records: Path, answers: Path, ranks: int, processes: int) -
         rank_batch_size=_rank_batch_size(case),
         accumulate=case.parts,
         steps=_steps(),
-        answers=os.fspath(answers),
+        measurements=os.fspath(measurements),
         link_bytes=_LINK_BYTES[: 2 if _QUICK.value else None] if ranks == 2 else (),
         processes=processes,
     )
@@ -152,11 +154,11 @@ def _rank_batch_size(case: Case) -> int:
     return case.parts * (1 if _QUICK.value else case.part_size)
 
 
-def _run(job: Job, ranks: int) -> Answer:
-    """Returns the answer of the slowest of a job's processes."""
-    answers = Path(job.answers)
-    shutil.rmtree(answers, ignore_errors=True)
-    answers.mkdir()
+def _run(job: Job, ranks: int) -> Measurement:
+    """Returns the measurement of the slowest of a job's processes."""
+    measurements = Path(job.measurements)
+    shutil.rmtree(measurements, ignore_errors=True)
+    measurements.mkdir()
     launcher = [os.fspath(Path(sys.executable).with_name("horovodrun")), "-np", str(ranks), "--gloo"]
     processes = [
         subprocess.Popen(
@@ -172,44 +174,44 @@ def _run(job: Job, ranks: int) -> Answer:
         printed, _ = process.communicate()
         if process.returncode:
             raise OSError(f"A process of {job.model} failed:\n{printed[-3000:]}")
-    parts = [json.loads(path.read_text(encoding="utf-8")) for path in answers.glob("*.json")]
+    parts = [json.loads(path.read_text(encoding="utf-8")) for path in measurements.glob("*.json")]
     return max(parts, key=lambda part: statistics.median(part["step_s"]))
 
 
-def _median(answers: list[Answer], key: str) -> float:
-    return statistics.median(statistics.median(answer[key]) for answer in answers)
+def _median(measurements: list[Measurement], key: str) -> float:
+    return statistics.median(statistics.median(measurement[key]) for measurement in measurements)
 
 
-def _print_measured(model: str, sides: dict[str, list[Answer]]) -> None:
-    case, first = CASES[model], sides["1 rank"][0]
+def _print_measured(model: str, setups: dict[str, list[Measurement]]) -> None:
+    case, first = CASES[model], setups["1 rank"][0]
     patches = _rank_batch_size(case)
     print(
         f"\n{model}: {patches} patches per rank and step, in {case.parts} parts; {first['gradients']} gradients, "
         f"{first['gradient_bytes'] / 1e6:.1f} MB"
     )
     print(f"{'images/s of a rank':24} {'median':>8}   all")
-    for side, answers in sides.items():
-        rates = [patches / statistics.median(answer["step_s"]) for answer in answers]
-        print(f"{side:24} {statistics.median(rates):8.2f}   {' '.join(f'{rate:.2f}' for rate in rates)}")
-    two = _median(sides["2 ranks"], "step_s")
-    alone, apart = (_median(sides[side], "step_s") for side in ("1 rank", "2 independent processes"))
+    for setup, measurements in setups.items():
+        rates = [patches / statistics.median(measurement["step_s"]) for measurement in measurements]
+        print(f"{setup:24} {statistics.median(rates):8.2f}   {' '.join(f'{rate:.2f}' for rate in rates)}")
+    two = _median(setups["2 ranks"], "step_s")
+    alone, apart = (_median(setups[setup], "step_s") for setup in ("1 rank", "2 independent processes"))
     print(f"efficiency: 2 ranks / 1 rank                   {alone / two:5.2f}   (goal: at least 0.90)")
     print(f"efficiency: 2 ranks / 2 independent processes  {apart / two:5.2f}")
-    core_alone, core_two = (_median(sides[side], "core_s") for side in ("1 rank", "2 ranks"))
+    core_alone, core_two = (_median(setups[setup], "core_s") for setup in ("1 rank", "2 ranks"))
     print(f"efficiency of processor time: 2 ranks / 1 rank {core_alone / core_two:5.2f}")
-    waited, reduced = (_median(sides["2 ranks"], key) for key in ("input_s", "reduce_s"))
+    waited, reduced = (_median(setups["2 ranks"], key) for key in ("input_s", "reduce_s"))
     print(
         f"a step of 2 ranks: {two * 1e3:.0f} ms = input {waited / two:.1%} + communication {reduced / two:.1%} "
         f"+ computing and waiting for each other {1 - (waited + reduced) / two:.1%}"
     )
 
 
-def _print_predicted_and_measured(found: dict[str, dict[str, list[Answer]]]) -> None:
+def _print_predicted_and_measured(found: dict[str, dict[str, list[Measurement]]]) -> None:
     timings = [
         (2, float(size), statistics.median(seconds))
-        for sides in found.values()
-        for answer in sides["2 ranks"]
-        for size, seconds in answer["link_s"].items()
+        for setups in found.values()
+        for measurement in setups["2 ranks"]
+        for size, seconds in measurement["link_s"].items()
     ]
     link = fit_link(timings)
     print(
@@ -219,33 +221,33 @@ def _print_predicted_and_measured(found: dict[str, dict[str, list[Answer]]]) -> 
     print(f"{'ms':20} {'ranks':>5} {'communication':>20} {'step':>20}")
     print(f"{'':26} {'predicted':>10}{'measured':>10} {'predicted':>10}{'measured':>10}")
     cores = len(os.sched_getaffinity(0))
-    for model, sides in found.items():
-        compute = _median(sides["2 independent processes"], "step_s")
+    for model, setups in found.items():
+        compute = _median(setups["2 independent processes"], "step_s")
         for ranks in range(2, _MOST_RANKS.value + 1):
             sharing = -(-ranks // cores)  # Cores do both the computing and the transfer on this host.
-            reduced = sharing * ring_seconds(ranks, sides["1 rank"][0]["gradient_bytes"], link)
+            reduced = sharing * ring_seconds(ranks, setups["1 rank"][0]["gradient_bytes"], link)
             cells = (
-                (reduced, _median(sides[f"{ranks} ranks"], "reduce_s")),
-                (sharing * compute + reduced, _median(sides[f"{ranks} ranks"], "step_s")),
+                (reduced, _median(setups[f"{ranks} ranks"], "reduce_s")),
+                (sharing * compute + reduced, _median(setups[f"{ranks} ranks"], "step_s")),
             )
             print(f"{model:20} {ranks:5}" + "".join(f" {one * 1e3:10.1f}{two * 1e3:10.1f}" for one, two in cells))
 
 
-def _estimate_gpu_step(sides: dict[str, list[Answer]]) -> float:
+def _estimate_gpu_step(setups: dict[str, list[Measurement]]) -> float:
     """Returns the seconds that a GPU needs for a batch; the backward pass takes twice as long as the forward pass."""
-    return 3 * sides["1 rank"][0]["flops"] * _GPU_BATCH_SIZE.value / (_GPU_TFLOPS.value * 1e12)
+    return 3 * setups["1 rank"][0]["flops"] * _GPU_BATCH_SIZE.value / (_GPU_TFLOPS.value * 1e12)
 
 
 Curves = dict[str, dict[int, float]]
 
 
 def _predict(
-    found: dict[str, dict[str, list[Answer]]], step_s: dict[str, float], links: dict[str, Link]
+    found: dict[str, dict[str, list[Measurement]]], step_s: dict[str, float], links: dict[str, Link]
 ) -> dict[str, Curves]:
     """Returns title of a model -> name of a link -> number of GPUs -> efficiency."""
     curves = {}
-    for model, sides in found.items():
-        num_bytes, parts = sides["1 rank"][0]["gradient_bytes"], CASES[model].parts
+    for model, setups in found.items():
+        num_bytes, parts = setups["1 rank"][0]["gradient_bytes"], CASES[model].parts
         for accumulate in sorted({1, parts}):
             compute = accumulate * step_s[model]
             title = f"{model}, {compute * 1e3:.1f} ms for {accumulate} x {_GPU_BATCH_SIZE.value} patches"

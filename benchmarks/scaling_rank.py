@@ -24,7 +24,7 @@ class Job:
     """The job of one rank: `steps` steps of `rank_batch_size` patches per rank, in `accumulate` parts.
 
     `processes` independent processes, of which this is number `index`, start to measure at the same time. Reductions of
-    tensors of `link_bytes` are timed, too. Measurements are written into the folder `answers`.
+    tensors of `link_bytes` are timed, too. Measurements are written into the folder `measurements`.
     """
 
     model: str
@@ -33,7 +33,7 @@ class Job:
     rank_batch_size: int
     accumulate: int
     steps: int
-    answers: str
+    measurements: str
     link_bytes: tuple[int, ...] = ()
     processes: int = 1
     index: int = 0
@@ -55,8 +55,8 @@ def main() -> None:
     cores = sorted(os.sched_getaffinity(0))
     # Before TensorFlow is loaded, which creates as many threads as there are cores.
     os.sched_setaffinity(0, {cores[place % len(cores)]})
-    answer = _measure(job)
-    (Path(job.answers) / f"{place}.json").write_text(json.dumps(answer), encoding="utf-8")
+    measurement = _measure(job)
+    (Path(job.measurements) / f"{place}.json").write_text(json.dumps(measurement), encoding="utf-8")
 
 
 def _measure(job: Job) -> dict[str, Any]:
@@ -134,7 +134,7 @@ def _steps(job: Job, train_step: Callable[..., Any], batches: Iterator[Any]) -> 
 
 
 def _wait_for_other_processes(job: Job) -> None:
-    folder = Path(job.answers)
+    folder = Path(job.measurements)
     (folder / f"ready-{job.index}").touch()
     while len(list(folder.glob("ready-*"))) < job.processes:
         time.sleep(0.01)

@@ -63,7 +63,7 @@ def _check_members(path: Path, members: list[zipfile.ZipInfo], max_members: int)
         if not problem and member.filename.lower() in names:
             problem = "is in the zip twice"
         if problem:
-            raise ValueError(f"{path}: member {member.filename!r} {problem}. Nothing of this zip is used.")
+            raise ValueError(f"{path}: member {member.filename!r} {problem}. The zip was not imported.")
         names.add(member.filename.lower())
 
 

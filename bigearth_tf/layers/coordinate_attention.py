@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from bigearth_tf.layers.norm import norm
+from bigearth_tf.layers.batch_norm import batch_norm
 
 REDUCTION = 32
 MIN_CHANNELS = 8
@@ -32,7 +32,7 @@ def coordinate_attention(features: Any, name: str, *, squeeze_bias: bool = False
     both = keras.layers.Concatenate(axis=1, name=f"{name}_both")([rows, columns])
     squeezed = max(MIN_CHANNELS, num_channels // REDUCTION)
     both = keras.layers.Conv2D(squeezed, 1, use_bias=squeeze_bias, name=f"{name}_squeeze")(both)
-    both = _hard_swish(norm(both, norm_kind, f"{name}_norm"), name)
+    both = _hard_swish(batch_norm(both, norm_kind, f"{name}_norm"), name)
     rows = keras.layers.Cropping2D(((0, width), (0, 0)), name=f"{name}_rows")(both)
     columns = keras.layers.Cropping2D(((height, 0), (0, 0)), name=f"{name}_columns")(both)
     columns = keras.layers.Permute((2, 1, 3), name=f"{name}_columns_across")(columns)

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 
 
-def kernel_size(num_channels: int, gamma: float = 2.0, offset: float = 1.0) -> int:
+def eca_kernel_size(num_channels: int, gamma: float = 2.0, offset: float = 1.0) -> int:
     """Returns k = |log2(C) / gamma + offset / gamma|, made odd: truncated, then increased by one if even."""
     size = int(abs((math.log2(num_channels) + offset) / gamma))
     return size if size % 2 else size + 1
@@ -29,7 +29,7 @@ def eca(features: Any, name: str, *, use_bias: bool = False) -> Any:
     gate = keras.layers.GlobalAveragePooling2D(name=f"{name}_mean")(features)
     gate = keras.layers.Reshape((num_channels, 1), name=f"{name}_sequence")(gate)
     gate = keras.layers.Conv1D(
-        1, kernel_size(num_channels), padding="same", use_bias=use_bias, activation="sigmoid", name=f"{name}_conv"
+        1, eca_kernel_size(num_channels), padding="same", use_bias=use_bias, activation="sigmoid", name=f"{name}_conv"
     )(gate)
     gate = keras.layers.Reshape((1, 1, num_channels), name=f"{name}_gate")(gate)
     return keras.layers.Multiply(name=name)([features, gate])

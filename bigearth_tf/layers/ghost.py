@@ -11,8 +11,8 @@ from typing import Any
 
 import keras
 
+from bigearth_tf.layers.batch_norm import batch_norm
 from bigearth_tf.layers.conv import convolution, depthwise_convolution
-from bigearth_tf.layers.norm import norm
 
 
 def ghost_convolution(features: Any, channels: int, kernel: int, stride: int, name: str) -> Any:
@@ -28,7 +28,7 @@ def reference_ghost_convolution(features: Any, channels: int, kernel: int, strid
     NOTE: the benchmark's code computes a depthwise convolution and discards it, because it reads the wrong variable.
     """
     primary = convolution(features, channels // 2, kernel, stride, f"{name}_primary")
-    copy = norm(primary, "published", f"{name}_norm")
+    copy = batch_norm(primary, "published", f"{name}_norm")
     copy = keras.layers.Activation("relu", name=f"{name}_relu")(copy)
     return keras.layers.Concatenate(name=name)([primary, copy])
 

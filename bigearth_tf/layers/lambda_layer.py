@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from bigearth_tf.layers.norm import norm
+from bigearth_tf.layers.batch_norm import batch_norm
 
 
 def lambda_layer(features: Any, name: str, *, dim_k: int = 16, heads: int = 4, context_px: int = 7) -> Any:
@@ -38,8 +38,8 @@ def lambda_layer(features: Any, name: str, *, dim_k: int = 16, heads: int = 4, c
     if num_channels % heads:
         raise ValueError(f"heads={heads} must divide the {num_channels} channels of a lambda layer.")
     dim_v = num_channels // heads
-    queries = norm(_project(features, heads * dim_k, f"{name}_queries"), "standard", f"{name}_queries_norm")
-    values = norm(_project(features, dim_v, f"{name}_values"), "standard", f"{name}_values_norm")
+    queries = batch_norm(_project(features, heads * dim_k, f"{name}_queries"), "standard", f"{name}_queries_norm")
+    values = batch_norm(_project(features, dim_v, f"{name}_values"), "standard", f"{name}_values_norm")
     keys = keras.layers.Reshape((height * width, dim_k), name=f"{name}_keys_flat")(
         _project(features, dim_k, f"{name}_keys")
     )

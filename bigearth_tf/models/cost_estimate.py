@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bigearth_tf.layers import cbam, coordinate_attention, squeeze_excite
-from bigearth_tf.layers.eca import kernel_size
+from bigearth_tf.layers.eca import eca_kernel_size
 from bigearth_tf.models.cost import Cost
 from bigearth_tf.models.families import efficientnet, wide_resnet
 
@@ -117,7 +117,7 @@ def _coordinate(side: int, channels: int, squeeze_bias: bool = False) -> Cost:
 
 
 def _eca(side: int, channels: int, bias: bool = False) -> Cost:
-    size = kernel_size(channels)
+    size = eca_kernel_size(channels)
     return _product(channels, size, size + bias)
 
 

@@ -120,12 +120,12 @@ def test_the_rooms_and_their_arrows():
     for room, targets in arrows.items():
         listed = ", ".join(f"{target} ({count})" for target, count in sorted(targets.items()))
         print(f"{room:18s} -> {listed or 'nothing'}")
-    assert find_circle(graph) is None
-    assert find_circle({room: set(targets) for room, targets in arrows.items()}) is None
+    assert find_cycle(graph) is None
+    assert find_cycle({room: set(targets) for room, targets in arrows.items()}) is None
     print(f"{len(graph)} modules, no circle")
 
 
-def find_circle(graph):
+def find_cycle(graph):
     """Returns a cycle of a graph {node: nodes it points to} as a list, None if there is none."""
     done = set()
 
@@ -142,8 +142,8 @@ def find_circle(graph):
 
 
 def test_a_circle_is_found():
-    assert find_circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
-    assert find_circle({"a": {"b", "c"}, "b": {"c"}}) is None
+    assert find_cycle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
+    assert find_cycle({"a": {"b", "c"}, "b": {"c"}}) is None
 
 
 def test_each_heavy_dependency_has_one_importer():

@@ -360,7 +360,7 @@ def test_the_models_of_the_readme_are_rows_of_the_zoo():
         rows = {row["model"]: row for row in csv.DictReader(file)}
     text = section("README.md", "Models")
     assert f"Six of the {len(rows)}" in text
-    assert f"holds {len(rows)} models" in read("README.md")
+    assert f"has {len(rows)} models" in read("README.md")
     table = re.findall(r"^\| `(\w+)` \| .* \| (\S+) \| (\S+) \| (\S+) \|$", text, re.MULTILINE)
     assert len(table) == 6
     for name, *cells in table:

@@ -137,7 +137,7 @@ def test_a_missing_interface_is_refused(start_cluster, stepping, environment):
     assert re.search(r"n1 has no interface 'ib0' with an IPv4 address; it has .*eth0 \(10.199.0.11\)", job.output)
 
 
-def test_an_interface_other_than_that_of_the_own_name_is_remarked(start_cluster, environment):
+def test_an_interface_other_than_that_of_the_own_name_is_reported(start_cluster, environment):
     cluster = start_cluster(nodes=1)
     ask = "from bigearth_tf.launch.network import check_own_name; print(check_own_name({!r}))"
     command = ["env", f"PYTHONPATH={environment['PYTHONPATH']}", sys.executable, "-c"]

@@ -17,9 +17,9 @@ import keras
 from bigearth_tf.data.bands import Band
 from bigearth_tf.layers.attention import ATTENTION, REFERENCE_ATTENTION
 from bigearth_tf.layers.band_stack import RESAMPLING, band_stack
+from bigearth_tf.layers.batch_norm import NORMS, batch_norm
 from bigearth_tf.layers.conv import convolution, depthwise_convolution
 from bigearth_tf.layers.ghost import CONVOLUTIONS
-from bigearth_tf.layers.norm import NORMS, norm
 from bigearth_tf.models.checks import check_choices, check_ranges
 from bigearth_tf.models.scaling import REFERENCE_SCALINGS, Scaling
 
@@ -163,7 +163,7 @@ def _bottleneck(x: Any, block: Block, config: Config, drop_rate: float) -> Any:
     branch = depthwise_convolution(branch, block.kernel, block.stride, f"{name}_depthwise", use_bias=config.conv_bias)
     branch = _norm_attend_swish(branch, config, name)
     branch = _pointwise(branch, block.channels, config, f"{name}_project")
-    branch = norm(branch, config.norm, f"{name}_project_norm")
+    branch = batch_norm(branch, config.norm, f"{name}_project_norm")
     if block.stride > 1 or num_channels != block.channels:
         return branch
     if drop_rate:
@@ -178,7 +178,7 @@ def _norm_attend_swish(x: Any, config: Config, name: str) -> Any:
     attend = ATTENTION[config.attention]
     if not config.swish_after_attention:
         return attend(_norm_swish(x, config, f"{name}_depthwise"), f"{name}_attention")
-    x = norm(x, config.norm, f"{name}_depthwise_norm")
+    x = batch_norm(x, config.norm, f"{name}_depthwise_norm")
     x = keras.layers.ReLU(max_value=6.0, name=f"{name}_depthwise_relu6")(x)
     return keras.layers.Activation("swish", name=f"{name}_depthwise_swish")(attend(x, f"{name}_attention"))
 
@@ -191,7 +191,7 @@ def _pointwise(x: Any, channels: int, config: Config, name: str) -> Any:
 
 
 def _norm_swish(x: Any, config: Config, name: str) -> Any:
-    return keras.layers.Activation("swish", name=f"{name}_swish")(norm(x, config.norm, f"{name}_norm"))
+    return keras.layers.Activation("swish", name=f"{name}_swish")(batch_norm(x, config.norm, f"{name}_norm"))
 
 
 def round_to_8(channels: float) -> int:

@@ -18,8 +18,8 @@ import keras
 
 from bigearth_tf.data.bands import Band
 from bigearth_tf.layers.band_stack import band_groups
+from bigearth_tf.layers.batch_norm import batch_norm
 from bigearth_tf.layers.conv import convolution
-from bigearth_tf.layers.norm import norm
 from bigearth_tf.models.checks import check_ranges
 
 # Native size -> the convolutions of its branch: kernel, channels, and whether a pooling layer then halves the map.
@@ -95,4 +95,4 @@ def _dense(x: Any, units: int, rate: float, name: str) -> Any:
 
 
 def _norm_relu(x: Any, name: str) -> Any:
-    return keras.layers.Activation("relu", name=f"{name}_relu")(norm(x, "standard", f"{name}_norm"))
+    return keras.layers.Activation("relu", name=f"{name}_relu")(batch_norm(x, "standard", f"{name}_norm"))

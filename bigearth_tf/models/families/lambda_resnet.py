@@ -15,9 +15,9 @@ import keras
 
 from bigearth_tf.data.bands import Band
 from bigearth_tf.layers.band_stack import RESAMPLING, band_stack
+from bigearth_tf.layers.batch_norm import batch_norm
 from bigearth_tf.layers.conv import convolution
 from bigearth_tf.layers.lambda_layer import lambda_layer
-from bigearth_tf.layers.norm import norm
 from bigearth_tf.models.checks import check_choices, check_ranges
 from bigearth_tf.models.families.wide_resnet import STAGES, STEM_CHANNELS, round_to_4
 
@@ -102,4 +102,4 @@ def _convolve(x: Any, channels: int, stride: int, config: Config, name: str) -> 
 
 
 def _norm_relu(x: Any, name: str) -> Any:
-    return keras.layers.Activation("relu", name=f"{name}_relu")(norm(x, "standard", f"{name}_norm"))
+    return keras.layers.Activation("relu", name=f"{name}_relu")(batch_norm(x, "standard", f"{name}_norm"))

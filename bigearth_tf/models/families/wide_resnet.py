@@ -15,9 +15,9 @@ import keras
 from bigearth_tf.data.bands import Band
 from bigearth_tf.layers.attention import ATTENTION, REFERENCE_ATTENTION
 from bigearth_tf.layers.band_stack import RESAMPLING, band_stack
+from bigearth_tf.layers.batch_norm import NORMS, batch_norm
 from bigearth_tf.layers.conv import convolution
 from bigearth_tf.layers.ghost import CONVOLUTIONS
-from bigearth_tf.layers.norm import NORMS, norm
 from bigearth_tf.models.checks import check_choices, check_ranges
 from bigearth_tf.models.scaling import REFERENCE_SCALINGS, Scaling
 
@@ -160,7 +160,7 @@ def _residual_branch(x: Any, channels: int, stride: int, config: Config, name: s
 
 
 def _norm_relu(x: Any, config: Config, name: str) -> Any:
-    return keras.layers.Activation("relu", name=f"{name}_relu")(norm(x, config.norm, f"{name}_norm"))
+    return keras.layers.Activation("relu", name=f"{name}_relu")(batch_norm(x, config.norm, f"{name}_norm"))
 
 
 def round_to_4(channels: float) -> int:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from bigearth_tf.layers.attention import ATTENTION, REFERENCE_ATTENTION
-from bigearth_tf.layers.eca import kernel_size
+from bigearth_tf.layers.eca import eca_kernel_size
 from tests.support.convolutions import convolve, normalize
 
 
@@ -50,7 +50,7 @@ def per_channel(gate):
     ("channels", "size"), [(1, 1), (2, 1), (8, 3), (96, 3), (127, 3), (128, 5), (1152, 5), (2047, 5), (2048, 7)]
 )
 def test_eca_kernel_grows_with_the_channels(channels, size):
-    assert kernel_size(channels) == size
+    assert eca_kernel_size(channels) == size
 
 
 @pytest.mark.parametrize(("kind", "bias"), [("eca", ()), ("eca_published", (0.7,))])

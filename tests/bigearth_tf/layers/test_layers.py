@@ -6,7 +6,7 @@ import pytest
 
 from bigearth_tf.data.bands import BANDS, get_bands
 from bigearth_tf.layers.band_stack import band_inputs, band_stack, channel_order
-from bigearth_tf.layers.eca import eca, kernel_size
+from bigearth_tf.layers.eca import eca, eca_kernel_size
 
 
 def run_band_stack(names, size_px, arrays):
@@ -61,7 +61,7 @@ def test_coarser_bands_are_interpolated_by_the_cubic_kernel():
 # C -> k by equation 12 of the paper with gamma 2 and b 1: log2(C) / 2 + 1/2, truncated, made odd.
 @pytest.mark.parametrize(("channels", "size"), [(16, 3), (32, 3), (64, 3), (128, 5), (256, 5), (512, 5), (2048, 7)])
 def test_eca_kernel_size(channels, size):
-    assert kernel_size(channels) == size
+    assert eca_kernel_size(channels) == size
 
 
 def test_eca_gates_each_channel_by_the_means_of_its_neighbors():
@@ -69,7 +69,7 @@ def test_eca_gates_each_channel_by_the_means_of_its_neighbors():
     inputs = keras.Input(features.shape[1:])
     model = keras.Model(inputs, eca(inputs, "attention"))
     kernel = np.float32([0.5, -1.0, 2.0])
-    assert kernel_size(8) == 3
+    assert eca_kernel_size(8) == 3
     model.set_weights([kernel.reshape(3, 1, 1)])
     means = np.pad(features.mean((1, 2)), ((0, 0), (1, 1)))
     logits = means[:, :-2] * kernel[0] + means[:, 1:-1] * kernel[1] + means[:, 2:] * kernel[2]

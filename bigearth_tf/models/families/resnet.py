@@ -15,8 +15,8 @@ import keras
 
 from bigearth_tf.data.bands import Band
 from bigearth_tf.layers.band_stack import RESAMPLING, band_stack
+from bigearth_tf.layers.batch_norm import batch_norm
 from bigearth_tf.layers.conv import convolution
-from bigearth_tf.layers.norm import norm
 from bigearth_tf.models.checks import check_choices, check_ranges
 
 STEM_CHANNELS = 64
@@ -72,4 +72,4 @@ def _basic_block(x: Any, channels: int, stride: int, name: str) -> Any:
 
 
 def _conv_norm(x: Any, channels: int, kernel: int, stride: int, name: str) -> Any:
-    return norm(convolution(x, channels, kernel, stride, f"{name}_conv"), "standard", f"{name}_norm")
+    return batch_norm(convolution(x, channels, kernel, stride, f"{name}_conv"), "standard", f"{name}_norm")

@@ -19,6 +19,6 @@ NORMS: dict[str, dict[str, Any]] = {
 }
 
 
-def norm(features: Any, kind: str, name: str) -> Any:
+def batch_norm(features: Any, kind: str, name: str) -> Any:
     """Returns features [B, H, W, C] with each channel normalized; `kind` is a key of `NORMS`."""
     return keras.layers.BatchNormalization(name=name, **NORMS[kind])(features)
