@@ -45,7 +45,7 @@ def main() -> None:
     table, picture = (Path(_OUTPUT_DIR.value) / name for name in ("predictions.csv", "predictions.png"))
     table.parent.mkdir(parents=True, exist_ok=True)
     found = predict_patches(predictor, folders, _BATCH_SIZE.value, _SHOW.value)
-    print(format_first(found, predictor.decide(found.probabilities)))
+    print(format_first(found, predictor.label_kind))
     write_text_atomically(table, format_csv(found))
     columns = (found.first, found.probabilities, found.true_labels, found.class_names)
     plot_predictions(picture, *columns, predictor.label_kind.threshold)

@@ -20,7 +20,7 @@ from ml_collections import config_flags
 from bigearth_tf.runs.record import CONFIG_NAME, RESULT_NAME, RunResult, read_result, read_settings
 from bigearth_tf.runtime.command import run_command
 from experiments.shared.config_arguments import config_arguments
-from experiments.shared.table_text import natural_order, to_csv, to_markdown
+from experiments.shared.table_text import natural_sort_key, to_csv, to_markdown
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "File with a get_config(); its model is replaced.")
 _MODELS = flags.DEFINE_list("models", ["*"], "Names of models, or shell patterns of names, with commas between.")
@@ -61,7 +61,7 @@ def choose_models(patterns: list[str]) -> list[str]:
     for pattern, names in found.items():
         if not names:
             raise ValueError(f"--models={pattern}: no model has such a name; {suggest(pattern, list_models())}")
-    return sorted({name for names in found.values() for name in names}, key=natural_order)
+    return sorted({name for names in found.values() for name in names}, key=natural_sort_key)
 
 
 def train_one() -> None:

@@ -33,7 +33,7 @@ def main() -> None:
     from bigearth_tf.distributed import preflight
     from bigearth_tf.distributed.consensus import exit_if_ranks_differ
     from bigearth_tf.distributed.replica import start_replica
-    from bigearth_tf.evaluation.metrics import headline
+    from bigearth_tf.evaluation.metrics import format_main_scores
     from bigearth_tf.input.staging import stage_dataset
     from bigearth_tf.runs.record import RESULT_NAME
     from bigearth_tf.runtime.exit_codes import EXIT_STOPPED
@@ -59,8 +59,8 @@ def main() -> None:
     if replica.is_chief:
         constant = result.always_most_frequent_labels
         print(f"{result.model}: {result.num_parameters:,} parameters, best epoch {result.best_epoch}")
-        print(f"test {headline(result.test)}")
-        print(f"always predicting the {len(constant.labels)} most frequent labels: {headline(constant.test)}")
+        print(f"test {format_main_scores(result.test)}")
+        print(f"always predicting the {len(constant.labels)} most frequent labels: {format_main_scores(constant.test)}")
         print(f"wrote {os.path.join(_WORKDIR.value, RESULT_NAME)}")
 
 

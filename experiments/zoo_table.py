@@ -17,7 +17,7 @@ from absl import flags
 
 from bigearth_tf.runtime.command import run_command
 from bigearth_tf.runtime.progress import progress_bar
-from experiments.shared.table_text import natural_order, to_csv, to_markdown
+from experiments.shared.table_text import natural_sort_key, to_csv, to_markdown
 
 _MODELS = flags.DEFINE_string(
     "models", "*", "Shell pattern of names; for fewer than all models, the rows are only printed."
@@ -105,7 +105,7 @@ def main() -> None:
     from bigearth_tf.models.registry import list_models
     from bigearth_tf.runtime.files import write_text_atomically
 
-    names = sorted(list_models(_MODELS.value), key=natural_order)
+    names = sorted(list_models(_MODELS.value), key=natural_sort_key)
     if not names:
         raise ValueError(f"--models={_MODELS.value}: no model of the zoo has a matching name.")
     if len(names) < len(list_models()):

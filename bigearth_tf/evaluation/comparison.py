@@ -109,7 +109,10 @@ def _test_significance(differences: np.ndarray) -> dict[str, Any]:
     p_value = min(1.0, 2 * float(other_sign + 1) / (len(differences) + 1))
     bounds = bootstrap.compute_interval(differences)
     if bounds is None:
-        raise ValueError("In no draw do both scores have a value: their classes are too rare. Ask for more draws.")
+        raise ValueError(
+            "The difference has no interval: in every draw, one of the two scores has no value, because classes are "
+            "too rare. Give more --draws, or choose a micro score."
+        )
     return {"low": bounds[0], "high": bounds[1], "p_value": p_value, "draws": len(differences)}
 
 
@@ -121,7 +124,8 @@ def _compute(predictions: NamedPredictions, metric: str, threshold: Any) -> floa
     value = compute_ranking_scores(table.labels, table.probabilities)[metric]
     if value is None:
         raise ValueError(
-            f"metric={metric!r} has no value on these records: no class has both a record and one without."
+            f"metric={metric!r} has no value on these records: no class has both a record with it and a record "
+            "without it."
         )
     return value
 
@@ -131,7 +135,8 @@ def _draw_ranking_scores(pair: Pair, metric: str, draws: int, seed: int) -> list
     average, column = _RANKING_METRICS[metric]
     scores = []
     for table in (predictions.table for predictions in pair):
-        rankings = bootstrap.rank_records(table.labels, table.probabilities, average)
+        kind = "micro" if average == "micro" else "class"
+        rankings = bootstrap.rank_records(table.labels, table.probabilities, kind)
         drawn = bootstrap.draw_rankings(rankings, len(table.patch_ids), draws, seed)
         scores.append(bootstrap.mean_of_defined(drawn[:, :, column]))
     return scores

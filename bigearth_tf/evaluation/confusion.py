@@ -1,4 +1,4 @@
-"""Errors of multi-label decisions, counted by pairs of a missed class and a wrongly predicted class."""
+"""Errors of decisions by pairs of classes: missed and wrongly predicted ones, or true and predicted ones."""
 
 from __future__ import annotations
 
@@ -26,3 +26,15 @@ def count_misses(labels: np.ndarray, predicted: np.ndarray) -> dict[str, Any]:
         "predicted_instead": both.astype(np.int64).tolist(),
         "nothing_instead": missed[~wrong.any(axis=1)].sum(axis=0).tolist(),
     }
+
+
+def confusion_matrix(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Returns the number of records by true class (row) and most probable class (column), int [K, K].
+
+    Args:
+        labels: One-hot [N, K].
+        probabilities: [N, K].
+    """
+    num_classes = labels.shape[1]
+    truth, predicted = np.argmax(labels, axis=1), np.argmax(probabilities, axis=1)
+    return np.bincount(truth * num_classes + predicted, minlength=num_classes**2).reshape(num_classes, num_classes)

@@ -19,7 +19,7 @@ from bigearth_tf.data.label_kind import THRESHOLD, LabelKind
 from bigearth_tf.evaluation.decision_scores import RATIOS, count_decisions, score_decisions
 
 # The scores of a summary, and their titles. Each kind of labels has some of them.
-HEADLINES = {"accuracy": "accuracy", "micro_f1": "micro F1", "macro_f1": "macro F1"}
+MAIN_SCORES = {"accuracy": "accuracy", "micro_f1": "micro F1", "macro_f1": "macro F1"}
 Score = Optional[float]
 
 
@@ -32,9 +32,9 @@ def selection_scores(label_kind: LabelKind) -> tuple[str, ...]:
 SELECTION_SCORES = selection_scores(LabelKind.MULTI)
 
 
-def headline(scores: Mapping[str, float]) -> str:
-    """Returns the `HEADLINES` among the scores, as text."""
-    return ", ".join(f"{title} {scores[name]:.3f}" for name, title in HEADLINES.items() if name in scores)
+def format_main_scores(scores: Mapping[str, float]) -> str:
+    """Returns the `MAIN_SCORES` among the scores, as text."""
+    return ", ".join(f"{title} {scores[name]:.3f}" for name, title in MAIN_SCORES.items() if name in scores)
 
 
 def compute_scores(
@@ -140,17 +140,6 @@ def compute_class_scores(
         }
         for index, name in enumerate(class_names)
     }
-
-
-def confusion_matrix(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Returns the number of records by true class (row) and most probable class (column), int [K, K].
-
-    Args:
-        labels: One-hot [N, K].
-        probabilities: [N, K].
-    """
-    truth, predicted = np.argmax(labels, axis=1), np.argmax(probabilities, axis=1)
-    return metrics.confusion_matrix(truth, predicted, labels=np.arange(labels.shape[1]))
 
 
 def precision_recall_curve(present: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -19,14 +19,13 @@ import numpy as np
 from bigearth_tf.data.label_kind import THRESHOLD, LabelKind
 from bigearth_tf.evaluation import bootstrap
 from bigearth_tf.evaluation.calibration import measure_table_calibration
-from bigearth_tf.evaluation.confusion import count_misses
+from bigearth_tf.evaluation.confusion import confusion_matrix, count_misses
 from bigearth_tf.evaluation.decision_scores import RATIOS, count_decisions, score_decisions
 from bigearth_tf.evaluation.metrics import (
     Score,
     class_auroc,
     class_average_precision,
     compute_ranking_scores,
-    confusion_matrix,
 )
 from bigearth_tf.evaluation.prediction_table import NamedPredictions, Predictions, check_probabilities
 from bigearth_tf.evaluation.thresholds import tune_thresholds
@@ -37,10 +36,10 @@ _SHARE = 0.95
 _REASONS = {
     "average_precision": "no record has this class",
     "auroc": "none or all of the records have this class",
-    "micro_average_precision": "no record has a class",
-    "macro_average_precision": "no record has a class",
-    "micro_auroc": "none or all of the classes are in all records",
-    "macro_auroc": "of no class is there a record with it and one without",
+    "micro_average_precision": "no record has any class",
+    "macro_average_precision": "no record has any class",
+    "micro_auroc": "the records have no class, or each record has every class",
+    "macro_auroc": "no class has both a record with it and a record without it",
 }
 
 

@@ -8,8 +8,8 @@ from bigearth_tf.data.label_kind import LabelKind
 
 _COLUMNS = {"fixed": "threshold 0.5", "tuned": "thresholds tuned on validation"}
 _MULTI_NOTES = """\
-- Ranking loss, coverage error and label ranking average precision are means over records, and depend on the order of
-  their classes. Less is better of the first two and of the Hamming loss.
+- Ranking loss, coverage error and label ranking average precision are means over records; they depend only on the order
+  of the classes of a record by probability. For ranking loss, coverage error and Hamming loss, lower is better.
 - Tuned thresholds maximize the F1 of each class on the validation split, never on the records that are scored.
 """
 _SINGLE_NOTES = """\
@@ -40,7 +40,7 @@ In parentheses: the 95 % interval of a bootstrap over patches ({draws["draws"]:,
 
 {_format_decisions(evaluation)}
 
-| of the order of probabilities | |
+| independent of thresholds | |
 |---|---|
 {_format_scores(evaluation["ranking"])}
 | expected calibration error | {evaluation["calibration"]["expected_calibration_error"]:.4f} |
@@ -53,7 +53,8 @@ In parentheses: the 95 % interval of a bootstrap over patches ({draws["draws"]:,
 
 ## What the numbers mean
 
-- A ratio of 0 by 0 counts as 0. So a class without records has an F1 of 0, which is part of macro averages.
+- A ratio 0 / 0, such as the F1 of a class that no record has and that is never predicted, counts as 0, also in macro
+  averages.
 - The average precision of a class without records, and the AUROC of a class that no record or every record has, have no
   value and are not part of macro averages.
 {_MULTI_NOTES if evaluation["label_kind"] == LabelKind.MULTI else _SINGLE_NOTES}"""

@@ -22,7 +22,8 @@ _DPI = 110
 # Okabe and Ito's colors, which people can distinguish whatever their color vision (https://jfly.uni-koeln.de/color/).
 _COLORS = {"fixed": "#0072b2", "tuned": "#d55e00"}
 _LABELS = {"fixed": "threshold 0.5", "tuned": "threshold tuned on validation"}
-_MIN_DARKEST_SHARE = 0.1
+# The scale of colors ends at the largest share, but not below this one: a few errors should not look like many.
+_MIN_SCALE_END = 0.1
 
 
 def plot_evaluation(folder: str | os.PathLike, table: Predictions, evaluation: dict[str, Any]) -> tuple[str, ...]:
@@ -221,11 +222,11 @@ def plot_errors(path: str | os.PathLike, evaluation: dict[str, Any]) -> None:
     names = list(evaluation["classes"])
     table = _tabulate_errors(evaluation, names)
     shares = table.counts / np.maximum(table.totals, 1)[:, np.newaxis]
-    darkest = max(_MIN_DARKEST_SHARE, float(shares.max()))
+    scale_end = max(_MIN_SCALE_END, float(shares.max()))
     size = 0.37 * len(names)
     figure, axes = plt.subplots(figsize=(size + 4.8, size + 3.4), layout="constrained")
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=darkest, aspect="auto")
-    _write_shares(axes, shares, 0.6 * darkest)
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=scale_end, aspect="auto")
+    _write_shares(axes, shares, 0.6 * scale_end)
     axes.set_xticks(range(len(table.columns)), [_wrap(name, 38) for name in table.columns], fontsize=7, rotation=55,
                     ha="left", rotation_mode="anchor")  # fmt: skip
     axes.xaxis.tick_top()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bigearth_tf.data.label_kind import LabelKind
-from bigearth_tf.evaluation.metrics import HEADLINES
+from bigearth_tf.evaluation.metrics import MAIN_SCORES
 from bigearth_tf.runs.work_folder import FinishedRun
 
 CARD_NAME = "model_card.json"
@@ -80,7 +80,7 @@ def _format_decision(threshold: float | None) -> str:
 def _format_scores(card: dict[str, Any]) -> str:
     test, constant = card["scores"]["test"], card["scores"]["always_most_frequent_labels"]["test"]
     rows = "\n".join(
-        f"| {title} | {test[name]:.3f} | {constant[name]:.3f} |" for name, title in HEADLINES.items() if name in test
+        f"| {title} | {test[name]:.3f} | {constant[name]:.3f} |" for name, title in MAIN_SCORES.items() if name in test
     )
     return f"""| test split | this model | always the most frequent labels |
 |---|---|---|

@@ -16,7 +16,7 @@ import tensorflow as tf
 from absl import logging
 
 from bigearth_tf.distributed.replica import Replica
-from bigearth_tf.evaluation.metrics import headline
+from bigearth_tf.evaluation.metrics import format_main_scores
 from bigearth_tf.runtime.files import write_text_atomically
 
 HISTORY_NAME = "history.jsonl"
@@ -70,7 +70,7 @@ class RunLog:
         self.flush()
         if self._writes:
             best = ", best so far" if is_best else ""
-            logging.info("epoch %d: loss %.4f, val %s%s", epoch, loss, headline(scores), best)
+            logging.info("epoch %d: loss %.4f, val %s%s", epoch, loss, format_main_scores(scores), best)
 
     def images(self, step: int, images: Any, text: str) -> None:
         """Logs sample images [N, H, W, 3] in 0 ... 1 and, as Markdown, the predictions for them."""

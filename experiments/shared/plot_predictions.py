@@ -45,7 +45,7 @@ def plot_predictions(
     figure = plt.figure(figsize=(6.4 * columns, _ROW_INCHES * rows + _HEAD_INCHES))
     heights = (_HEAD_INCHES, _ROW_INCHES * rows)
     head, body = figure.subfigures(2, 1, squeeze=False, height_ratios=heights).ravel()
-    head.text(0.5, 0.5, "green: a true label, red: not", ha="center", va="center", fontsize=9)
+    head.text(0.5, 0.5, "bars: green is a true label of the patch, red is not", ha="center", va="center", fontsize=9)
     cells = body.subfigures(rows, columns, squeeze=False).ravel()
     for cell, patch, row, truth in zip(cells, patches, probabilities, truths):
         image, bars = cell.subplots(1, 2, width_ratios=(1, 1))

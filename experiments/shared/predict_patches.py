@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from bigearth_tf.data.label_kind import LabelKind
 from bigearth_tf.data.labels import NOMENCLATURES, translate
 from bigearth_tf.runtime.progress import progress_bar
 from bigearth_tf.serving.predictor import Predictor
@@ -83,19 +84,23 @@ def format_csv(predictions: PatchPredictions) -> str:
     return text.getvalue()
 
 
-def format_first(predictions: PatchPredictions, decided: np.ndarray) -> str:
+def format_first(predictions: PatchPredictions, label_kind: LabelKind) -> str:
     """Returns the predicted classes of the first patches, the most probable first, and their true labels.
 
     Args:
         predictions: Predictions of N patches.
-        decided: Bool [N, K], the predicted classes.
+        label_kind: Kind of the labels that the model was trained on; it decides which classes are predicted.
     """
     lines = []
+    decided = label_kind.decide(predictions.probabilities)
     for patch, row, chosen, truth in zip(
         predictions.first, predictions.probabilities, decided, predictions.true_labels
     ):
         named = [(name, p) for name, p, is_chosen in zip(predictions.class_names, row, chosen) if is_chosen]
         ranked = sorted(named, key=lambda pair: -pair[1])
-        classes = "; ".join(f"{name} {p:.2f}" for name, p in ranked) or "no class has a probability of 0.5 or more"
+        classes = (
+            "; ".join(f"{name} {p:.2f}" for name, p in ranked)
+            or f"no class: none has a probability of at least {label_kind.threshold}"
+        )
         lines += [patch.patch_id, f"  predicted  {classes}", f"  true       {'; '.join(truth)}"]
     return "\n".join(lines)

@@ -30,6 +30,6 @@ def to_markdown(columns: Columns, rows: Sequence[Mapping[str, str]]) -> str:
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
-def natural_order(name: str) -> list[Any]:
+def natural_sort_key(name: str) -> list[Any]:
     """Returns a sort key by which vit_6 comes before vit_12."""
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]

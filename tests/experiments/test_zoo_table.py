@@ -7,7 +7,7 @@ import pytest
 
 from bigearth_tf.models.reference_names import REFERENCE_NAMES
 from bigearth_tf.models.registry import list_models, model_config
-from experiments.shared.table_text import natural_order, to_csv, to_markdown
+from experiments.shared.table_text import natural_sort_key, to_csv, to_markdown
 from experiments.zoo_table import (
     COLUMNS,
     CSV_PATH,
@@ -26,7 +26,7 @@ def rows():
 
 def test_every_model_has_a_row(rows):
     assert list(rows[0]) == list(COLUMNS)
-    assert [row["model"] for row in rows] == sorted(list_models(), key=natural_order)
+    assert [row["model"] for row in rows] == sorted(list_models(), key=natural_sort_key)
     assert {row["published_name"]: row["model"] for row in rows if row["published_name"]} == REFERENCE_NAMES
 
 
@@ -92,4 +92,4 @@ def test_insert_table_reports_missing_markers(text):
 
 
 def test_natural_order_sorts_numbers_by_value():
-    assert sorted(["vit_12", "vit_6", "resnet50"], key=natural_order) == ["resnet50", "vit_6", "vit_12"]
+    assert sorted(["vit_12", "vit_6", "resnet50"], key=natural_sort_key) == ["resnet50", "vit_6", "vit_12"]

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from bigearth_tf.data.label_kind import LabelKind
+from bigearth_tf.evaluation.confusion import confusion_matrix
 from bigearth_tf.evaluation.metrics import (
     SELECTION_SCORES,
     compute_class_scores,
     compute_ranking_scores,
     compute_scores,
-    confusion_matrix,
     most_frequent_labels,
     selection_scores,
 )
