@@ -10,10 +10,11 @@ from typing import Any, Optional
 
 from bigearth_tf.data.sharded_dataset import ShardedDataset
 from bigearth_tf.distributed.consensus import run_on_all_ranks
-from bigearth_tf.distributed.replica import Replica, translate_peer_errors
-from bigearth_tf.evaluation.predict_run import RunPredictions, predict_run, shards_digest
+from bigearth_tf.distributed.replica import Replica, convert_lost_rank_errors
+from bigearth_tf.evaluation.predict_run import RunPredictions, predict_run
 from bigearth_tf.evaluation.prediction_table import PREDICTIONS_NAME, write_predictions
 from bigearth_tf.evaluation.report import EVALUATION_NAME, EvaluationOptions, evaluate_table, write_evaluation
+from bigearth_tf.runs.record import digest_shards
 from bigearth_tf.runtime.files import write_text_atomically
 
 TEXT_NAME = "evaluation.md"
@@ -51,7 +52,7 @@ def evaluate_run(
         ValueError: The data set does not fit the model, or the folder holds the evaluation of other records.
         ConnectionError: Another rank ended.
     """
-    with translate_peer_errors(replica):
+    with convert_lost_rank_errors(replica):
         folder = run_on_all_ranks(lambda: choose_report_folder(workdir, data_dir, split, output), replica)
         predicted = predict_run(workdir, data_dir, split, replica, watch_dir=folder)
     return write_report(predicted, folder, options) if replica.is_chief else None
@@ -89,7 +90,7 @@ def choose_report_folder(
     path = folder / EVALUATION_NAME
     if path.exists():
         about = json.loads(path.read_text(encoding="utf-8")).get("about", {})
-        if about.get("shards_sha256") != shards_digest(ShardedDataset.open(data_dir), split):
+        if about.get("shards_sha256") != digest_shards(ShardedDataset.open(data_dir).shards(split)):
             raise ValueError(
                 f"{path}: is the evaluation of other records, of {about.get('dataset')}, {about.get('split')}. "
                 "Name another --output."

@@ -13,6 +13,9 @@ from bigearth_tf.distributed.collectives import gather
 from bigearth_tf.distributed.replica import Replica
 from bigearth_tf.evaluation.prediction_table import Predictions
 
+# Records of a rank that are scored at a time.
+BATCH_SIZE = 256
+
 PredictStep = Callable[[dict[str, tf.Tensor]], tf.Tensor]
 
 

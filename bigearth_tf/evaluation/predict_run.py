@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
-import json
 import os
 from pathlib import Path
 from typing import Any, Optional
@@ -17,13 +15,12 @@ from bigearth_tf.distributed.consensus import run_on_all_ranks
 from bigearth_tf.distributed.preflight import check_same_config_and_data
 from bigearth_tf.distributed.replica import Replica
 from bigearth_tf.distributed.watchdog import Watchdog
-from bigearth_tf.evaluation.inference import make_predict_step, predict_dataset
+from bigearth_tf.evaluation.inference import BATCH_SIZE, make_predict_step, predict_dataset
 from bigearth_tf.evaluation.prediction_table import NamedPredictions, Predictions
 from bigearth_tf.input.pipeline import make_eval_dataset
-from bigearth_tf.runs.record import DatasetRecord, RunResult
+from bigearth_tf.runs.record import DatasetRecord, RunResult, digest_shards
 from bigearth_tf.runs.work_folder import FinishedRun, load_finished_run
 
-_BATCH_SIZE = 256
 # Pixels mean the same only if these agree; mean and standard deviation are part of the model.
 _BAND_FIELDS = ("sensor", "resolution_m", "size_px", "dtype", "unit")
 
@@ -79,7 +76,7 @@ def predict_run(
 
     def predict(name: str) -> Predictions:
         num_records = data.num_records(name)
-        batch_size = min(_BATCH_SIZE, num_records)
+        batch_size = min(BATCH_SIZE, num_records)
         batches = make_eval_dataset(data, name, run.bands, batch_size=batch_size, replica=replica)
         watched = watchdog.watch_iterable(batches, f"scoring {name}") if watchdog else batches
         return predict_dataset(predict_step, watched, replica, num_records)
@@ -100,15 +97,9 @@ def _describe(run: FinishedRun, data: ShardedDataset, split: str) -> dict[str, A
         "dataset": data.manifest.dataset,
         "source": data.manifest.source,
         "split": split,
-        "shards_sha256": shards_digest(data, split),
+        "shards_sha256": digest_shards(data.shards(split)),
         "thresholds": _why_not_tuned(data, split) or "Thresholds are tuned on the split val of the same data set.",
     }
-
-
-def shards_digest(data: ShardedDataset, split: str) -> str:
-    """Returns a digest of the content of a split."""
-    rows = [[shard.name, shard.sha256] for shard in data.shards(split)]
-    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
 def _why_not_tuned(data: ShardedDataset, split: str) -> str:

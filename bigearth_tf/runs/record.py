@@ -8,13 +8,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Optional, Union
 
 from bigearth_tf.config import TrainConfig
 from bigearth_tf.data.bands import Band
 from bigearth_tf.data.label_kind import LabelKind
-from bigearth_tf.data.manifest import Manifest
+from bigearth_tf.data.manifest import Manifest, Shard
 from bigearth_tf.runtime.files import write_text_atomically
 from bigearth_tf.runtime.provenance import git_commit, package_versions
 
@@ -190,7 +191,6 @@ def make_run_settings(config: TrainConfig, manifest: Manifest, bands: tuple[Band
         manifest: Manifest of its data.
         bands: Rows of the bands that the model takes.
     """
-    shards = [[shard.name, shard.sha256] for shard in manifest.shards]
     dataset = DatasetRecord(
         name=manifest.dataset,
         source=manifest.source,
@@ -199,10 +199,16 @@ def make_run_settings(config: TrainConfig, manifest: Manifest, bands: tuple[Band
         class_names=tuple(manifest.class_names),
         bands=bands,
         num_records={split: manifest.num_records(split) for split in manifest.splits},
-        shards_sha256=hashlib.sha256(json.dumps(shards).encode()).hexdigest(),
+        shards_sha256=digest_shards(manifest.shards),
     )
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, data_dir=""))
     return RunSettings(config, dataset, package_versions(), git_commit())
+
+
+def digest_shards(shards: Sequence[Shard]) -> str:
+    """Returns a SHA-256 of the names and the content of shards, in their order."""
+    rows = [[shard.name, shard.sha256] for shard in shards]
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
 def write_settings(workdir: Path, settings: RunSettings) -> None:
@@ -242,7 +248,7 @@ def _read(path: Path, from_json: Any) -> Any:
     try:
         return from_json(json.loads(text))
     except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{path}: not a file that this version reads ({error!r}).") from error
+        raise ValueError(f"{path}: this version cannot read the file ({error!r}).") from error
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:

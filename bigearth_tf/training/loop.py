@@ -14,7 +14,7 @@ from absl import logging
 
 from bigearth_tf.distributed import collectives
 from bigearth_tf.distributed.replica import Replica
-from bigearth_tf.evaluation.inference import make_predict_step, predict_dataset
+from bigearth_tf.evaluation.inference import BATCH_SIZE, make_predict_step, predict_dataset
 from bigearth_tf.evaluation.prediction_table import Predictions
 from bigearth_tf.input.pipeline import make_eval_dataset, make_train_dataset
 from bigearth_tf.input.shard_index import name_broken_records
@@ -24,13 +24,11 @@ from bigearth_tf.runs.record import write_result
 from bigearth_tf.runtime.progress import progress_bar
 from bigearth_tf.runtime.stop_signal import Stopped
 from bigearth_tf.training.hooks import Execution, Hook, Position, Validation
-from bigearth_tf.training.optimizers import learning_rate_of
+from bigearth_tf.training.optimizers import read_learning_rate
 from bigearth_tf.training.plan import RunPlan
-from bigearth_tf.training.result import make_result, score
+from bigearth_tf.training.result import make_result, score_predictions
 from bigearth_tf.training.state import TrainState
 from bigearth_tf.training.step import Requests, StepOutput, make_train_step
-
-_EVAL_BATCH_SIZE = 256
 
 
 class TrainingLoop:
@@ -119,7 +117,7 @@ class TrainingLoop:
         self._count_steps(position, losses, outputs, patch_ids)
         self._state.progress.train_seconds.assign_add(seconds)
         self._state.progress.input_seconds.assign_add(input_seconds)
-        last_step, learning_rate = int(self._state.progress.step), learning_rate_of(self._state.optimizer)
+        last_step, learning_rate = int(self._state.progress.step), read_learning_rate(self._state.optimizer)
         for hook in self._hooks:
             hook.after_execution(Execution(last_step, losses, learning_rate, seconds, input_seconds))
         return Requests(*(float(share) > 0 for share in outputs[-1].requests))
@@ -166,7 +164,7 @@ class TrainingLoop:
         # Batch statistics differ by rank; all ranks evaluate with those of rank 0, which saves them.
         collectives.broadcast(self._state.model.non_trainable_variables, self._replica)
         with average.swapped() if average else contextlib.nullcontext():
-            scores = score(self._predict("val"), plan.dataset.label_kind)
+            scores = score_predictions(self._predict("val"), plan.dataset.label_kind)
             best_by = scores[plan.config.best_metric]
             is_best = best_by > float(progress.best_score)
             if is_best:
@@ -194,7 +192,7 @@ class TrainingLoop:
         # The batch size does not depend on the number of ranks, so that the same kernels compute every record.
         dataset = self._plan.dataset
         num_records = dataset.num_records(split)
-        batch_size = min(_EVAL_BATCH_SIZE, num_records)
+        batch_size = min(BATCH_SIZE, num_records)
         batches: Any = make_eval_dataset(dataset, split, self._plan.bands, batch_size=batch_size, replica=self._replica)
         for hook in self._hooks:
             batches = hook.watch(batches, f"scoring {split}")

@@ -13,7 +13,7 @@ from bigearth_tf.training.plan import RunPlan
 from bigearth_tf.training.state import TrainState
 
 
-def score(table: Predictions, label_kind: LabelKind) -> dict[str, float]:
+def score_predictions(table: Predictions, label_kind: LabelKind) -> dict[str, float]:
     """Returns the scores of a table by which epochs are compared."""
     return compute_scores(table.labels, table.probabilities, label_kind=label_kind)
 
@@ -41,8 +41,8 @@ def make_result(plan: RunPlan, state: TrainState, validation: Predictions, test:
         epochs=int(progress.epochs_done),
         train_seconds=round(float(progress.train_seconds), 1),
         input_share=round(float(progress.input_seconds) / max(float(progress.train_seconds), 1e-9), 4),
-        val=score(validation, kind),
-        test=score(test, kind),
+        val=score_predictions(validation, kind),
+        test=score_predictions(test, kind),
         test_classes=compute_class_scores(test.labels, test.probabilities, manifest.class_names, label_kind=kind),
         always_most_frequent_labels=ConstantPrediction(
             labels=tuple(manifest.class_names[index] for index in constant),

@@ -8,9 +8,10 @@ import pytest
 from bigearth_tf.data.label_kind import LabelKind
 from bigearth_tf.data.sharded_dataset import ShardedDataset
 from bigearth_tf.evaluation.evaluate_run import choose_report_folder, write_report
-from bigearth_tf.evaluation.predict_run import RunPredictions, shards_digest
+from bigearth_tf.evaluation.predict_run import RunPredictions
 from bigearth_tf.evaluation.prediction_table import NamedPredictions, Predictions, read_predictions
 from bigearth_tf.evaluation.report import EvaluationOptions, write_evaluation
+from bigearth_tf.runs.record import digest_shards
 from tests.support.records import write_records
 
 
@@ -41,7 +42,11 @@ def test_the_evaluation_of_other_records_is_not_overwritten(tmp_path):
     records = tmp_path / "records"
     write_records(records, {"val": 5, "test": 7})
     assert choose_report_folder(tmp_path, records, "test") == tmp_path / "evaluation" / "test"
-    about = {"dataset": "test", "split": "test", "shards_sha256": shards_digest(ShardedDataset.open(records), "test")}
+    about = {
+        "dataset": "test",
+        "split": "test",
+        "shards_sha256": digest_shards(ShardedDataset.open(records).shards("test")),
+    }
     write_evaluation({"about": about}, tmp_path)
     assert choose_report_folder("anywhere", records, "test", str(tmp_path)) == tmp_path
     with pytest.raises(ValueError, match="is the evaluation of other records, of test, test. Name another --output"):

@@ -104,7 +104,7 @@ def test_a_result_is_one_of_a_run_or_of_an_import(old_run, tmp_path):
 def test_what_is_neither_is_an_error_that_names_the_file(tmp_path, text):
     for name, read in ((CONFIG_NAME, read_settings), (RESULT_NAME, read_result)):
         (tmp_path / name).write_text(text)
-        with pytest.raises(ValueError, match=f"{name}: not a file that this version reads"):
+        with pytest.raises(ValueError, match=f"{name}: this version cannot read the file"):
             read(tmp_path)
 
 
