@@ -17,7 +17,7 @@ class DataConfig:
 
     # Folder of shards and their manifest; `--data_dir` sets it.
     data_dir: str = ""
-    # A band set (RGB, S1, S2, S2_ALL, MM), or band names with commas between.
+    # A band set (RGB, S1, S2, S2_ALL, MM), or band names separated by commas.
     bands: str = "S2"
     # Memory for shuffling on one rank, in 10^6 bytes of records.
     shuffle_mb: float = 500.0

@@ -23,14 +23,14 @@ from experiments.shared.config_arguments import config_arguments
 from experiments.shared.table_text import natural_sort_key, to_csv, to_markdown
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "File with a get_config(); its model is replaced.")
-_MODELS = flags.DEFINE_list("models", ["*"], "Names of models, or shell patterns of names, with commas between.")
+_MODELS = flags.DEFINE_list("models", ["*"], "Names of models, or shell patterns of names, separated by commas.")
 _TASK_INDEX = flags.DEFINE_integer(
     "task_index", None, "Index of the model to train, from 0; default: SLURM's array task."
 )
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the sweep; each run has a folder in it.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of shards and manifest, in place of the config's.")
-_STAGE_DIR = flags.DEFINE_string("stage_dir", "", "As of experiments.train.")
-_KEEP_STAGED = flags.DEFINE_bool("keep_staged", False, "As of experiments.train.")
+_STAGE_DIR = flags.DEFINE_string("stage_dir", "", "As for experiments.train.")
+_KEEP_STAGED = flags.DEFINE_bool("keep_staged", False, "As for experiments.train.")
 _LIST = flags.DEFINE_bool("list", False, "Only print the index of each model.")
 _TABLE = flags.DEFINE_bool("table", False, "Only write the table.")
 

@@ -21,7 +21,7 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: config, chec
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of shards and manifest, in place of the config's.")
 _PROFILE = flags.DEFINE_bool("profile", False, "Write a TensorBoard profile of a few early steps.")
 _STAGE_DIR = flags.DEFINE_string(
-    "stage_dir", "", "Folder on each host's own disk, such as $SLURM_TMPDIR, to copy what is read to first."
+    "stage_dir", "", "Folder on each host's own disk, such as $SLURM_TMPDIR, to which the shards are copied first."
 )
 _KEEP_STAGED = flags.DEFINE_bool("keep_staged", False, "Keep that copy for a later run.")
 flags.mark_flag_as_required("config")

@@ -70,7 +70,7 @@ class Chain:
         request: Request of the training.
         workdir: Work folder of the run.
         data_dir: Folder of the records.
-        partition: Partition for training and evaluation; several with commas between; "" for SLURM's default.
+        partition: Partition for training and evaluation; several separated by commas; "" for SLURM's default.
         cpu_partition: The same for the other jobs.
         account: Account; "" for SLURM's default.
         further: Further options of sbatch.
@@ -98,10 +98,10 @@ class Chain:
         return self.request if step == "train" else dataclasses.replace(self.request, nodes=1)
 
     def partition_of(self, step: str) -> str:
-        """Returns the partition of a step's job, or several with commas between; "" for SLURM's default."""
+        """Returns the partition of a step's job, or several separated by commas; "" for SLURM's default."""
         return self.cpu_partition if step in _CPU_STEPS else self.partition
 
-    def convert(self, arguments: Sequence[str], tasks: int) -> list[Job]:
+    def make_conversion_jobs(self, arguments: Sequence[str], tasks: int) -> list[Job]:
         """Returns the conversion as an array of `tasks` tasks, and the job that writes the manifest after them."""
         tolerated = [argument for argument in arguments if argument.lstrip("-").startswith("allow_problems=")]
         output = f"--output_dir={self.data_dir}"
@@ -109,20 +109,20 @@ class Chain:
         array = self._job("convert", [f"--array=0-{tasks - 1}", cores], [*arguments, output])
         return [array, self._job("finalize", [], [output, *tolerated])]
 
-    def train(self, config_arguments: Sequence[str]) -> Job:
+    def make_training_job(self, config_arguments: Sequence[str]) -> Job:
         """Returns the job of the training."""
         launch = f"--elastic --min_nodes={self.elastic_min_nodes}" if self.elastic_min_nodes else ""
         options = [*self._ranks("train"), *(["--no-kill"] if launch else [])]
         arguments = [*config_arguments, f"--data_dir={self.data_dir}", f"--workdir={self.workdir}"]
         return self._job("train", options, arguments, launch=launch)
 
-    def evaluate(self) -> Job:
+    def make_evaluation_job(self) -> Job:
         """Returns the job that evaluates the best checkpoint, on one node."""
         return self._job(
             "evaluate", self._ranks("evaluate"), [f"--workdir={self.workdir}", f"--data_dir={self.data_dir}"]
         )
 
-    def export(self) -> Job:
+    def make_export_job(self) -> Job:
         """Returns the job that exports the best checkpoint."""
         cores = f"--cpus-per-task={self.request.cpus_per_rank}"
         return self._job("export", [cores], [f"--workdir={self.workdir}", f"--output_dir={self.workdir / 'model'}"])

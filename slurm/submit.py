@@ -39,7 +39,7 @@ _RANKS = flags.DEFINE_integer(
 _CPUS = flags.DEFINE_integer("cpus_per_rank", 4, "Cores of each rank, and of each conversion task.", lower_bound=1)
 _TIME = flags.DEFINE_string("time", "", "Time limit of each job, as for sbatch; training resumes after it.")
 _PARTITION = flags.DEFINE_string(
-    "partition", None, "Partition, or several with commas between; default: that of slurm/env.sh, then SLURM's."
+    "partition", None, "Partition, or several separated by commas; default: that of slurm/env.sh, then SLURM's."
 )
 _CPU_PARTITION = flags.DEFINE_string("cpu_partition", None, "Partition of the jobs that need no GPU, if it differs.")
 _ACCOUNT = flags.DEFINE_string("account", None, "Account; default: that of slurm/env.sh, then SLURM's.")
@@ -51,7 +51,7 @@ _CONVERT_TASKS = flags.DEFINE_integer("convert_tasks", 8, "Tasks that share the 
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Queue nothing; print the scripts and what they would request.")
 
 
-def chosen_steps() -> list[str]:
+def read_steps() -> list[str]:
     """Returns the requested steps in their order.
 
     Raises:
@@ -82,7 +82,7 @@ def make_request() -> Request:
     return Request(_NODES.value, ranks, gpus, _CPUS.value, _TIME.value)
 
 
-def conversion_arguments() -> list[str]:
+def read_conversion_arguments() -> list[str]:
     """Returns the arguments of the conversion, after checking that the files they name exist.
 
     Raises:
@@ -168,12 +168,16 @@ def check_cluster(steps: list[str], chain: Chain) -> list[str]:
 
 def make_jobs(steps: list[str], chain: Chain, convert_arguments: list[str]) -> list[Job]:
     """Returns the jobs of the steps."""
-    jobs = chain.convert(convert_arguments, _CONVERT_TASKS.value) if "convert" in steps else []
+    jobs = chain.make_conversion_jobs(convert_arguments, _CONVERT_TASKS.value) if "convert" in steps else []
     if "train" in steps:
-        jobs.append(chain.train(config_arguments()))
+        jobs.append(chain.make_training_job(config_arguments()))
     return [
         *jobs,
-        *(make() for step, make in (("evaluate", chain.evaluate), ("export", chain.export)) if step in steps),
+        *(
+            make()
+            for step, make in (("evaluate", chain.make_evaluation_job), ("export", chain.make_export_job))
+            if step in steps
+        ),
     ]
 
 
@@ -197,13 +201,13 @@ def submit(jobs: list[Job], chain: Chain) -> None:
 
 def main() -> None:
     """Checks everything, then prints or queues the jobs."""
-    steps, request = chosen_steps(), make_request()
+    steps, request = read_steps(), make_request()
     if "train" in steps and not _CONFIG.value:
         raise ValueError("Training needs --config; experiments/configs/ has some.")
     data_dir = _DATA_DIR.value or (_CONFIG.value.data.data_dir if _CONFIG.value else "")
     if not data_dir and steps != ["export"]:
         raise ValueError("Name the folder of the records with --data_dir.")
-    convert_arguments = conversion_arguments() if "convert" in steps else []
+    convert_arguments = read_conversion_arguments() if "convert" in steps else []
     chain = make_chain(request, data_dir)
     print(*[request, *check_cluster(steps, chain), *check_work(steps, data_dir, request)], sep="\n")
     jobs = make_jobs(steps, chain, convert_arguments)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import tensorflow as tf
 
 
-def check_ranks(world_size: int) -> None:
+def check_power_of_two(world_size: int) -> None:
     """Checks that this number of ranks can form pairs, then pairs of pairs.
 
     Raises:
@@ -35,7 +35,7 @@ def adasum(
     Raises:
         ValueError: The number of ranks is not a power of two.
     """
-    check_ranks(world_size)
+    check_power_of_two(world_size)
     mine, distance = list(gradients), 1
     while distance < world_size:
         partner = rank ^ distance

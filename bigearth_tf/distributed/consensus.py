@@ -20,7 +20,7 @@ from bigearth_tf.runtime.error_file import write_error
 from bigearth_tf.runtime.exit_codes import EXIT_RANKS_DIFFER
 
 T = TypeVar("T")
-_LONGEST_VALUE = 400
+_LONGEST_VALUE_CHARS = 400
 
 
 class RanksDiffer(ValueError):  # noqa: N818 - the name says what is wrong
@@ -120,7 +120,7 @@ def _describe_difference(one: Any, other: Any) -> list[str]:
         texts = [", ".join(f"{name}={side.get(name, 'none')}" for name in names) for side in sides]
     else:
         texts = [str(one), str(other)]
-    return [textwrap.shorten(text, _LONGEST_VALUE, placeholder=" ...") for text in texts]
+    return [textwrap.shorten(text, _LONGEST_VALUE_CHARS, placeholder=" ...") for text in texts]
 
 
 def _flatten(value: dict[str, Any], prefix: str = "") -> dict[str, str]:

@@ -20,7 +20,7 @@ from bigearth_tf.distributed import rank_report
 from bigearth_tf.distributed.collectives import gather
 from bigearth_tf.distributed.consensus import RanksDiffer, check_ranks_agree, run_on_all_ranks
 from bigearth_tf.distributed.rank_report import RankReport
-from bigearth_tf.distributed.replica import Replica, translate_peer_errors
+from bigearth_tf.distributed.replica import Replica, convert_lost_rank_errors
 from bigearth_tf.runtime.provenance import git_commit, package_versions
 
 _REMEDIES = {
@@ -49,7 +49,7 @@ def run_preflight(replica: Replica, scratch: str = "") -> None:
     """
     if replica.world_size == 1:
         return
-    with translate_peer_errors(replica):
+    with convert_lost_rank_errors(replica):
         own = run_on_all_ranks(lambda: rank_report.report_rank(scratch or tempfile.gettempdir()), replica)
         reports = gather(own, replica)
         _check("software", _describe_software(replica), replica)

@@ -142,7 +142,7 @@ def find_warnings(reports: Sequence[RankReport], offsets_s: Sequence[float]) -> 
         if report.device == "CPU" and report.visible not in (None, "", "-1", "NoDevFiles"):
             found.append(
                 f"rank {rank} on {report.host} was given a GPU (CUDA_VISIBLE_DEVICES={report.visible}), but TensorFlow "
-                "sees none: is it a build for CPUs, or do driver and CUDA not match?"
+                "sees none: it is a build for CPUs, or driver and CUDA do not match."
             )
     for name, values in (("GPUs", {r.device for r in reports}), ("cores", {r.cores for r in reports})):
         if len(values) > 1:

@@ -42,9 +42,9 @@ def exchange_messages(message: str) -> list[str]:
         return [message]
     url, rank = f"http://{address}:{port}/{_SCOPE}", int(environ["HOROVOD_RANK"])
     try:
-        send_request(f"{url}/{rank}", message)
+        put_text(f"{url}/{rank}", message)
         if rank == 0:
-            send_request(f"{url}/all", json.dumps([_wait_for(f"{url}/{other}") for other in range(size)]))
+            put_text(f"{url}/all", json.dumps([_wait_for(f"{url}/{other}") for other in range(size)]))
         return json.loads(_wait_for(f"{url}/all"))
     except OSError as error:
         raise ConnectionError(f"rank {rank} cannot reach the launcher's server at {address}:{port}: {error}") from error
@@ -54,15 +54,26 @@ def exchange_messages(message: str) -> list[str]:
 _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
-def send_request(url: str, content: str | None = None) -> str:
-    """Puts a text at a URL, or returns the text that is there if `content` is None.
+def put_text(url: str, text: str) -> None:
+    """Puts a text at a URL.
+
+    Raises:
+        OSError: The server cannot be reached.
+    """
+    _send(urllib.request.Request(url, text.encode(), method="PUT"))
+
+
+def get_text(url: str) -> str:
+    """Returns the text at a URL.
 
     Raises:
         OSError: The server cannot be reached, or has nothing there.
     """
-    body = None if content is None else content.encode()
-    method = "GET" if body is None else "PUT"
-    with _opener.open(urllib.request.Request(url, body, method=method), timeout=_REQUEST_TIMEOUT_S) as response:
+    return _send(urllib.request.Request(url))
+
+
+def _send(request: urllib.request.Request) -> str:
+    with _opener.open(request, timeout=_REQUEST_TIMEOUT_S) as response:
         return response.read().decode()
 
 
@@ -70,7 +81,7 @@ def _wait_for(url: str) -> str:
     """Returns the text at a URL as soon as there is one; the launcher ends the wait if the other rank dies."""
     while True:
         try:
-            return send_request(url)
+            return get_text(url)
         except urllib.error.HTTPError as error:
             if error.code != 404:
                 raise

@@ -82,7 +82,7 @@ def load_horovod() -> Any:
 
 
 @contextlib.contextmanager
-def translate_peer_errors(replica: Replica) -> Iterator[None]:
+def convert_lost_rank_errors(replica: Replica) -> Iterator[None]:
     """Turns Horovod's error for a lost rank into one that a user can read.
 
     Raises:

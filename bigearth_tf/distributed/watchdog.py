@@ -28,7 +28,7 @@ _REPORT_S = 10.0
 
 # Work other than a repeated step, such as the first step, which compiles, may take this many times `timeout_s`. A step
 # may take this many times as long as the step before, as on a slow machine.
-_PATIENCE = 10
+_LONG_WORK_FACTOR = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,19 +64,21 @@ class Watchdog:
         self._replica = replica
         self._timeout_s = timeout_s
         self._place, self._time, self._written = "start", time.monotonic(), 0.0
-        self._allowed_s = _PATIENCE * timeout_s
+        self._allowed_s = _LONG_WORK_FACTOR * timeout_s
         self._ended, self._writing = threading.Event(), threading.Lock()
         self._alarm, self._alarm_before, self._has_shown_stacks = self._folder / "stalled", 0, False
 
-    def beat(self, place: str, *, plain: bool = True) -> None:
+    def beat(self, place: str, *, is_repeated_step: bool = True) -> None:
         """Notes the progress of this rank.
 
         Args:
             place: What it does next, such as "epoch 3, step 17".
-            plain: Whether it repeats earlier work and takes no longer than a step.
+            is_repeated_step: Whether it repeats earlier work and takes no longer than a step.
         """
         now = time.monotonic()
-        self._allowed_s = max(self._timeout_s * (1 if plain else _PATIENCE), _PATIENCE * (now - self._time))
+        self._allowed_s = max(
+            self._timeout_s * (1 if is_repeated_step else _LONG_WORK_FACTOR), _LONG_WORK_FACTOR * (now - self._time)
+        )
         self._place, self._time = place, now
         if self._time - self._written > _WRITE_EVERY_S:
             self._write()
@@ -84,9 +86,9 @@ class Watchdog:
     def watch_iterable(self, items: Iterable[Any], place: str) -> Iterator[Any]:
         """Yields items, with a beat before each and one after the last."""
         for number, item in enumerate(items):
-            self.beat(place, plain=number > 1)
+            self.beat(place, is_repeated_step=number > 1)
             yield item
-        self.beat(f"after {place}", plain=False)
+        self.beat(f"after {place}", is_repeated_step=False)
 
     @contextlib.contextmanager
     def watch(self) -> Iterator[None]:

@@ -20,8 +20,8 @@ from bigearth_tf.distributed.replica import Replica
 from bigearth_tf.input.read_tables import Table, read_row, tabulate_lanes, tabulate_pieces
 from bigearth_tf.input.shuffle_order import EpochOrder, EpochPosition, Pieces, cut, plan_order
 
-# Size of a run, a stretch of records that are read together: large enough for a hard disk to read at full speed.
-_RUN_BYTES = 8e6
+# Size of a chunk, a stretch of records that are read together: large enough for a hard disk to read at full speed.
+_CHUNK_BYTES = 8e6
 # Shards that evaluation reads at the same time.
 _CONCURRENT_SHARDS = 4
 # Batches kept ready for the device.
@@ -143,7 +143,7 @@ def _plan_order(manifest: Manifest, global_batch_size: int, shuffle_mb: float) -
         [shard.num_records for shard in shards],
         global_batch_size,
         buffer_records=int(shuffle_mb * 1e6 / record_bytes),
-        run=None if manifest.compression else max(1, round(_RUN_BYTES / record_bytes)),
+        chunk_records=None if manifest.compression else max(1, round(_CHUNK_BYTES / record_bytes)),
     )
 
 
@@ -158,7 +158,7 @@ def _read_lanes(
     def read_block(index: tf.Tensor) -> tf.data.Dataset:
         block = read_row(block_table, index)
         records = tf.data.Dataset.range(block.first_piece, block.end_piece).flat_map(read_piece)
-        return _shuffle(records, order.buffer, block.lane_seed, block.block_seed)
+        return _shuffle(records, order.block_records, block.lane_seed, block.block_seed)
 
     def read_lane(index: tf.Tensor) -> tf.data.Dataset:
         lane = read_row(lane_table, index)

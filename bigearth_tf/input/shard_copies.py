@@ -130,7 +130,7 @@ def _exit_stalled(folder: Path, source: Path) -> NoReturn:
     reading = ", ".join(sorted(path.name[1:-4] for path in folder.glob(".*.tmp")))
     message = f"staging on {host_name()}: no byte came from {source} within {_STALL_TIMEOUT_S:g} s; reading {reading}"
     write_stacks(message)
-    exit_stalled(f"{message}. Does its file system answer?")
+    exit_stalled(f"{message}. Check whether its file system answers: `ls {source}`.")
 
 
 def _copy(source: Path, path: Path, shard: Shard, cancelled: threading.Event) -> None:

@@ -4,18 +4,18 @@ For each (seed, epoch) there is one sequence of global batches, whatever the num
 each batch. With three shards and three lanes:
 
     shards  |--------- shard 2 ---------|---- shard 0 ----|----------------- shard 1 -----------------|
-    runs    | 0 |  2  |  3  |  4  |  1  |  1  |3 |  2  |0 | 0  |  3  |  6  |  5  |  1  |  4  |  2  |7 |
+    chunks  | 0 |  2  |  3  |  4  |  1  |  1  |3 |  2  |0 | 0  |  3  |  6  |  5  |  1  |  4  |  2  |7 |
     lanes   |---------- lane 0 ---------| |---------- lane 1 ---------| |---------- lane 2 ---------|
     blocks  |    0    |    1    |   2   | | 0 |    1    |    2    | 3 | |   0   |    1    |    2    |
     pieces  | 0 |  2  |  3  | 4 |4|  1  | | 1 |3 |  2  ||0| 0  |3 |3 || |6 | 5  ||  1  |4 |4 |  2  ||
 
-- Shards are permuted, and so are the runs of each shard. A run is a stretch of records that are read together.
+- Shards are permuted, and so are the chunks of each shard. A chunk is a stretch of records that are read together.
 - The result is cut into `num_lanes` lanes of equal length. The gaps between lanes are not read in this epoch; together
   they are less than a global batch.
 - A global batch is the next `lane_rows` records of each lane, lane after lane. A rank reads only the lanes that its
   rows come from: shards of its own if equal shards divide evenly among the ranks, a stretch of records otherwise.
 - Within a lane, records are shuffled block by block. One block of every lane is what shuffling keeps in memory.
-- A block is read piece by piece: a piece is a run, or the part of a run that belongs to the block.
+- A block is read piece by piece: a piece is a chunk, or the part of a chunk that belongs to the block.
 """
 
 from __future__ import annotations
@@ -26,10 +26,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+# A batch has at most _LANES_OF_SMALL_BATCHES lanes, or as many as give each lane _ROWS_PER_LANE rows. The number of lanes
+# does not depend on the number of ranks, because the order of the records must not.
 # If ranks and global batch are powers of two, no two ranks read the same lane as long as each rank has at least
-# _ROWS_PER_LANE rows, or there are at most _MIN_LANES ranks.
+# _ROWS_PER_LANE rows, or there are at most _LANES_OF_SMALL_BATCHES ranks. In other cases two ranks may both read a lane,
+# of which each keeps its own rows: 3 ranks with a batch of 96 have 32 rows each of 32 lanes of 3 rows.
 _ROWS_PER_LANE = 32
-_MIN_LANES = 32
+_LANES_OF_SMALL_BATCHES = 32
 # Fractional parts of multiples of the golden ratio spread evenly over [0, 1), for any range of lanes.
 _GOLDEN = (5**0.5 - 1) / 2
 # Distinguish the generators of shards and of lanes, which have the same seed and epoch.
@@ -67,15 +70,16 @@ class Block(NamedTuple):
 class EpochOrder:
     """The order of the records of a split, given its shards, the global batch size and the memory for shuffling.
 
-    `shard_sizes` are the numbers of records of the shards; `buffer` is that of a block, `run` that of a run. `run` is
-    None for compressed shards, which can only be read from their start: then a shard is one run, and a lane one block.
+    `shard_sizes` are the numbers of records of the shards, `block_records` is that of a block and `chunk_records` that
+    of a chunk. It is None for compressed shards, which can only be read from their start: then a shard is one chunk,
+    and a lane one block.
     """
 
     shard_sizes: tuple[int, ...]
     global_batch_size: int
     num_lanes: int
-    buffer: int
-    run: int | None
+    block_records: int
+    chunk_records: int | None
 
     @property
     def num_steps(self) -> int:
@@ -100,7 +104,7 @@ class EpochOrder:
         """Returns all records of the split in the epoch's order, before blocks are shuffled."""
         generator = np.random.default_rng([seed, epoch, _SHARDS])
         order = [shard for shard in generator.permutation(len(self.shard_sizes)) if self.shard_sizes[shard]]
-        pieces = [_permute_shard(shard, self.shard_sizes[shard], self.run, generator) for shard in order]
+        pieces = [_permute_shard(shard, self.shard_sizes[shard], self.chunk_records, generator) for shard in order]
         return join(pieces)
 
     def lane_blocks(self, stored: Pieces, lane: int, first_step: int) -> tuple[list[Block], int]:
@@ -116,9 +120,9 @@ class EpochOrder:
             first_step: Steps of the epoch that are already done.
         """
         starts = np.zeros(1, np.int64)
-        if self.run is not None:
-            head = self.buffer - int(self.buffer * (lane * _GOLDEN % 1))
-            starts = np.array([0, *range(head, self.lane_length, self.buffer)], np.int64)
+        if self.chunk_records is not None:
+            head = self.block_records - int(self.block_records * (lane * _GOLDEN % 1))
+            starts = np.array([0, *range(head, self.lane_length, self.block_records)], np.int64)
         counts = np.diff(starts, append=self.lane_length)
         records = cut(stored, lane * sum(self.shard_sizes) // self.num_lanes, self.lane_length)
         target = first_step * self.lane_rows
@@ -128,7 +132,7 @@ class EpochOrder:
 
 
 def plan_order(
-    shard_sizes: Sequence[int], global_batch_size: int, *, buffer_records: int, run: int | None
+    shard_sizes: Sequence[int], global_batch_size: int, *, buffer_records: int, chunk_records: int | None
 ) -> EpochOrder:
     """Returns the order for a split.
 
@@ -136,16 +140,18 @@ def plan_order(
         shard_sizes: Number of records of each shard.
         global_batch_size: Records of one step of all ranks together, at most the records of the split.
         buffer_records: Records that shuffling may keep in memory.
-        run: Records that are read together; None if shards are compressed.
+        chunk_records: Records that are read together; None if shards are compressed.
     """
-    most = len(shard_sizes) if run is None else max(_MIN_LANES, global_batch_size // _ROWS_PER_LANE)
+    most = (
+        len(shard_sizes) if chunk_records is None else max(_LANES_OF_SMALL_BATCHES, global_batch_size // _ROWS_PER_LANE)
+    )
     num_lanes = max(number for number in range(1, most + 1) if global_batch_size % number == 0)
     return EpochOrder(
         shard_sizes=tuple(shard_sizes),
         global_batch_size=global_batch_size,
         num_lanes=num_lanes,
-        buffer=max(1, buffer_records // num_lanes),
-        run=run,
+        block_records=max(1, buffer_records // num_lanes),
+        chunk_records=chunk_records,
     )
 
 
@@ -164,12 +170,12 @@ def join(pieces: Sequence[Pieces]) -> Pieces:
     return Pieces(*(np.concatenate(columns) for columns in zip(*pieces)))
 
 
-def _permute_shard(shard: int, size: int, run: int | None, generator: np.random.Generator) -> Pieces:
-    """Returns the runs of a shard in random order; their edges, too, are random."""
-    if run is None:
+def _permute_shard(shard: int, size: int, chunk_records: int | None, generator: np.random.Generator) -> Pieces:
+    """Returns the chunks of a shard in random order; their edges, too, are random."""
+    if chunk_records is None:
         return Pieces(np.array([shard]), np.array([0]), np.array([size]))
-    phase = int(generator.integers(min(run, size)))
-    starts = np.unique([0, *range(phase, size, run)])
+    phase = int(generator.integers(min(chunk_records, size)))
+    starts = np.unique([0, *range(phase, size, chunk_records)])
     counts = np.diff(starts, append=size)
     order = generator.permutation(len(starts))
     return Pieces(np.full(len(starts), shard), starts[order], counts[order])

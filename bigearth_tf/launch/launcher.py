@@ -141,7 +141,7 @@ class Launch:
             with server.changed:
                 server.changed.wait(0.2)
                 endings, lost = dict(server.endings), self._find_lost_ranks()
-            failed = {rank: ending for rank, ending in endings.items() if not self._is_good(ending)}
+            failed = {rank: ending for rank, ending in endings.items() if not self._has_ended_well(ending)}
             if len(endings) == len(server.greetings) and not failed:
                 if any(ending.code for ending in endings.values()):
                     return self._make_stopped_outcome("the same command resumes the run")
@@ -162,7 +162,7 @@ class Launch:
     def _have_tasks_ended(self) -> bool:
         return all(task.poll() is not None for task in self._tasks)
 
-    def _is_good(self, ending: Ending) -> bool:
+    def _has_ended_well(self, ending: Ending) -> bool:
         """Returns whether a rank is done, has stopped as asked, or lost another rank that had stopped as asked."""
         return ending.code in (0, EXIT_STOPPED) or bool(self._stop_ordered_at and ending.is_consequence)
 

@@ -50,7 +50,7 @@ def expand_counts(text: str) -> tuple[int, ...]:
     return tuple(counts)
 
 
-def place_in_step(environ: Mapping[str, str]) -> Place:
+def find_place_in_step(environ: Mapping[str, str]) -> Place:
     """Returns the place of a task that srun started, for any distribution of tasks over nodes."""
     return Place(
         rank=int(environ["SLURM_PROCID"]),
@@ -61,12 +61,12 @@ def place_in_step(environ: Mapping[str, str]) -> Place:
     )
 
 
-def place_on_this_host(rank: int, num_ranks: int) -> Place:
+def make_place_on_this_host(rank: int, num_ranks: int) -> Place:
     """Returns the place of one of several ranks that all run on this host."""
     return Place(rank, rank, 0, (num_ranks,))
 
 
-def horovod_variables(place: Place, host: str, interface: str) -> dict[str, str]:
+def make_horovod_variables(place: Place, host: str, interface: str) -> dict[str, str]:
     """Returns the variables that Horovod's Gloo controller reads, without the address of its server."""
     larger = [count > place.local_rank for count in place.tasks_per_node]
     return {
@@ -84,7 +84,7 @@ def horovod_variables(place: Place, host: str, interface: str) -> dict[str, str]
     }
 
 
-def thread_variables(place: Place, environ: Mapping[str, str]) -> dict[str, str]:
+def make_thread_variables(place: Place, environ: Mapping[str, str]) -> dict[str, str]:
     """Returns variables with the number of threads of a rank: its share of the cores that it may run on."""
     cores = environ.get("SLURM_CPUS_PER_TASK") if place.world_size > 1 or "SLURM_PROCID" in environ else None
     if not cores and "SLURM_PROCID" in environ and environ.get("SLURM_CPUS_ON_NODE"):
@@ -93,7 +93,7 @@ def thread_variables(place: Place, environ: Mapping[str, str]) -> dict[str, str]
     return {"OMP_NUM_THREADS": cores, "TF_NUM_INTRAOP_THREADS": cores}
 
 
-def device_name(place: Place, environ: Mapping[str, str]) -> str:
+def choose_device_name(place: Place, environ: Mapping[str, str]) -> str:
     """Returns the GPU that the rank will use, by its name in CUDA_VISIBLE_DEVICES; "cpu" if it has none.
 
     As `start_replica` chooses: the only GPU that SLURM bound to the task, or the GPU of the local rank.

@@ -12,7 +12,7 @@ import psutil
 INTERFACE_VARIABLE = "BIGEARTH_IFACE"
 
 
-def source_address(destination: str) -> str:
+def find_source_address(destination: str) -> str:
     """Returns the IPv4 address of this host on the route to a destination; nothing is sent."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect((destination, 9))
@@ -29,7 +29,7 @@ def _interface_addresses() -> list[tuple[str, str]]:
     ]
 
 
-def interface_of(address: str) -> str:
+def find_interface(address: str) -> str:
     """Returns the name of the interface that has an address.
 
     Raises:
@@ -41,7 +41,7 @@ def interface_of(address: str) -> str:
     raise ValueError(f"no interface of {socket.gethostname()} has the address {address}")
 
 
-def address_of(interface: str) -> str:
+def find_interface_address(interface: str) -> str:
     """Returns the IPv4 address of an interface.
 
     Raises:
@@ -54,7 +54,7 @@ def address_of(interface: str) -> str:
     raise ValueError(f"{socket.gethostname()} has no interface {interface!r} with an IPv4 address; it has {known}")
 
 
-def node_address(node: str) -> str:
+def find_node_address(node: str) -> str:
     """Returns the IPv4 address at which SLURM reaches a node; DNS need not know the name of the node."""
     facts = subprocess.run(["scontrol", "show", "node", node], capture_output=True, text=True, check=False).stdout
     match = re.search(r"NodeAddr=(\S+)", facts)

@@ -42,7 +42,7 @@ class RankProcess:
         self._errors = tempfile.TemporaryDirectory(prefix="bigearth_launch_")
         self._error_file = Path(self._errors.name) / "error.json"
         self._last_line = b"no output"
-        self._passed_on: set[int] = set()
+        self._forwarded: set[int] = set()
         self._process = subprocess.Popen(
             command,
             env={**environ, error_file.PATH_VARIABLE: str(self._error_file)},
@@ -55,7 +55,7 @@ class RankProcess:
     def run(self, client: LaunchClient) -> int:
         """Watches the process until it ends, and reports to the launcher; returns the exit code."""
         for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
-            signal.signal(number, self._pass_on)
+            signal.signal(number, self._forward)
         with (self._log_dir / f"rank-{self._rank}.log").open("ab") as log:
             copier = threading.Thread(target=self._copy_output, args=(log,), daemon=True)
             copier.start()
@@ -72,8 +72,8 @@ class RankProcess:
             pass
         return ending.code
 
-    def _pass_on(self, number: int, _: FrameType | None = None) -> None:
-        self._passed_on.add(number)
+    def _forward(self, number: int, _: FrameType | None = None) -> None:
+        self._forwarded.add(number)
         self._process.send_signal(number)
 
     def _copy_output(self, log: BinaryIO) -> None:
@@ -88,7 +88,7 @@ class RankProcess:
 
     def _watch(self, client: LaunchClient) -> Ending | None:
         """Waits for the process; returns why this method killed it, or None if it ended by itself or by orders."""
-        asked_at = moved_at = time.monotonic()
+        last_orders_at = last_running_at = time.monotonic()
         while True:
             try:
                 self._process.wait(timeout=min(1.0, self._notice_s / 5))
@@ -96,25 +96,25 @@ class RankProcess:
             except subprocess.TimeoutExpired:
                 now = time.monotonic()
             if not self._is_frozen():
-                moved_at = now
-            elif now - moved_at > self._notice_s:
+                last_running_at = now
+            elif now - last_running_at > self._notice_s:
                 self._kill()
-                return Ending(EXIT_LOST, f"frozen: its process was stopped (SIGSTOP) for {now - moved_at:.0f} s")
+                return Ending(EXIT_LOST, f"frozen: its process was stopped (SIGSTOP) for {now - last_running_at:.0f} s")
             try:
                 orders = client.get_orders()
-                asked_at = now
+                last_orders_at = now
             except OSError as error:
-                if now - asked_at > self._notice_s:
+                if now - last_orders_at > self._notice_s:
                     self._kill()
-                    message = f"lost the launcher, which was silent for {now - asked_at:.0f} s: {error}"
+                    message = f"lost the launcher, which was silent for {now - last_orders_at:.0f} s: {error}"
                     return Ending(EXIT_LOST, message, is_consequence=True)
                 continue
             self._obey(orders)
 
     def _obey(self, orders: Orders) -> None:
         """Sends the ordered signal once; ends the process if another rank has failed."""
-        if orders.signal and orders.signal not in self._passed_on:
-            self._pass_on(orders.signal)
+        if orders.signal and orders.signal not in self._forwarded:
+            self._forward(orders.signal)
         if orders.abort:
             try:
                 # Most processes notice that a rank is lost, report it, and end by themselves.
@@ -139,7 +139,7 @@ class RankProcess:
         """Returns how the process ended: by its error file, else by its exit code and last line of output."""
         code = self._process.returncode
         message, is_consequence = error_file.read_error(self._error_file)
-        if -code in self._passed_on:
+        if -code in self._forwarded:
             # The process did not handle the signal yet, or never does; the run can be resumed.
             return Ending(EXIT_STOPPED, message, is_consequence)
         if message or not code:

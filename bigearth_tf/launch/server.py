@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from bigearth_tf.distributed.rendezvous import send_request
+from bigearth_tf.distributed.rendezvous import get_text, put_text
 from bigearth_tf.launch.messages import Ending, Greeting, Orders, TaskSettings
 
 _POLL_S = 0.2
@@ -117,15 +117,15 @@ class LaunchClient:
 
     def send_greeting(self, greeting: Greeting) -> None:
         """Reports the place of this task and whether it can start."""
-        send_request(f"{self._url}greeting.{self._rank}", greeting.to_json())
+        put_text(f"{self._url}greeting.{self._rank}", greeting.to_json())
 
     def send_ending(self, ending: Ending) -> None:
         """Reports how the process of this task ended."""
-        send_request(f"{self._url}ending.{self._rank}", ending.to_json())
+        put_text(f"{self._url}ending.{self._rank}", ending.to_json())
 
     def get_orders(self) -> Orders:
         """Returns the current orders, and shows that this task is alive."""
-        return Orders.from_json(send_request(f"{self._url}orders.{self._rank}"))
+        return Orders.from_json(get_text(f"{self._url}orders.{self._rank}"))
 
     def wait_for_orders(self, condition: Callable[[Orders], bool]) -> Orders:
         """Returns the orders as soon as they meet a condition."""

@@ -17,11 +17,11 @@ from bigearth_tf.distributed.rendezvous import host_name
 from bigearth_tf.launch import network
 from bigearth_tf.launch.layout import (
     Place,
-    device_name,
-    horovod_variables,
-    place_in_step,
-    place_on_this_host,
-    thread_variables,
+    choose_device_name,
+    find_place_in_step,
+    make_horovod_variables,
+    make_place_on_this_host,
+    make_thread_variables,
 )
 from bigearth_tf.launch.messages import Ending, Greeting, TaskSettings
 from bigearth_tf.launch.rank_process import RankProcess
@@ -42,7 +42,7 @@ def main(command: Sequence[str]) -> int:
         settings.log_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         problem = problem or f"{error}; name another folder with --log_dir"
-    greeting = Greeting(host, route.address, device_name(place, os.environ), place, problem, route.remark)
+    greeting = Greeting(host, route.address, choose_device_name(place, os.environ), place, problem, route.remark)
     try:
         client.send_greeting(greeting)
         orders = client.wait_for_orders(lambda orders: orders.go or orders.leave)
@@ -64,22 +64,22 @@ def main(command: Sequence[str]) -> int:
 def _find_place() -> Place:
     environ = os.environ
     if RANK_VARIABLE in environ:
-        return place_on_this_host(int(environ[RANK_VARIABLE]), int(environ[NUM_RANKS_VARIABLE]))
-    return place_in_step(environ)
+        return make_place_on_this_host(int(environ[RANK_VARIABLE]), int(environ[NUM_RANKS_VARIABLE]))
+    return find_place_in_step(environ)
 
 
 def _make_environ(settings: TaskSettings, greeting: Greeting, interface: str) -> dict[str, str]:
     """Returns the command's variables: those of this process without any that mislead Horovod, and Horovod's."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("PMI_", "PMIX_", "OMPI_"))}
     return {
-        **thread_variables(greeting.place, os.environ),
+        **make_thread_variables(greeting.place, os.environ),
         "NCCL_SOCKET_IFNAME": f"={interface}",
         # The launcher notices a lost rank sooner.
         "HOROVOD_GLOO_TIMEOUT_SECONDS": str(int(settings.fail_within_s)),
         "PYTHONUNBUFFERED": "1",
         # The user may set the variables above, but not those below.
         **kept,
-        **horovod_variables(greeting.place, greeting.host, interface),
+        **make_horovod_variables(greeting.place, greeting.host, interface),
         "HOROVOD_GLOO_RENDEZVOUS_ADDR": settings.address,
         "HOROVOD_GLOO_RENDEZVOUS_PORT": str(settings.port),
     }
@@ -98,8 +98,12 @@ def _find_route(launcher_address: str, several_nodes: bool) -> _Route:
     """Returns the route by the interface that the site names, else by the one that leads to the launcher."""
     named = os.environ.get(network.INTERFACE_VARIABLE)
     try:
-        address = network.address_of(named) if named and several_nodes else network.source_address(launcher_address)
-        interface = named if named and several_nodes else network.interface_of(address)
+        address = (
+            network.find_interface_address(named)
+            if named and several_nodes
+            else network.find_source_address(launcher_address)
+        )
+        interface = named if named and several_nodes else network.find_interface(address)
     except (OSError, ValueError) as error:
         hint = f"; {network.INTERFACE_VARIABLE} in slurm/env.sh names it" if named else ""
         return _Route(problem=f"{error}{hint}")

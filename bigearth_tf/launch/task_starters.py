@@ -114,7 +114,11 @@ class SrunStarter:
         if not others:
             return "127.0.0.1"
         named = self._environ.get(network.INTERFACE_VARIABLE)
-        return network.address_of(named) if named else network.source_address(network.node_address(others[0]))
+        return (
+            network.find_interface_address(named)
+            if named
+            else network.find_source_address(network.find_node_address(others[0]))
+        )
 
     def start_tasks(self, settings: TaskSettings) -> list[subprocess.Popen]:
         """Starts srun."""

@@ -50,8 +50,8 @@ class RunCheckpoints:
         """
         self.workdir = Path(workdir)
         self._settings = settings
-        self._held = tf.Variable(settings, dtype=tf.string)
-        everything = tf.train.Checkpoint(progress=progress, settings=self._held, **state)
+        self._stored = tf.Variable(settings, dtype=tf.string)
+        everything = tf.train.Checkpoint(progress=progress, settings=self._stored, **state)
         self._latest = tf.train.CheckpointManager(everything, _folder(workdir, "latest"), max_to_keep=2)
         weights = tf.train.Checkpoint(model=state["model"])
         self._best = tf.train.CheckpointManager(weights, _folder(workdir, "best"), max_to_keep=1)
@@ -70,7 +70,7 @@ class RunCheckpoints:
             except (tf.errors.OpError, ValueError, IndexError) as error:
                 logging.warning("%s cannot be read and is skipped: %s", path, str(error).splitlines()[0])
                 continue
-            if self._held.numpy().decode() != self._settings:
+            if self._stored.numpy().decode() != self._settings:
                 raise ValueError(f"{path}: the checkpoint is of a run of other settings. Name another --workdir.")
             return True
         if paths:

@@ -40,10 +40,10 @@ def claim(workdir: Path, settings: RunSettings) -> None:
         workdir.mkdir(parents=True, exist_ok=True)
         write_settings(workdir, settings)
         return
-    wanted, held = settings.identity(), json.loads(path.read_text(encoding="utf-8"))
-    held = {key: held.get(key) for key in wanted}
-    if held != wanted:
-        there, here = (json.dumps(content, indent=1, sort_keys=True).splitlines() for content in (held, wanted))
+    wanted, stored = settings.identity(), json.loads(path.read_text(encoding="utf-8"))
+    stored = {key: stored.get(key) for key in wanted}
+    if stored != wanted:
+        there, here = (json.dumps(content, indent=1, sort_keys=True).splitlines() for content in (stored, wanted))
         difference = [line for line in difflib.ndiff(there, here) if line[0] in "+-"]
         raise ValueError(
             f"{path}: this work folder belongs to another run (- there, + here):\n"

@@ -20,7 +20,7 @@ from bigearth_tf.evaluation.metrics import format_main_scores
 from bigearth_tf.runtime.files import write_text_atomically
 
 HISTORY_NAME = "history.jsonl"
-_SUMMARY_EVERY = 20
+_SUMMARY_EVERY_STEPS = 20
 
 
 class RunLog:
@@ -52,7 +52,7 @@ class RunLog:
     def step(self, step: int, loss: float, learning_rate: float, images_per_s: float, input_share: float) -> None:
         """Logs a training step; `images_per_s` and `input_share` depend on the clock."""
         self._append({"step": step, "loss": loss, "learning_rate": learning_rate})
-        if step % _SUMMARY_EVERY == 0:
+        if step % _SUMMARY_EVERY_STEPS == 0:
             self._scalars(
                 step,
                 {

@@ -115,13 +115,13 @@ class WatchdogHook(Hook):
     def before_execution(self, position: Position) -> None:
         """Reports the step."""
         # The first executions compile, and fill the buffers of the input; one after a save waits for rank 0 to write.
-        plain = position.num_executions > 1 and not self._has_saved
-        self._watchdog.beat(f"{position.epoch}, step {position.step}", plain=plain)
+        is_repeated_step = position.num_executions > 1 and not self._has_saved
+        self._watchdog.beat(f"{position.epoch}, step {position.step}", is_repeated_step=is_repeated_step)
         self._has_saved = False
 
     def save(self, step: int) -> None:
         """Reports the save."""
-        self._watchdog.beat(f"saving after step {step}", plain=False)
+        self._watchdog.beat(f"saving after step {step}", is_repeated_step=False)
         self._has_saved = True
 
     def watch(self, batches: Iterable[Any], place: str) -> Iterable[Any]:

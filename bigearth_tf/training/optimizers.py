@@ -71,7 +71,7 @@ def check_optimizer(config: OptimizerConfig) -> None:
 
 
 def make_optimizer(config: OptimizerConfig, learning_rate: Any, scale_loss: bool = False) -> Any:
-    """Returns a Keras optimizer that follows `learning_rate`. Call `build` next.
+    """Returns a Keras optimizer that follows `learning_rate`. Call `create_slots` next.
 
     Args:
         config: Name and settings.
@@ -87,7 +87,7 @@ def make_optimizer(config: OptimizerConfig, learning_rate: Any, scale_loss: bool
     return keras.mixed_precision.LossScaleOptimizer(optimizer) if scale_loss else optimizer
 
 
-def build(optimizer: Any, variables: Sequence[Any]) -> None:
+def create_slots(optimizer: Any, variables: Sequence[Any]) -> None:
     """Creates the slots of all variables, so that they can be restored, compared and sent to other ranks.
 
     Call it before a checkpoint is restored: a legacy optimizer would create its slots in the order of the checkpoint,
@@ -100,7 +100,7 @@ def build(optimizer: Any, variables: Sequence[Any]) -> None:
         optimizer.build(variables)
 
 
-def optimizer_variables(optimizer: Any) -> list[tf.Variable]:
+def list_optimizer_variables(optimizer: Any) -> list[tf.Variable]:
     """Returns all variables of a built optimizer: iterations, slots, and the scale of the loss with its counter."""
     # In the legacy generation it is a method, in the new one a list that can be called.
     variables = list(optimizer.variables())
@@ -110,7 +110,7 @@ def optimizer_variables(optimizer: Any) -> list[tf.Variable]:
     return variables
 
 
-def learning_rate_of(optimizer: Any) -> float:
+def read_learning_rate(optimizer: Any) -> float:
     """Returns the learning rate of the latest step; before any step, that of the first one."""
     rate = optimizer.learning_rate
     if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):

@@ -87,7 +87,7 @@ def check_without_data(config: TrainConfig, world_size: int) -> None:
     check_optimizer(config.optimizer)
     peak_rate(config.schedule, config.global_batch_size)
     if config.communication.reduction == "adasum":
-        adasum.check_ranks(world_size)
+        adasum.check_power_of_two(world_size)
     _check_batch(config, world_size)
     if config.data.mixup_alpha:
         check_mixup(config.data.mixup_alpha, config.global_batch_size // world_size, config.global_batch_size)

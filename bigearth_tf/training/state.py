@@ -24,7 +24,7 @@ from bigearth_tf.models.registry import create_model
 from bigearth_tf.runs.checkpoints import Progress, RunCheckpoints
 from bigearth_tf.training import dropout_seeding
 from bigearth_tf.training.losses import make_loss
-from bigearth_tf.training.optimizers import build, make_optimizer, optimizer_variables
+from bigearth_tf.training.optimizers import create_slots, list_optimizer_variables, make_optimizer
 from bigearth_tf.training.plan import RunPlan
 from bigearth_tf.training.schedules import make_schedule
 from bigearth_tf.training.weight_average import WeightAverage
@@ -49,7 +49,7 @@ class TrainState:
     def variables(self) -> list[tf.Variable]:
         """All variables that a run changes, in an order that all ranks share."""
         average = self.average.variables if self.average else ()
-        return [*self.model.variables, *optimizer_variables(self.optimizer), *average, *self.progress.variables]
+        return [*self.model.variables, *list_optimizer_variables(self.optimizer), *average, *self.progress.variables]
 
     @property
     def trackables(self) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def make_train_state(plan: RunPlan, replica: Replica) -> TrainState:
     if config.communication.sync_batch_norm:
         synchronize_batch_norm(model, replica)
     optimizer = make_optimizer(config.optimizer, schedule, scale_loss=config.precision == "mixed_float16")
-    build(optimizer, model.trainable_variables)
+    create_slots(optimizer, model.trainable_variables)
     average = None
     if config.optimizer.ema_decay:
         average = WeightAverage(model.variables, config.optimizer.ema_decay)

@@ -12,7 +12,7 @@ from absl import logging
 from bigearth_tf.config import TrainConfig
 from bigearth_tf.distributed import preflight
 from bigearth_tf.distributed.consensus import run_on_all_ranks
-from bigearth_tf.distributed.replica import Replica, translate_peer_errors
+from bigearth_tf.distributed.replica import Replica, convert_lost_rank_errors
 from bigearth_tf.distributed.watchdog import Watchdog
 from bigearth_tf.runs.checkpoints import RunCheckpoints
 from bigearth_tf.runs.record import (
@@ -64,7 +64,7 @@ def train(
         Stopped: A signal requested to stop; the run is saved.
     """
     workdir = Path(workdir)
-    with translate_peer_errors(replica):
+    with convert_lost_rank_errors(replica):
         plan = run_on_all_ranks(lambda: plan_run(config, replica.world_size), replica)
         settings = make_run_settings(config, plan.dataset.manifest, plan.bands)
         complete = (workdir / RESULT_NAME).exists()

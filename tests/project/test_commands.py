@@ -100,7 +100,7 @@ def test_a_conversion_killed_again_and_again_ends_in_the_same_bytes(tmp_path, wo
 
 
 @pytest.mark.full
-def test_the_main_job_from_synthetic_patches_to_named_land_cover(tmp_path):
+def test_the_whole_pipeline_from_synthetic_patches_to_named_land_cover(tmp_path):
     """The demonstration's commands on a few patches, in a folder of their own."""
 
     def done(command, *arguments):

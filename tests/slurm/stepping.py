@@ -34,7 +34,7 @@ def main():
     import tensorflow as tf
 
     from bigearth_tf.distributed import collectives
-    from bigearth_tf.distributed.replica import start_replica, translate_peer_errors
+    from bigearth_tf.distributed.replica import convert_lost_rank_errors, start_replica
     from bigearth_tf.distributed.watchdog import Watchdog
     from bigearth_tf.runtime.exit_codes import EXIT_STOPPED
     from bigearth_tf.runtime.stop_signal import StopSignal
@@ -46,7 +46,7 @@ def main():
         f"rank {replica.rank} of {replica.world_size} on {os.environ['HOROVOD_HOSTNAME']} begins at {first}", flush=True
     )
     stop_signal, watchdog = StopSignal(), Watchdog(folder, replica, timeout_s=10 if how == "hang" else 60)
-    with stop_signal.listen(), translate_peer_errors(replica), watchdog.watch():
+    with stop_signal.listen(), convert_lost_rank_errors(replica), watchdog.watch():
         for step in range(first, steps):
             watchdog.beat(f"step {step}")
             if (replica.rank, step) == (int(failing_rank), int(failing_step)):

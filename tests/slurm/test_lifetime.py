@@ -81,9 +81,11 @@ def test_a_job_that_finishes_instead_of_stopping_is_not_queued_again(
     start_cluster, batch_script, environment, tmp_path
 ):
     cluster = start_cluster()
-    script = batch_script("bash", "-c", f"trap '' USR1; echo deaf; until [ -e {tmp_path}/enough ]; do sleep 0.1; done")
+    script = batch_script(
+        "bash", "-c", f"trap '' USR1; echo ignores; until [ -e {tmp_path}/enough ]; do sleep 0.1; done"
+    )
     job = cluster.submit("-N2", "--ntasks-per-node=1", "--requeue", script, environ=environment)
-    job.wait_for("deaf")
+    job.wait_for("ignores")
     cluster.run("scancel", "--batch", "--signal=USR1", job.number)
     job.wait_for("launch: got SIGUSR1; asking all ranks to save and end")
     (tmp_path / "enough").touch()

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bigearth_tf.launch.layout import horovod_variables, place_on_this_host
+from bigearth_tf.launch.layout import make_horovod_variables, make_place_on_this_host
 from tests.support import warm_python
 from tests.support.paths import REPOSITORY
 
@@ -51,7 +51,7 @@ class Ranks:
                 **os.environ,
                 "PYTHONPATH": str(REPOSITORY),
                 "CUDA_VISIBLE_DEVICES": "",
-                **horovod_variables(place_on_this_host(rank, ranks), "localhost", "lo"),
+                **make_horovod_variables(make_place_on_this_host(rank, ranks), "localhost", "lo"),
                 "HOROVOD_GLOO_RENDEZVOUS_ADDR": "127.0.0.1",
                 "HOROVOD_GLOO_RENDEZVOUS_PORT": str(port),
                 **environment,

@@ -297,7 +297,7 @@ train.train(config""",
 
 
 @pytest.mark.full
-def test_a_checkpoint_that_takes_long_to_write_is_no_hang(records, tmp_path):
+def test_a_checkpoint_that_takes_long_to_write_does_not_end_the_run(records, tmp_path):
     """The watchdog ends neither rank 0, which writes the checkpoint, nor rank 1, which waits in its next step."""
     launch(SLOW_DISK, records, tmp_path / "workdir", 2)
     assert (tmp_path / "workdir" / "result.json").exists()

@@ -66,7 +66,7 @@ with dog.watch():
 """
 
 
-def test_a_patient_rank_shows_its_stacks_when_another_gives_up(tmp_path):
+def test_a_rank_with_a_longer_limit_shows_its_stacks_when_another_gives_up(tmp_path):
     """The file `stalled` that an earlier run has left in the folder has no effect."""
     (tmp_path / "work" / "ranks").mkdir(parents=True)
     (tmp_path / "work" / "ranks" / "stalled").touch()
@@ -76,15 +76,15 @@ def test_a_patient_rank_shows_its_stacks_when_another_gives_up(tmp_path):
         with (tmp_path / f"{rank}.log").open("w") as log:
             return warm_python.start(command, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, stderr=log)
 
-    patient = start(0, 1000)
+    other = start(0, 1000)
     try:
         while not (tmp_path / "work" / "ranks" / "0.json").exists():
             time.sleep(0.1)
         time.sleep(4)
         assert not (tmp_path / "0.log").read_text()
         assert start(1, 1).wait(timeout=500) == 70
-        assert patient.poll() is None
+        assert other.poll() is None
         assert "rank 0: no step for" in (tmp_path / "0.log").read_text()
         assert 'File "<string>", line 11 in <module>' in (tmp_path / "0.log").read_text()
     finally:
-        patient.kill()
+        other.kill()

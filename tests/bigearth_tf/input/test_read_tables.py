@@ -19,7 +19,7 @@ def dataset(tmp_path):
 
 @pytest.mark.parametrize("first_step", [0, 2])
 def test_ranges_of_blocks_and_pieces_follow_each_other(first_step):
-    order = plan_order((40, 3, 57), 6, buffer_records=30, run=8)
+    order = plan_order((40, 3, 57), 6, buffer_records=30, chunk_records=8)
     position = EpochPosition(seed=1, epoch=2, first_step=first_step)
     lanes, blocks, pieces = tabulate_lanes(order, range(1, 4), position)
     assert lanes.first_block.tolist() == [0, *lanes.end_block[:-1]]

@@ -14,12 +14,13 @@ SIZES = {
     "many": tuple(range(1, 45)),
 }
 CASES = [
-    (sizes, batch, run) for sizes, batch, run in itertools.product(SIZES, (1, 7, 32, 96, 100, 990), (None, 1, 16, 64))
+    (sizes, batch, chunk_records)
+    for sizes, batch, chunk_records in itertools.product(SIZES, (1, 7, 32, 96, 100, 990), (None, 1, 16, 64))
 ]
 
 
-def make_order(sizes="unequal", batch=96, run=16, buffer_records=200):
-    return plan_order(SIZES[sizes], batch, buffer_records=buffer_records, run=run)
+def make_order(sizes="unequal", batch=96, chunk_records=16, buffer_records=200):
+    return plan_order(SIZES[sizes], batch, buffer_records=buffer_records, chunk_records=chunk_records)
 
 
 def read(order, blocks):
@@ -37,9 +38,9 @@ def read_lanes(order, *, seed=0, epoch=0):
     return [read(order, order.lane_blocks(stored, lane, 0)[0]) for lane in range(order.num_lanes)]
 
 
-@pytest.mark.parametrize(("sizes", "batch", "run"), CASES)
-def test_each_record_is_read_at_most_once_and_less_than_a_batch_is_dropped(sizes, batch, run):
-    order = make_order(sizes, batch, run)
+@pytest.mark.parametrize(("sizes", "batch", "chunk_records"), CASES)
+def test_each_record_is_read_at_most_once_and_less_than_a_batch_is_dropped(sizes, batch, chunk_records):
+    order = make_order(sizes, batch, chunk_records)
     lanes = read_lanes(order)
     assert order.num_lanes * order.lane_rows == batch
     assert {len(lane) for lane in lanes} == {order.num_steps * order.lane_rows}
@@ -60,10 +61,10 @@ def test_the_blocks_of_all_lanes_fit_the_memory_for_shuffling(batch, buffer_reco
     assert sum(largest) <= max(buffer_records, order.num_lanes)
 
 
-@pytest.mark.parametrize("run", [None, 16])
+@pytest.mark.parametrize("chunk_records", [None, 16])
 @pytest.mark.parametrize("first_step", range(11))
-def test_a_later_first_step_reads_the_blocks_that_are_left(first_step, run):
-    order = make_order(run=run, buffer_records=100)
+def test_a_later_first_step_reads_the_blocks_that_are_left(first_step, chunk_records):
+    order = make_order(chunk_records=chunk_records, buffer_records=100)
     stored = order.stored_order(3, 4)
     for lane in range(order.num_lanes):
         whole, _ = order.lane_blocks(stored, lane, 0)
@@ -77,7 +78,7 @@ def test_a_later_first_step_reads_the_blocks_that_are_left(first_step, run):
 
 @pytest.mark.parametrize("world_size", [1, 2, 4])
 def test_equal_shards_are_split_evenly(world_size):
-    lanes = read_lanes(make_order("equal", batch=32, run=64))
+    lanes = read_lanes(make_order("equal", batch=32, chunk_records=64))
     rows = len(lanes) // world_size
     shards = [
         {shard for lane in lanes[rank * rows : (rank + 1) * rows] for shard, _ in lane} for rank in range(world_size)
@@ -87,7 +88,7 @@ def test_equal_shards_are_split_evenly(world_size):
 
 
 def test_each_epoch_has_its_own_order_and_leaves_out_other_records():
-    order = make_order("one", batch=96, run=16)
+    order = make_order("one", batch=96, chunk_records=16)
     first, again, other, seed = [
         read_lanes(order, seed=seed, epoch=epoch) for seed, epoch in ((1, 0), (1, 0), (1, 1), (2, 0))
     ]
@@ -102,7 +103,7 @@ def test_each_epoch_has_its_own_order_and_leaves_out_other_records():
 
 
 def test_a_lane_takes_records_from_all_over_a_sorted_shard():
-    order = make_order("one", batch=32, run=16, buffer_records=32 * 30)
+    order = make_order("one", batch=32, chunk_records=16, buffer_records=32 * 30)
     lanes = read_lanes(order)
     span = np.mean([np.ptp([record for _, record in lane[:30]]) for lane in lanes])
     assert span > 100  # 30 consecutive records would span 29.

@@ -171,16 +171,16 @@ def test_a_rank_that_loses_a_stopped_rank_has_not_failed(tmp_path):
 
 def test_ranks_that_do_not_stop_when_asked_are_ended_and_can_be_resumed(tmp_path, monkeypatch):
     monkeypatch.setattr(launcher, "_STOP_WITHIN_S", 2.0)
-    deaf = f"import signal; signal.signal(signal.SIGUSR1, signal.SIG_IGN); {SLEEP}"
+    ignores_signals = f"import signal; signal.signal(signal.SIGUSR1, signal.SIG_IGN); {SLEEP}"
     stop_signal = StopSignal()
-    launch = Launch(LocalStarter([sys.executable, "-c", deaf], 2), tmp_path, 20, 12, stop_signal)
+    launch = Launch(LocalStarter([sys.executable, "-c", ignores_signals], 2), tmp_path, 20, 12, stop_signal)
 
-    def stop_once_they_are_deaf():
+    def stop_once_they_ignore_signals():
         for rank in range(2):
             wait_for("begun", tmp_path / f"rank-{rank}.log")
         stop_signal.received = "SIGUSR1"
 
-    Thread(target=stop_once_they_are_deaf).start()
+    Thread(target=stop_once_they_ignore_signals).start()
     outcome = launch.run()
     assert (outcome.code, outcome.stopped_by) == (75, "SIGUSR1")
     assert outcome.cause == "asked to stop (SIGUSR1); some ranks did not stop within 2 s and were ended"

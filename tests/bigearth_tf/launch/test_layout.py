@@ -6,11 +6,11 @@ import pytest
 
 from bigearth_tf.launch.layout import (
     Place,
-    device_name,
+    choose_device_name,
     expand_counts,
-    horovod_variables,
-    place_in_step,
-    thread_variables,
+    find_place_in_step,
+    make_horovod_variables,
+    make_thread_variables,
 )
 
 
@@ -38,27 +38,27 @@ def step(rank, local_rank, node, tasks):
 
 
 def test_an_uneven_block_distribution():
-    variables = horovod_variables(place_in_step(step(2, 0, 1, "2,1")), "n2", "eth0")
+    variables = make_horovod_variables(find_place_in_step(step(2, 0, 1, "2,1")), "n2", "eth0")
     assert variables["HOROVOD_RANK"] == "2"
     assert variables["HOROVOD_SIZE"] == "3"
     assert (variables["HOROVOD_LOCAL_RANK"], variables["HOROVOD_LOCAL_SIZE"]) == ("0", "1")
     assert (variables["HOROVOD_CROSS_RANK"], variables["HOROVOD_CROSS_SIZE"]) == ("1", "2")
     assert (variables["HOROVOD_HOSTNAME"], variables["HOROVOD_GLOO_IFACE"]) == ("n2", "eth0")
     # The second rank of the first node is alone among second ranks.
-    second = horovod_variables(place_in_step(step(1, 1, 0, "2,1")), "n1", "eth0")
+    second = make_horovod_variables(find_place_in_step(step(1, 1, 0, "2,1")), "n1", "eth0")
     assert (second["HOROVOD_CROSS_RANK"], second["HOROVOD_CROSS_SIZE"]) == ("0", "1")
 
 
 def test_a_cyclic_distribution():
     # Ranks 0 and 2 are on the first node, 1 and 3 on the second.
-    variables = horovod_variables(place_in_step(step(2, 1, 0, "2(x2)")), "n1", "eth0")
+    variables = make_horovod_variables(find_place_in_step(step(2, 1, 0, "2(x2)")), "n1", "eth0")
     assert (variables["HOROVOD_RANK"], variables["HOROVOD_LOCAL_RANK"]) == ("2", "1")
     assert (variables["HOROVOD_CROSS_RANK"], variables["HOROVOD_CROSS_SIZE"]) == ("0", "2")
 
 
 def test_a_middle_node_counts_the_nodes_before_it():
     place = Place(rank=5, local_rank=1, node=2, tasks_per_node=(3, 1, 2))
-    variables = horovod_variables(place, "n3", "eth0")
+    variables = make_horovod_variables(place, "n3", "eth0")
     assert (variables["HOROVOD_CROSS_RANK"], variables["HOROVOD_CROSS_SIZE"]) == ("1", "2")
 
 
@@ -72,7 +72,7 @@ def test_a_middle_node_counts_the_nodes_before_it():
     ],
 )
 def test_threads_are_the_share_of_the_allocated_cores(environ, threads):
-    variables = thread_variables(Place(0, 0, 0, (2,)), environ)
+    variables = make_thread_variables(Place(0, 0, 0, (2,)), environ)
     assert variables == {"OMP_NUM_THREADS": threads, "TF_NUM_INTRAOP_THREADS": threads}
 
 
@@ -82,4 +82,4 @@ def test_threads_are_the_share_of_the_allocated_cores(environ, threads):
 )
 def test_the_device_is_the_bound_gpu_or_that_of_the_local_rank(visible, device):
     environ = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
-    assert device_name(Place(1, 1, 0, (2,)), environ) == device
+    assert choose_device_name(Place(1, 1, 0, (2,)), environ) == device

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from bigearth_tf.config import OptimizerConfig, ScheduleConfig
-from bigearth_tf.training.optimizers import build, learning_rate_of, make_optimizer, optimizer_variables
+from bigearth_tf.training.optimizers import create_slots, list_optimizer_variables, make_optimizer, read_learning_rate
 from bigearth_tf.training.schedules import make_schedule
 
 NAMES = ("adam", "adamw", "sgd", "lamb")
@@ -30,7 +30,7 @@ def make_net(value=None):
 def make(name, net, scale_loss=False, rate=0.1, options=None, **fields):
     """Returns a built optimizer and a compiled function that takes a step; all gradients are the same number."""
     optimizer = make_optimizer(OptimizerConfig(name=name, **fields), rate, scale_loss)
-    build(optimizer, net.trainable_variables)
+    create_slots(optimizer, net.trainable_variables)
 
     @tf.function(input_signature=[tf.TensorSpec([])], **(options or {}))
     def step(gradient):
@@ -46,22 +46,22 @@ def test_it_minimizes_counts_its_steps_and_reports_its_rate(name, scale_loss):
     schedule = make_schedule(ScheduleConfig(name="constant", peak=0.4, warmup_steps=4), 100, 128)
     optimizer, step = make(name, net, scale_loss, rate=schedule)
     assert int(optimizer.iterations) == 0
-    num_variables = len(optimizer_variables(optimizer))
-    rates = [learning_rate_of(optimizer)]
+    num_variables = len(list_optimizer_variables(optimizer))
+    rates = [read_learning_rate(optimizer)]
     for _ in range(5):
         step(1.0)
-        rates.append(learning_rate_of(optimizer))
+        rates.append(read_learning_rate(optimizer))
     assert all((variable.numpy() < 1).all() for variable in net.trainable_variables)
     assert rates == pytest.approx([0.1, 0.1, 0.2, 0.3, 0.4, 0.4])
     assert int(optimizer.iterations) == 5
-    assert len(optimizer_variables(optimizer)) == num_variables, "a step made variables that building had not"
+    assert len(list_optimizer_variables(optimizer)) == num_variables, "a step made variables that building had not"
     slots = {"adam": 2, "adamw": 2, "sgd": 1, "lamb": 2}[name]
     assert num_variables == 1 + slots * len(net.trainable_variables) + 2 * scale_loss
 
 
 @each
 def test_the_rate_may_be_a_number(name):
-    assert learning_rate_of(make(name, make_net(), rate=0.25)[0]) == pytest.approx(0.25)
+    assert read_learning_rate(make(name, make_net(), rate=0.25)[0]) == pytest.approx(0.25)
 
 
 @each
@@ -119,7 +119,7 @@ def test_a_checkpoint_restores_everything(name, scale_loss, tmp_path):
         step(gradient)
     path = tf.train.Checkpoint(model=net, optimizer=optimizer).save(str(tmp_path / "ckpt"))
     tf.train.Checkpoint(model=other, optimizer=again).restore(path).assert_consumed()
-    for one, two in zip(optimizer_variables(optimizer), optimizer_variables(again)):
+    for one, two in zip(list_optimizer_variables(optimizer), list_optimizer_variables(again)):
         np.testing.assert_array_equal(one, two, err_msg=one.name)
     step(0.5)
     step_again(0.5)
