@@ -26,11 +26,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-# A batch has at most _LANES_OF_SMALL_BATCHES lanes, or as many as give each lane _ROWS_PER_LANE rows. The number of lanes
-# does not depend on the number of ranks, because the order of the records must not.
+# A batch has at most _LANES_OF_SMALL_BATCHES lanes, or as many as give each lane _ROWS_PER_LANE rows. This does not
+# depend on the number of ranks, because the order of the records must not.
 # If ranks and global batch are powers of two, no two ranks read the same lane as long as each rank has at least
-# _ROWS_PER_LANE rows, or there are at most _LANES_OF_SMALL_BATCHES ranks. In other cases two ranks may both read a lane,
-# of which each keeps its own rows: 3 ranks with a batch of 96 have 32 rows each of 32 lanes of 3 rows.
+# _ROWS_PER_LANE rows, or there are at most _LANES_OF_SMALL_BATCHES ranks. In other cases two ranks may both read a
+# lane, of which each keeps its own rows: 3 ranks with a batch of 96 have 32 rows each of 32 lanes of 3 rows.
 _ROWS_PER_LANE = 32
 _LANES_OF_SMALL_BATCHES = 32
 # Fractional parts of multiples of the golden ratio spread evenly over [0, 1), for any range of lanes.
