@@ -1,1 +1,1 @@
-"""What any process needs: command start-up, progress bars, files, exit codes, error files, stop signals, versions."""
+"""What any process needs: command start-up, progress, files, locks, exit codes, error files, stop signals, versions."""

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import fcntl
 import importlib.util
 import json
 import os
@@ -19,6 +18,7 @@ from bigearth_tf.data.manifest import Shard, read_manifest, write_manifest
 from bigearth_tf.data.sharded_dataset import ShardedDataset
 from bigearth_tf.input.staging import stage_dataset, stage_folder
 from bigearth_tf.runtime.files import file_sha256
+from bigearth_tf.runtime.locks import hold_lock
 from tests.support import warm_python
 from tests.support.finished_runs import write_finished_run
 from tests.support.horovod_ranks import Ranks
@@ -302,8 +302,7 @@ def test_ranks_wait_for_the_host_that_copies_longest(small, tmp_path):
     delayed.mkdir()
     command = ["-m", "experiments.evaluate", f"--workdir={tmp_path / 'run'}", f"--data_dir={small}", "--draws=5"]
     command += ["--ranking_draws=2", f"--stage_dir={tmp_path}/disk-$HOROVOD_RANK", f"--output={tmp_path / 'output'}"]
-    with (delayed / ".copying").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with hold_lock(delayed / ".copying", delayed):
         # Horovod's timeout allows for a loaded machine; the other rank is delayed for longer.
         ranks = Ranks(2, command, HOROVOD_GLOO_TIMEOUT_SECONDS="20")
         while not list(tmp_path.glob("disk-0/*/manifest.json")) and ranks.poll() is None:
