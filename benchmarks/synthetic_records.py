@@ -47,24 +47,17 @@ def write_records(parent: Path, num_records: int, names: int, record_format: str
 def _manifest(record_format: str, shards: list) -> Manifest:
     from bigearth_tf.data.bands import S2_ALL, get_bands
     from bigearth_tf.data.labels import CLASSES_19
-    from bigearth_tf.data.manifest import SCHEMA_VERSION, Manifest
+    from bigearth_tf.data.manifest import make_plain_manifest
 
-    return Manifest(
-        schema_version=SCHEMA_VERSION,
+    return make_plain_manifest(
         dataset="benchmark",
         source="benchmarks/synthetic_records.py",
         licence="none",
         label_kind=LabelKind.MULTI,
         class_names=CLASSES_19,
         bands=get_bands(S2_ALL),
-        attributes=(),
-        compression="",
         record_format=record_format,
         shards=tuple(shards),
-        exclusions={},
-        problems=(),
-        options={},
-        versions={},
     )
 
 

@@ -126,6 +126,26 @@ class Manifest:
         return bands
 
 
+def make_plain_manifest(**fields: Any) -> Manifest:
+    """Returns a manifest of shards that no conversion wrote.
+
+    Args:
+        **fields: Fields of `Manifest`. By default, records have our schema and no attributes, nothing is compressed,
+            excluded or broken, and no options or versions are noted.
+    """
+    plain: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "attributes": (),
+        "compression": "",
+        "record_format": "bigearth_tf",
+        "exclusions": {},
+        "problems": (),
+        "options": {},
+        "versions": {},
+    }
+    return Manifest(**{**plain, **fields})
+
+
 def write_manifest(manifest: Manifest, folder: str | os.PathLike) -> None:
     """Writes the manifest into the folder of its shards."""
     write_json_atomically(Path(folder) / MANIFEST_NAME, dataclasses.asdict(manifest))

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from bigearth_tf.data.bands import Band, get_bands
 from bigearth_tf.data.label_kind import LabelKind
-from bigearth_tf.data.manifest import Manifest, Shard, write_manifest
+from bigearth_tf.data.manifest import Manifest, Shard, make_plain_manifest, write_manifest
 from bigearth_tf.data.record_schema import encode_example, parse_examples
 from bigearth_tf.runtime.files import file_sha256
 
@@ -72,22 +72,14 @@ def classes_of(number: int, kind: LabelKind) -> set[int]:
 
 def make_manifest(bands: tuple[Band, ...], shards: Sequence[Shard], labels: Labels) -> Manifest:
     """Returns the manifest of shards that `encode_example` wrote."""
-    return Manifest(
-        schema_version=1,
+    return make_plain_manifest(
         dataset="test",
         source="tests/support/records.py",
         licence="none",
         label_kind=labels.kind,
         class_names=labels.class_names,
         bands=bands,
-        attributes=(),
-        compression="",
-        record_format="bigearth_tf",
         shards=tuple(shards),
-        exclusions={},
-        problems=(),
-        options={},
-        versions={},
     )
 
 

@@ -12,7 +12,7 @@ from bigearth_tf.data.datasets.bigearthnet_v1 import SPEC
 from bigearth_tf.data.int64_schema import INT64_FORMATS, check_int64_record
 from bigearth_tf.data.label_kind import LabelKind
 from bigearth_tf.data.labels import CLASSES_19
-from bigearth_tf.data.manifest import MANIFEST_NAME, SCHEMA_VERSION, Manifest, Shard, read_manifest, write_manifest
+from bigearth_tf.data.manifest import MANIFEST_NAME, Manifest, Shard, make_plain_manifest, read_manifest, write_manifest
 from bigearth_tf.runtime.files import file_sha256
 from bigearth_tf.runtime.progress import progress_bar
 from bigearth_tf.runtime.provenance import package_versions
@@ -57,21 +57,15 @@ def adopt_int64_records(folder: Path) -> Manifest:
 
 
 def _create_manifest(record_format: str, bands: tuple[Band, ...], shards: list[Shard]) -> Manifest:
-    return Manifest(
-        schema_version=SCHEMA_VERSION,
+    return make_plain_manifest(
         dataset=SPEC.name,
         source=int64_origin(record_format),
         licence=SPEC.licence,
         label_kind=LabelKind.MULTI,
         class_names=CLASSES_19,
         bands=bands,
-        attributes=(),
-        compression="",
         record_format=record_format,
         shards=tuple(shards),
-        exclusions={},
-        problems=(),
-        options={},
         versions=package_versions(),
     )
 

@@ -14,6 +14,7 @@ from bigearth_tf.data.record_schema import parse_examples
 from bigearth_tf.data.sharded_dataset import ShardedDataset
 from bigearth_tf.runtime.files import file_sha256
 from tests.support.archives import S2_NAMES, random_pixels, write_lists, write_pair
+from tests.support.files import contents
 from tfrecord_tools.conversion import shards
 from tfrecord_tools.conversion.convert_source import ConversionOptions, convert
 from tfrecord_tools.listing.patch_ref import PatchRef
@@ -50,10 +51,6 @@ def run(archive, output_dir, s1=True, s2=True, nomenclature="19", exclude=None, 
     return convert(open_source("bigearthnet_v1", inputs), output_dir, options)
 
 
-def contents(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
 @pytest.fixture(scope="module")
 def records(archive, tmp_path_factory):
     folder = tmp_path_factory.mktemp("records") / "mm"
@@ -88,7 +85,7 @@ def test_every_pixel_and_label_arrives(archive, records):
     assert manifest.class_counts("train")[CLASSES_19.index("Pastures")] == 3
 
 
-def test_43_classes(archive, tmp_path):
+def test_a_conversion_to_43_classes_keeps_their_labels(archive, tmp_path):
     manifest = run(archive, tmp_path / "out", nomenclature="43")
     assert manifest.class_names == CLASSES_43
     assert manifest.class_counts("train")[CLASSES_43.index("Airports")] == 3
@@ -96,7 +93,7 @@ def test_43_classes(archive, tmp_path):
 
 
 @pytest.mark.parametrize("sensor", ["s1", "s2"])
-def test_one_sensor(archive, tmp_path, sensor):
+def test_a_conversion_of_one_sensor_has_only_its_bands(archive, tmp_path, sensor):
     manifest = run(archive, tmp_path / "out", **{{"s1": "s2", "s2": "s1"}[sensor]: False})
     assert {band.sensor for band in manifest.bands} == {sensor.upper()}
     assert not verify(ShardedDataset(tmp_path / "out", manifest))
@@ -256,7 +253,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("kind", FAULTS)
-def test_verify_finds(records, tmp_path, kind):
+def test_verify_finds_a_fault(records, tmp_path, kind):
     folder = shutil.copytree(records, tmp_path / "copy")
     assert verify(ShardedDataset.open(folder)) == []
     damage, message = FAULTS[kind]

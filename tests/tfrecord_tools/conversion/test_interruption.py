@@ -17,6 +17,7 @@ import pytest
 from bigearth_tf.data.manifest import MANIFEST_NAME
 from tests.support import warm_python
 from tests.support.archives import random_pixels, write_lists, write_pair
+from tests.support.files import contents
 from tests.support.paths import REPOSITORY
 from tfrecord_tools.conversion.convert_source import ConversionOptions, convert, finalize
 from tfrecord_tools.conversion.shards import WORK_DIR
@@ -42,10 +43,6 @@ def whole(archive, tmp_path_factory):
     folder = tmp_path_factory.mktemp("records") / "whole"
     convert(source_of(archive), folder, ConversionOptions(num_shards=4))
     return contents(folder)
-
-
-def contents(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def start(archive, output_dir, *flags, environment=None, command="convert"):

@@ -19,6 +19,7 @@ from bigearth_tf.data.bands import BANDS
 from bigearth_tf.data.manifest import MANIFEST_NAME
 from tests.support.archives import S1_NAMES, S2_NAMES, random_pixels, write_lists, write_pair
 from tests.support.damaged_patch import DamagedPatch
+from tests.support.files import contents
 from tfrecord_tools.conversion.convert_source import PROBLEMS_NAME, ConversionOptions, convert
 from tfrecord_tools.raster.geotiff import utm_wkt
 from tfrecord_tools.source import SourceInputs
@@ -40,10 +41,6 @@ def archive(tmp_path_factory):
 def run(root, output_dir, **options):
     inputs = SourceInputs(s2=str(root / "s2"), s1=str(root / "s1"), lists_dir=str(root / "lists"))
     return convert(open_source("bigearthnet_v1", inputs), output_dir, ConversionOptions(num_shards=2, **options))
-
-
-def contents(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 @pytest.fixture(scope="module")

@@ -49,7 +49,7 @@ def rewrite_shard(folder, manifest, number, pixels):
     write_manifest(dataclasses.replace(manifest, shards=shards), folder)
 
 
-def test_numbers_computed_by_hand():
+def test_moments_equal_numbers_computed_by_hand():
     found = pixel_moments(np.array([[0, 2], [4, 6]], np.uint16)) + pixel_moments(np.array([[8, 10], [0, 2]], np.uint16))
     # 32 / 8; squares 4 + 16 + 36 + 64 + 100 + 4 = 224, 224 / 8 - 16 = 12.
     assert (found.count, found.total, found.squares) == (8, 32, 224)

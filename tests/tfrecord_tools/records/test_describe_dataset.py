@@ -224,7 +224,7 @@ def run(repository, *arguments, **environment):
     )  # fmt: skip
 
 
-def test_the_command_prints_and_draws(folder, repository, tmp_path):
+def test_the_command_prints_the_text_and_writes_the_images(folder, repository, tmp_path):
     result = run(repository, f"--data_dir={folder}", f"--output_dir={tmp_path / 'new' / 'out'}", "--samples=4")
     assert result.returncode == 0, result.stderr
     assert "data set    test" in result.stdout and "█" in result.stdout

@@ -132,7 +132,7 @@ def test_a_manifest_of_our_own_records_is_refused(folder):
         adopt_int64_records(folder)
 
 
-def test_every_spelling_of_a_split(int64_folders, tmp_path):
+def test_every_spelling_of_a_split_is_read(int64_folders, tmp_path):
     folder = shutil.copytree(int64_folders / "s2", tmp_path / "s2")
     for number in range(2):
         (folder / f"val_{number:02d}.tfrecord").rename(folder / f"validation_{number}.tfrecord")
@@ -157,7 +157,7 @@ def test_a_missing_number_is_an_error(folder):
     refused(folder, r"train_01\.tfrecord is there but train_00\.tfrecord is missing")
 
 
-def test_no_folder_and_no_shards(tmp_path):
+def test_a_missing_folder_and_a_folder_without_shards_are_errors(tmp_path):
     refused(tmp_path / "x", "no such folder", FileNotFoundError)
     refused(tmp_path, "contains no shard", FileNotFoundError)
 

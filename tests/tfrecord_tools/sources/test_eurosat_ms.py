@@ -17,6 +17,7 @@ from bigearth_tf.data.sharded_dataset import ShardedDataset
 from bigearth_tf.distributed.replica import Replica
 from bigearth_tf.input.pipeline import make_eval_dataset
 from bigearth_tf.models.registry import create_model
+from tests.support.files import contents
 from tests.support.records import read_all
 from tfrecord_tools.conversion.convert_source import ConversionOptions, convert
 from tfrecord_tools.records.check_against_manifest import verify
@@ -63,10 +64,6 @@ def tree(tmp_path_factory):
 def run(root, output_dir, num_shards=2, seed=0, **options):
     source = open_source("eurosat_ms", SourceInputs(input=str(root), seed=seed))
     return convert(source, output_dir, ConversionOptions(num_shards=num_shards, **options))
-
-
-def contents(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 @pytest.fixture(scope="module")
