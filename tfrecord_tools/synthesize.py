@@ -17,7 +17,7 @@ from bigearth_tf.runtime.command import run_command
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder to write; created if missing.", required=True)
 _NUM_PATCHES = flags.DEFINE_integer("num_patches", 400, "Number of patches.", lower_bound=1)
 _SEED = flags.DEFINE_integer("seed", 0, "Another seed gives other patches.", lower_bound=0)
-_S1 = flags.DEFINE_bool("s1", False, "Write the Sentinel-1 mates too.")
+_S1 = flags.DEFINE_bool("s1", False, "Write the Sentinel-1 patch of each pair too.")
 _WORKERS = flags.DEFINE_integer("workers", os.cpu_count() or 1, "Processes that write patches.", lower_bound=1)
 
 

@@ -84,17 +84,17 @@ def get_bands(names: str | Iterable[str], table: Mapping[str, Band] = BANDS) -> 
         table: Rows by name, of BigEarthNet or of another data set.
 
     Raises:
-        ValueError: A name is neither a band nor a band set, or is given twice.
+        ValueError: No name is given, a name is neither a band nor a band set, or a name is given twice.
     """
     if isinstance(names, str):
         names = BAND_SETS.get(names) or names.split(",")
     names = tuple(names)
+    allowed = f"the bands {', '.join(table)} and the sets {', '.join(BAND_SETS)} of them"
+    if not names:
+        raise ValueError(f"No band is named; allowed are {allowed}.")
     unknown = [name for name in names if name not in table]
-    if unknown or not names:
-        raise ValueError(
-            f"Unknown band {', '.join(map(repr, unknown))}; allowed are the bands {', '.join(table)} "
-            f"and the sets {', '.join(BAND_SETS)} of them."
-        )
+    if unknown:
+        raise ValueError(f"Unknown band {', '.join(map(repr, unknown))}; allowed are {allowed}.")
     if len(set(names)) != len(names):
         raise ValueError(f"A band is named twice in {', '.join(names)}; name each once.")
     return tuple(table[name] for name in names)

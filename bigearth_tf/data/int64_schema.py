@@ -2,8 +2,8 @@
 
 There are two schemas (`tensorflow_utils.py` and `inputs.py` of
 https://git.tu-berlin.de/rsim/BigEarthNet-S2_19-classes_models). Manifests name them `published_s2` and `published_mm`:
-`published_s2` has all features except those of the last two rows; `published_mm` has the names of both mates instead of
-`patch_name`, both S1 bands, and may lack B01 and B09.
+`published_s2` has all features except those of the last two rows; `published_mm` has the names of both patches of the
+pair instead of `patch_name`, both S1 bands, and may lack B01 and B09.
 
 | feature                           | type            | content                                                    |
 |-----------------------------------|-----------------|------------------------------------------------------------|
@@ -12,7 +12,7 @@ https://git.tu-berlin.de/rsim/BigEarthNet-S2_19-classes_models). Manifests name 
 | `BigEarthNet-19_labels_multi_hot` | int64 [19]      | 1 at the classes of the patch, in the order of CLASSES_19  |
 | `patch_name`                      | bytes [1]       | name of the patch                                          |
 | `VV`, `VH`                        | float [size^2]  | backscatter in dB, row-major                               |
-| `patch_name_s1`, `patch_name_s2`  | bytes [1]       | names of the two mates                                     |
+| `patch_name_s1`, `patch_name_s2`  | bytes [1]       | names of the two patches of the pair                       |
 
 Other features, such as the labels of the 43 classes that some writers stored, are ignored.
 """
@@ -36,17 +36,17 @@ _MULTI_HOT = "BigEarthNet-19_labels_multi_hot"
 
 @dataclasses.dataclass(frozen=True)
 class _Schema:
-    """One of the two schemas: features of the patch id and of its mate; bands that a record must have, and may have."""
+    """One of the schemas: features of the patch id and of the S1 name; bands that a record must have, and may have."""
 
     patch_id: str
-    mate: tuple[str, ...]
+    s1_name: tuple[str, ...]
     bands: tuple[str, ...]
     all_bands: tuple[str, ...]
 
     @property
     def required(self) -> tuple[str, ...]:
         """Features that every record must have."""
-        return (self.patch_id, *self.mate, *self.bands, _NAMES, _MULTI_HOT)
+        return (self.patch_id, *self.s1_name, *self.bands, _NAMES, _MULTI_HOT)
 
 
 _SCHEMAS = {
@@ -155,7 +155,7 @@ def decode_int64_record(
     missing = [name for name in needed if name not in feature]
     if missing:
         raise ValueError(f"features {missing} are missing")
-    patch_id, *_ = [_read_text(feature, name) for name in (schema.patch_id, *schema.mate)]
+    patch_id, *_ = [_read_text(feature, name) for name in (schema.patch_id, *schema.s1_name)]
     return patch_id, _read_labels(feature), _read_pixels(serialized, feature, bands)
 
 
@@ -239,7 +239,7 @@ def encode_int64_example(
         indices: Label indices into `CLASSES_19`.
         pixels: Band name -> native array [size_px, size_px] in storage type.
         bands: Bands to store.
-        s1_patch_id: Name of the Sentinel-1 mate, which makes the record `published_mm`; None for `published_s2`.
+        s1_patch_id: Name of the Sentinel-1 patch, which makes the record `published_mm`; None for `published_s2`.
     """
 
     def texts(*values: str) -> tf.train.Feature:

@@ -104,7 +104,7 @@ def to_19_classes(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for name in CLASSES_19 if name in found)
 
 
-def translate(names: Iterable[str], nomenclature: str) -> tuple[str, ...]:
+def map_to_nomenclature(names: Iterable[str], nomenclature: str) -> tuple[str, ...]:
     """Returns the classes of `nomenclature` that 43-class `names` map to, in the order of that nomenclature.
 
     Args:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bigearth_tf.data.label_kind import LabelKind
-from bigearth_tf.data.labels import NOMENCLATURES, translate
+from bigearth_tf.data.labels import NOMENCLATURES, map_to_nomenclature
 from bigearth_tf.runtime.progress import progress_bar
 from bigearth_tf.serving.predictor import Predictor
 from tfrecord_tools.listing.archive import Folder
@@ -67,7 +67,7 @@ def translate_labels(patch: Patch, class_names: tuple[str, ...]) -> tuple[str, .
     """
     for nomenclature, names in NOMENCLATURES.items():
         if class_names == names:
-            return translate(patch.labels, nomenclature)
+            return map_to_nomenclature(patch.labels, nomenclature)
     raise ValueError(
         f"The model's {len(class_names)} classes, {class_names[0]!r} ... {class_names[-1]!r}, match none of the "
         f"nomenclatures {', '.join(NOMENCLATURES)} in their order; it was not trained on BigEarthNet."

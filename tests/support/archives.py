@@ -36,7 +36,7 @@ def random_pixels(band: Band, seed: int) -> np.ndarray:
     return rng.normal(-15, 5, shape).astype(np.float32)
 
 
-def write_patch(folder: Path, pixels: dict[str, np.ndarray], labels: list[str], mate: str | None = None) -> Path:
+def write_patch(folder: Path, pixels: dict[str, np.ndarray], labels: list[str], s2_name: str | None = None) -> Path:
     """Writes the bands of one sensor and their JSON; returns the folder of the patch."""
     folder.mkdir(parents=True)
     for name, array in pixels.items():
@@ -44,8 +44,8 @@ def write_patch(folder: Path, pixels: dict[str, np.ndarray], labels: list[str], 
         grid = (404400.0, resolution, 0.0, 5342400.0, 0.0, -resolution)
         write_band(folder / f"{folder.name}_{name}.tif", array, utm_wkt(33), grid)
     metadata = {"labels": labels, "projection": utm_wkt(33)}
-    if mate:
-        metadata["corresponding_s2_patch"] = mate
+    if s2_name:
+        metadata["corresponding_s2_patch"] = s2_name
     (folder / f"{folder.name}_labels_metadata.json").write_text(json.dumps(metadata))
     return folder
 
@@ -56,7 +56,7 @@ def write_pair(root: Path, index: int, labels: list[str], pixels=constant_pixels
     s1 = {name: pixels(BANDS[name]) for name in S1}
     return (
         write_patch(root / "s2" / S2_NAMES[index], s2, labels),
-        write_patch(root / "s1" / S1_NAMES[index], s1, labels, mate=S2_NAMES[index]),
+        write_patch(root / "s1" / S1_NAMES[index], s1, labels, s2_name=S2_NAMES[index]),
     )
 
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from bigearth_tf.data.bands import S1, S2, S2_ALL, get_bands
 from bigearth_tf.data.int64_schema import encode_int64_example
-from bigearth_tf.data.labels import CLASSES_19, translate
+from bigearth_tf.data.labels import CLASSES_19, map_to_nomenclature
 from tests.support.archives import S1_NAMES, S2_NAMES, random_pixels
 
 # Kind of record -> (record format, bands).
@@ -21,7 +21,7 @@ KINDS = {
 
 def indices_19(labels_43: list[str]) -> list[int]:
     """Returns the indices into the 19 classes of names of the 43."""
-    return [CLASSES_19.index(name) for name in translate(labels_43, "19")]
+    return [CLASSES_19.index(name) for name in map_to_nomenclature(labels_43, "19")]
 
 
 def encode_patch(kind: str, index: int, labels_43: list[str]) -> bytes:
@@ -29,8 +29,8 @@ def encode_patch(kind: str, index: int, labels_43: list[str]) -> bytes:
     record_format, bands = KINDS[kind]
     indices = indices_19(labels_43)
     pixels = {band.name: random_pixels(band, index) for band in bands}
-    mate = S1_NAMES[index] if record_format == "published_mm" else None
-    return encode_int64_example(S2_NAMES[index], indices, pixels, bands, mate)
+    s1_name = S1_NAMES[index] if record_format == "published_mm" else None
+    return encode_int64_example(S2_NAMES[index], indices, pixels, bands, s1_name)
 
 
 def write_shard(path: Path, records: list[bytes]) -> Path:

@@ -9,7 +9,7 @@ import tensorflow as tf
 from osgeo import gdal
 
 from bigearth_tf.data.bands import BANDS, get_bands
-from bigearth_tf.data.labels import CLASSES_19, label_indices, translate
+from bigearth_tf.data.labels import CLASSES_19, label_indices, map_to_nomenclature
 from bigearth_tf.data.record_schema import encode_example, parse_examples
 from bigearth_tf.data.sharded_dataset import ShardedDataset
 from tfrecord_tools.conversion.convert_source import ConversionOptions, convert
@@ -49,7 +49,7 @@ def assert_equals_the_source(records, places):
     """Compares records with what GDAL itself reads, and with the JSON files."""
     for patch_id, (pixels, labels) in records.items():
         names = json.loads((Path(str(places[patch_id][0])) / f"{patch_id}_labels_metadata.json").read_text())["labels"]
-        assert labels == label_indices(translate(names, "19"), CLASSES_19)
+        assert labels == label_indices(map_to_nomenclature(names, "19"), CLASSES_19)
         files = {
             path.stem.rsplit("_", 1)[1]: path for place in places[patch_id] for path in Path(str(place)).glob("*.tif")
         }

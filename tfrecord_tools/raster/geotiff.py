@@ -84,7 +84,9 @@ def _decode(file: File, bands: Sequence[Band]) -> list[np.ndarray]:
                 f"band {names} as {len(bands)} band(s) of {size_px} x {size_px} px, {expected_dtype}",
             )
         if not all(_blocks_stored(dataset.GetRasterBand(index + 1)) for index in range(len(bands))):
-            raise PatchError(file, "does not give the place of its pixels", f"a complete GeoTIFF of band {names}")
+            raise PatchError(
+                file, "does not say where its pixels are in the file", f"a complete GeoTIFF of band {names}"
+            )
         pixels = dataset.ReadAsArray()
     except RuntimeError as error:
         raise PatchError(file, f"cannot be read ({error})", f"a complete GeoTIFF of band {names}") from error
@@ -94,11 +96,11 @@ def _decode(file: File, bands: Sequence[Band]) -> list[np.ndarray]:
 
 
 def _blocks_stored(band: gdal.Band) -> bool:
-    """Returns whether every block has a place in the file: GDAL fills others with zeros or with bytes of the header."""
+    """Returns whether the file says where every block is: GDAL fills others with zeros or with bytes of the header."""
     width, height = band.GetBlockSize()
     columns, rows = -(-band.XSize // width), -(-band.YSize // height)
-    places = (band.GetMetadataItem(f"BLOCK_OFFSET_{x}_{y}", "TIFF") for y in range(rows) for x in range(columns))
-    return all(place not in (None, "0") for place in places)
+    offsets = (band.GetMetadataItem(f"BLOCK_OFFSET_{x}_{y}", "TIFF") for y in range(rows) for x in range(columns))
+    return all(offset not in (None, "0") for offset in offsets)
 
 
 def _names(bands: Sequence[Band]) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 # TIFF 6.0 (https://www.itu.int/itudoc/itu-t/com16/tiff-fx/docs/tiff6.pdf), sections 2, 8 and 19: numbers of tags.
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
 _STRIP_OFFSETS, _SAMPLES, _STRIP_ROWS, _STRIP_BYTES, _PLANAR, _SAMPLE_FORMAT = 273, 277, 278, 279, 284, 339
-_PLACE = {33550, 33922, 34735, 34736, 34737, 42113}  # Georeference and no-data value: they change no pixel.
+_GEOREFERENCE_TAGS = {33550, 33922, 34735, 34736, 34737, 42113}  # Georeference and no-data value: they change no pixel.
 _SHORT, _LONG = 3, 4
 _FORMATS = {"u": 1, "f": 3}
 _ENTRY = struct.Struct("<HHII")
@@ -69,7 +69,7 @@ def _strip_entries(
 @functools.cache
 def _allowed_tags() -> frozenset[int]:
     strips = {_PHOTOMETRIC, _STRIP_OFFSETS, _STRIP_ROWS, _STRIP_BYTES}
-    return frozenset(strips | _PLACE | {tag for tag, _ in _required_entries(0, "uint16")})
+    return frozenset(strips | _GEOREFERENCE_TAGS | {tag for tag, _ in _required_entries(0, "uint16")})
 
 
 @functools.cache

@@ -19,7 +19,7 @@ from absl import logging
 from bigearth_tf.data.bands import S1, S2_ALL, get_bands
 from bigearth_tf.data.datasets.bigearthnet_v1 import SPEC
 from bigearth_tf.data.label_kind import LabelKind
-from bigearth_tf.data.labels import CLASSES_43, NOMENCLATURES, translate
+from bigearth_tf.data.labels import CLASSES_43, NOMENCLATURES, map_to_nomenclature
 from tfrecord_tools.listing.archive import Folder, FolderFiles
 from tfrecord_tools.listing.patch_lists import EXCLUSION_LISTS, PatchLists, official_lists_folder, read_patch_lists
 from tfrecord_tools.listing.patch_matching import ListedPatch, find_folders, match_patches
@@ -60,7 +60,9 @@ def open_source(inputs: SourceInputs) -> Source:
 
 def _read_listed(ref: PatchRef, nomenclature: str, *, gdal_only: bool = False) -> Patch:
     patch = read_patch(*ref.parts, gdal_only=gdal_only)  # type: ignore[arg-type]  # This source lists folders only.
-    return dataclasses.replace(patch, labels=translate(patch.labels, nomenclature), attributes=dict(ref.attributes))
+    return dataclasses.replace(
+        patch, labels=map_to_nomenclature(patch.labels, nomenclature), attributes=dict(ref.attributes)
+    )
 
 
 def list_patches(
@@ -92,7 +94,7 @@ def _listed_patches(lists: PatchLists, sensors: tuple[str, ...], exclude: Collec
     reasons = [reason for reason in lists.excluded if reason in exclude]
     reason_of = {name: reason for reason in reversed(reasons) for name in lists.excluded[reason]}
     for name in dict.fromkeys((*lists.split_of, *reason_of)):
-        of_sensor = {"S2": name, "S1": lists.s1_of.get(name) or f"(unknown mate of {name})"}
+        of_sensor = {"S2": name, "S1": lists.s1_of.get(name) or f"(unknown counterpart of {name})"}
         names = tuple([of_sensor[sensor] for sensor in sensors])
         split, reason = lists.split_of.get(name, ""), reason_of.get(name, "")
         yield ListedPatch(names, split, reason, (), _attributes(name, lists))
@@ -117,11 +119,11 @@ def find_patches(s2: str | None, s1: str | None) -> list[tuple[Folder, ...]]:
     s1_folders = _find_sensor_folders(s1, "S1")
     if not s2:
         return [(s1_folders[name],) for name in sorted(s1_folders)]
-    mates = {_read_metadata(folder.locate()).get("corresponding_s2_patch"): folder for folder in s1_folders.values()}
-    pairs: list[tuple[Folder, ...]] = [(s2_folders[name], mates[name]) for name in sorted(s2_folders) if name in mates]
+    s1_of = {_read_metadata(folder.locate()).get("corresponding_s2_patch"): folder for folder in s1_folders.values()}
+    pairs: list[tuple[Folder, ...]] = [(s2_folders[name], s1_of[name]) for name in sorted(s2_folders) if name in s1_of]
     patches = len(s2_folders) + len(s1_folders)
     if unpaired := patches - 2 * len(pairs):
-        logging.warning("%d of %d patches in %s and %s have no mate and are left out", unpaired, patches, s2, s1)
+        logging.warning("%d of %d patches in %s and %s have no counterpart and are left out", unpaired, patches, s2, s1)
     return pairs
 
 
@@ -140,17 +142,17 @@ def read_patch(*folders: Folder, gdal_only: bool = False) -> Patch:
         gdal_only: As for `ReadPatch`.
 
     Raises:
-        PatchError: A file is missing or broken, or the two folders are not mates.
+        PatchError: A file is missing or broken, or the two folders are not a pair.
     """
     parts = [_read_folder(folder, gdal_only) for folder in folders]
-    (first, _), (last, mate_metadata) = parts[0], parts[-1]
+    (first, _), (last, last_metadata) = parts[0], parts[-1]
     if len(parts) > 1:
-        mate = mate_metadata.get("corresponding_s2_patch")
-        if (first.patch_id, sorted(first.labels)) != (mate, sorted(last.labels)):
+        named = last_metadata.get("corresponding_s2_patch")
+        if (first.patch_id, sorted(first.labels)) != (named, sorted(last.labels)):
             raise PatchError(
                 folders[-1],
-                f"is not the mate of {first.patch_id}: it names {mate}, or its labels differ",
-                "the name and the labels of its Sentinel-2 mate",
+                f"is not the counterpart of {first.patch_id}: it names {named}, or its labels differ",
+                "the name and the labels of its Sentinel-2 counterpart",
             )
     pixels = {name: array for patch, _ in parts for name, array in patch.bands.items()}
     return Patch(first.patch_id, pixels, first.labels)

@@ -4,12 +4,12 @@
     BigEarthNet-S1/<product>/<S1 patch>/<S1 patch>_VV.tif, ..._VH.tif
     Reference_Maps/<tile>/<patch>/<patch>_reference_map.tif
 
-The folders of tiles may be missing, and files may end in `.tiff`. Labels, split, country and mate come from two tables
-of the same form, and --metadata names one or both, separated by a comma: `metadata.parquet` has the 480,038 patches
-without seasonal snow, clouds and cloud shadow, `metadata_for_patches_with_snow_cloud_or_shadow.parquet` the other
-69,450, which have splits too. The archives contain the patches of both. With the first table alone, the other patches
-are counted as not in the metadata; with both tables they are counted as snow and cloud, or converted if --exclude is
-empty.
+The folders of tiles may be missing, and files may end in `.tiff`. Labels, split, country and the Sentinel-1 name come
+from two tables of the same form, and --metadata names one or both, separated by a comma: `metadata.parquet` has the
+480,038 patches without seasonal snow, clouds and cloud shadow,
+`metadata_for_patches_with_snow_cloud_or_shadow.parquet` the other 69,450, which have splits too. The archives contain
+the patches of both. With the first table alone, the other patches are counted as not in the metadata; with both tables
+they are counted as snow and cloud, or converted if --exclude is empty.
 """
 
 from __future__ import annotations
@@ -47,20 +47,20 @@ _FOLDERS = {
     "S1": (_S1_NAME, "S1A_IW_GRDH_1SDV_20170613T165043_33UUP_70_48", "s1_name"),
     REFERENCE_MAP.sensor: (_S2_NAME, _S2_EXAMPLE, "patch_id"),
 }
-_ROWS = {band.name: band for band in SPEC.bands}
+_BAND_TABLE = {band.name: band for band in SPEC.bands}
 _SENSOR_BANDS = {
-    "S2": get_bands(S2_ALL, _ROWS),
-    "S1": get_bands(S1, _ROWS),
+    "S2": get_bands(S2_ALL, _BAND_TABLE),
+    "S1": get_bands(S1, _BAND_TABLE),
     REFERENCE_MAP.sensor: (REFERENCE_MAP,),
 }
 _SPLITS = {"train": "train", "validation": "val", "test": "test"}
 # Reason for leaving a patch out -> its column. A patch with several reasons is counted for the first.
-_FLAGS = {"snow": "contains_seasonal_snow", "cloud": "contains_cloud_or_shadow"}
+_EXCLUSION_COLUMNS = {"snow": "contains_seasonal_snow", "cloud": "contains_cloud_or_shadow"}
 _ATTRIBUTES = ("country", "s2v1_name")
 # Column -> the type that pandas infers from its values.
 _COLUMNS = {
     **dict.fromkeys(("patch_id", "s1_name", "split", *_ATTRIBUTES), "string"),
-    **dict.fromkeys(_FLAGS.values(), "boolean"),
+    **dict.fromkeys(_EXCLUSION_COLUMNS.values(), "boolean"),
 }
 _FIX = "Name the metadata.parquet of https://doi.org/10.5281/zenodo.10891137 with --metadata."
 
@@ -68,7 +68,7 @@ _FIX = "Name the metadata.parquet of https://doi.org/10.5281/zenodo.10891137 wit
 def open_source(inputs: SourceInputs) -> Source:
     """Returns the patches of `s2` or `s1`, or the pairs of both, by `metadata`; with `maps` each has its map too."""
     require_inputs(inputs, SPEC.name, ("metadata",), ("s2", "s1", "maps", "exclude", "partial_archive"))
-    exclude = read_exclusions(inputs, tuple(_FLAGS))
+    exclude = read_exclusions(inputs, tuple(_EXCLUSION_COLUMNS))
     given = {"S2": inputs.s2, "S1": inputs.s1, REFERENCE_MAP.sensor: inputs.maps}
     roots = {sensor: root for sensor, root in given.items() if root}
     tables = (inputs.metadata or "").split(",")
@@ -145,8 +145,8 @@ def _listed_patches(
 ) -> Iterator[ListedPatch]:
     names = zip(*(metadata[_FOLDERS[sensor][2]].tolist() for sensor in sensors))
     reasons = np.full(len(metadata), "", dtype=object)
-    for reason in reversed([reason for reason in _FLAGS if reason in exclude]):
-        reasons[metadata[_FLAGS[reason]].to_numpy(dtype=bool)] = reason
+    for reason in reversed([reason for reason in _EXCLUSION_COLUMNS if reason in exclude]):
+        reasons[metadata[_EXCLUSION_COLUMNS[reason]].to_numpy(dtype=bool)] = reason
     texts = zip(*(metadata[name].tolist() for name in _ATTRIBUTES))
     attributes = (tuple(zip(_ATTRIBUTES, values)) for values in texts)
     return map(

@@ -71,7 +71,7 @@ TILES: tuple[tuple[str, str, int, int], ...] = (
     ("Finland", "34VDN", 399960, 6800040),
 )
 TILE_SIDE = 90  # Patches along one side of a tile.
-_PATCHES_A_ROUND = len(TILES) * TILE_SIDE**2
+_PATCHES_PER_ROUND = len(TILES) * TILE_SIDE**2
 _STRIDE = 110137  # Coprime to a round, about 0.618 of it: visits all places, the next one far away.
 _FIRST_DAY, _DAYS = datetime.datetime(2017, 6, 1), 365
 _FIRST_SECOND, _SECONDS = 9 * 3600 + 20 * 60, 2 * 3600 + 30 * 60
@@ -99,8 +99,8 @@ class Place:
 
 def place_patch(seed: int, index: int) -> Place:
     """Returns the names and the place of a patch; no two indices have the same name."""
-    round_index, within = divmod(index, _PATCHES_A_ROUND)
-    tile_index, position = divmod(within * _STRIDE % _PATCHES_A_ROUND, TILE_SIDE**2)
+    round_index, within = divmod(index, _PATCHES_PER_ROUND)
+    tile_index, position = divmod(within * _STRIDE % _PATCHES_PER_ROUND, TILE_SIDE**2)
     column, row = divmod(position, TILE_SIDE)
     # A scene is one tile in one round. Scenes of the same day differ by a multiple of _DAYS, so no two share a second.
     scene = round_index * len(TILES) + tile_index

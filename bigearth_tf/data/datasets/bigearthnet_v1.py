@@ -1,4 +1,4 @@
-"""BigEarthNet v1.0: 590,326 Sentinel-2 patches of ten countries, each with its Sentinel-1 mate."""
+"""BigEarthNet v1.0: 590,326 Sentinel-2 patches of ten countries, each with its Sentinel-1 counterpart."""
 
 from bigearth_tf.data.bands import S1, S2_ALL, get_bands
 from bigearth_tf.data.datasets import DatasetSpec

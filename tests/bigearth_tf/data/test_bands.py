@@ -33,6 +33,12 @@ def test_get_bands_keeps_the_given_order():
     assert get_bands(("B12", "VV")) == (BANDS["B12"], BANDS["VV"])
 
 
+@pytest.mark.parametrize("names", [(), []])
+def test_no_band_is_refused_with_the_allowed_names(names):
+    with pytest.raises(ValueError, match=r"No band is named; allowed are the bands B01.*and the sets RGB"):
+        get_bands(names)
+
+
 @pytest.mark.parametrize("names", ["B10", "", "s2", ("B02", "B99")])
 def test_an_unknown_band_is_refused_with_the_allowed_names(names):
     with pytest.raises(ValueError, match=r"allowed are the bands B01.*and the sets RGB"):

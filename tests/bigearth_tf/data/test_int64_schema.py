@@ -30,8 +30,8 @@ def kind(request):
 
 def encode(kind, name="a", labels=LABELS, pixels=constant_pixels):
     record_format, bands = kind
-    mate = "mate" if record_format == "published_mm" else None
-    return encode_int64_example(name, labels, {band.name: pixels(band) for band in bands}, bands, mate)
+    s1_name = "s1" if record_format == "published_mm" else None
+    return encode_int64_example(name, labels, {band.name: pixels(band) for band in bands}, bands, s1_name)
 
 
 def changed(record, change):
@@ -69,7 +69,7 @@ def test_the_encoder_writes_the_features_of_the_schema(kind):
     hot[2] = hot[13] = 1
     assert list(feature["BigEarthNet-19_labels_multi_hot"].int64_list.value) == hot
     for name in names:
-        assert list(feature[name].bytes_list.value) == [b"mate" if name == "patch_name_s1" else b"a"]
+        assert list(feature[name].bytes_list.value) == [b"s1" if name == "patch_name_s1" else b"a"]
 
 
 def test_batches_equal_those_of_our_own_records(kind):

@@ -8,9 +8,9 @@ from bigearth_tf.data.labels import (
     CLASSES_43,
     CLC_43_TO_19,
     label_indices,
+    map_to_nomenclature,
     multi_hot,
     to_19_classes,
-    translate,
 )
 
 # For each of the 19, the indices of the 43 that map to it: `label_conversion` of BigEarthNet-19's label_indices.json.
@@ -40,8 +40,8 @@ def test_several_names_map_to_one_class_and_dropped_names_to_none():
 
 
 def test_translate_to_either_nomenclature():
-    assert translate(["Rice fields", "Airports"], "43") == ("Airports", "Rice fields")
-    assert translate(["Rice fields", "Airports"], "19") == ("Arable land",)
+    assert map_to_nomenclature(["Rice fields", "Airports"], "43") == ("Airports", "Rice fields")
+    assert map_to_nomenclature(["Rice fields", "Airports"], "19") == ("Arable land",)
 
 
 @pytest.mark.parametrize("names", [["Sea"], ["Arable land"], ["pastures"]])

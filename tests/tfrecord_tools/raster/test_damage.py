@@ -99,11 +99,11 @@ QUARANTINED = {
     "tif with its pixels in the header": Row(
         lambda t: t.set_tag(273, 0, band="B01"),
         "_B01.tif",
-        "does not give the place of its pixels",
+        "does not say where its pixels are in the file",
         "a complete GeoTIFF",
     ),
     "tif without its pixels": Row(
-        lambda t: t.rewrite_sparse(), "_B03.tif", "does not give the place of its pixels", COMPLETE_B03
+        lambda t: t.rewrite_sparse(), "_B03.tif", "does not say where its pixels are in the file", COMPLETE_B03
     ),
     "tif of an unknown compression": unreadable(lambda t: t.set_tag(259, 60000)),
     "tif said to be wider": other(lambda t: t.set_tag(256, 121), "of 121 x 120 px"),
@@ -153,14 +153,17 @@ QUARANTINED = {
     "label in other case": bad_json('{"labels": ["pastures"]}', "'pastures' is unknown", "names of the 43 classes"),
     "label of the 19 classes": bad_json('{"labels": ["Arable land"]}', "is unknown", "names of the 43 classes"),
     "label twice": bad_json('{"labels": ["Pastures", "Pastures"]}', "given twice", "each once"),
-    "mate of another patch": Row(
-        lambda t: t.change_json(t.s1, corresponding_s2_patch=S2_NAMES[0]), S1_NAMES[HIT], "names " + S2_NAMES[0], "mate"
+    "S1 counterpart of another patch": Row(
+        lambda t: t.change_json(t.s1, corresponding_s2_patch=S2_NAMES[0]),
+        S1_NAMES[HIT],
+        "names " + S2_NAMES[0],
+        "counterpart",
     ),
-    "mate that names none": Row(
-        lambda t: t.json(t.s1).write_text(json.dumps({"labels": LABELS})), S1_NAMES[HIT], "names None", "mate"
+    "S1 counterpart that names none": Row(
+        lambda t: t.json(t.s1).write_text(json.dumps({"labels": LABELS})), S1_NAMES[HIT], "names None", "counterpart"
     ),
-    "mate with other labels": Row(
-        lambda t: t.change_json(t.s1, labels=["Pastures"]), S1_NAMES[HIT], "its labels differ", "mate"
+    "S1 counterpart with other labels": Row(
+        lambda t: t.change_json(t.s1, labels=["Pastures"]), S1_NAMES[HIT], "its labels differ", "counterpart"
     ),
     "file for a patch folder": Row(
         lambda t: (shutil.rmtree(t.s2), t.s2.write_text("")), S2_NAMES[HIT], "is not a folder", "a folder of S2 bands"
@@ -286,10 +289,10 @@ REFUSED = {
         rewrite_list("val.csv", lambda c: c + S2_NAMES[0].encode()), "on the lists of both train and val"
     ),
     "unknown patch on a list": (rewrite_list("train.csv", lambda c: c + UNKNOWN), "1 of 5 listed patches are missing"),
-    "other columns of mates": (
+    "other columns of pairs": (
         rewrite_list("s1_s2_name_country_season.csv", lambda c: c.replace(b"country", b"land")), "first line"
     ),
-    "S1 mate missing": (
+    "S1 counterpart missing": (
         lambda root: shutil.rmtree(root / "s1" / S1_NAMES[HIT]), "listed patches are missing.*--partial"
     ),
     "S2 patch named without its zeros": (

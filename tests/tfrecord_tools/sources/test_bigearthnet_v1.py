@@ -97,13 +97,13 @@ DAMAGE = {
         "'Arable land' is unknown",
     ),
     "label twice": (lambda s2, _: json_file(s2).write_text('{"labels": ["Pastures", "Pastures"]}'), "given twice"),
-    "mate of another": (
+    "counterpart of another": (
         lambda _, s1: json_file(s1).write_text(
             json.dumps({"labels": ["Pastures", "Sea and ocean"], "corresponding_s2_patch": S2_NAMES[9]})
         ),
-        f"not the mate of {S2_NAMES[0]}: it names {S2_NAMES[9]}",
+        f"not the counterpart of {S2_NAMES[0]}: it names {S2_NAMES[9]}",
     ),
-    "mate with other labels": (
+    "counterpart with other labels": (
         lambda _, s1: json_file(s1).write_text(
             json.dumps({"labels": ["Pastures"], "corresponding_s2_patch": S2_NAMES[0]})
         ),
@@ -200,7 +200,7 @@ def test_find_patches_pairs_by_the_metadata(archive, caplog):
     pairs = find_patches(str(root / "s2"), str(root / "s1"))
     assert pairs[5] == (folder_of(root / "s2" / S2_NAMES[5]), folder_of(root / "s1" / S1_NAMES[5]))
     assert len(pairs) == 6
-    assert caplog.messages == [f"1 of 13 patches in {root}/s2 and {root}/s1 have no mate and are left out"]
+    assert caplog.messages == [f"1 of 13 patches in {root}/s2 and {root}/s1 have no counterpart and are left out"]
 
 
 def test_lists_that_contradict_each_other_or_lack_a_file_are_refused(tmp_path):

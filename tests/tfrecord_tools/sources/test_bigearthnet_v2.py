@@ -23,7 +23,7 @@ from tfrecord_tools.sources import open_source
 from tfrecord_tools.sources.bigearthnet_v2 import read_metadata, read_patch
 
 TILE, PRODUCT = "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP", "S1B_IW_GRDH_1SDV_20170612T165809"
-# A mate does not have the same two numbers: only the table gives it.
+# A counterpart does not have the same two numbers: only the table gives it.
 S2_NAMES = [f"{TILE}_{row:02d}_57" for row in range(7)]
 S1_NAMES = [f"{PRODUCT}_33UUP_{6 - row}_57" for row in range(7)]
 SPLITS = ["train", "train", "validation", "test", "train", "test", "train"]
@@ -246,7 +246,7 @@ WRONG = {
     "labels as text": (table().assign(labels="Pastures"), "labels are 'Pastures'; expected a list"),
     "unknown split": (replaced("split", "val"), "split 'val' is unknown; expected train, validation, test"),
     "patch twice": (replaced("patch_id", S2_NAMES[3]), f"patch_id {S2_NAMES[3]} is in two rows"),
-    "mate twice": (replaced("s1_name", S1_NAMES[3]), f"s1_name {S1_NAMES[3]} is in two rows"),
+    "counterpart twice": (replaced("s1_name", S1_NAMES[3]), f"s1_name {S1_NAMES[3]} is in two rows"),
     "a name is null": (replaced("s2v1_name", None), "column s2v1_name is null in part; expected string"),
     "names are numbers": (table().assign(patch_id=range(6)), "column patch_id is integer; expected string"),
     "flags as text": (table().assign(contains_seasonal_snow="False"), "snow is string; expected boolean"),
