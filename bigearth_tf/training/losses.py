@@ -49,7 +49,11 @@ _LOSSES = {
 
 
 def make_loss(
-    config: LossConfig, label_kind: LabelKind, class_counts: Sequence[int], num_records: int
+    config: LossConfig,
+    label_kind: LabelKind,
+    class_counts: Sequence[int],
+    num_records: int,
+    class_names: Sequence[str] = (),
 ) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
     """Returns a function: labels [B, K], logits [B, K] -> the loss of each record, float32 [B].
 
@@ -60,6 +64,7 @@ def make_loss(
         label_kind: As in the manifest.
         class_counts: For each class, the number of training records that have it.
         num_records: Number of training records.
+        class_names: For messages; a class without a name is named by its index.
 
     Raises:
         ValueError: The loss does not fit the data, or a class without training records would need a weight.
@@ -73,7 +78,8 @@ def make_loss(
             f"loss.name={name!r} does not fit {label_kind}-label data; allowed: auto, {', '.join(fitting)}."
         )
     row, smoothing = _LOSSES[name], config.label_smoothing
-    weights = balanced_weights(label_kind, class_counts, num_records) if config.class_weights == "balanced" else None
+    balanced = config.class_weights == "balanced"
+    weights = balanced_weights(label_kind, class_counts, num_records, class_names) if balanced else None
     # The label that smoothing moves towards: half present, half absent; or 1 / K of each class.
     even = 0.5 if label_kind is LabelKind.MULTI else 1.0 / len(class_counts)
 
@@ -87,7 +93,9 @@ def make_loss(
     return loss
 
 
-def balanced_weights(label_kind: LabelKind, class_counts: Sequence[int], num_records: int) -> np.ndarray:
+def balanced_weights(
+    label_kind: LabelKind, class_counts: Sequence[int], num_records: int, class_names: Sequence[str] = ()
+) -> np.ndarray:
     """Returns the weight of each class, float32 [K], inverse to its count, scaled so that the mean loss stays similar.
 
     Single-label: num_records / (K count), the "balanced" of scikit-learn after King and Zeng, "Logistic regression in
@@ -98,11 +106,12 @@ def balanced_weights(label_kind: LabelKind, class_counts: Sequence[int], num_rec
     Raises:
         ValueError: A class never occurs, so no finite weight balances it.
     """
-    missing = [index for index, count in enumerate(class_counts) if not count]
+    names = list(map(repr, class_names)) or [f"{index} (counted from 0)" for index in range(len(class_counts))]
+    missing = [name for name, count in zip(names, class_counts) if not count]
     if missing:
         raise ValueError(
-            f"loss.class_weights='balanced': no training record has class {', '.join(map(str, missing))} (counted "
-            "from 0). Choose 'none', or data in which every class occurs."
+            f"loss.class_weights='balanced': no training record has class {', '.join(missing)}. Choose 'none', or "
+            "data in which every class occurs."
         )
     weights = num_records / (len(class_counts) * np.asarray(class_counts, np.float64))
     return (weights / weights.mean() if label_kind is LabelKind.MULTI else weights).astype(np.float32)

@@ -70,7 +70,8 @@ def plan_run(config: TrainConfig, world_size: int) -> RunPlan:
     steps = steps_per_epoch(manifest, config.global_batch_size, Replica(world_size=world_size))
     plan = RunPlan(config, dataset, bands, world_size, steps)
     make_schedule(config.schedule, plan.total_steps, config.global_batch_size)
-    make_loss(config.loss, dataset.label_kind, manifest.class_counts("train"), manifest.num_records("train"))
+    counts, num_records = manifest.class_counts("train"), manifest.num_records("train")
+    make_loss(config.loss, dataset.label_kind, counts, num_records, manifest.class_names)
     check_record_counts(dataset)
     return plan
 

@@ -66,7 +66,7 @@ def make_train_state(plan: RunPlan, replica: Replica) -> TrainState:
     """
     config, manifest = plan.config, plan.dataset.manifest
     class_counts, num_records = manifest.class_counts("train"), manifest.num_records("train")
-    loss = make_loss(config.loss, manifest.label_kind, class_counts, num_records)
+    loss = make_loss(config.loss, manifest.label_kind, class_counts, num_records, manifest.class_names)
     schedule = make_schedule(config.schedule, plan.total_steps, config.global_batch_size)
     keras.utils.set_random_seed(config.seed)
     keras.backend.experimental.enable_tf_random_generator()  # Required by dropout_seeding.

@@ -97,8 +97,11 @@ def test_weights_reach_each_loss():
 
 
 def test_a_class_without_records_cannot_be_balanced():
-    with pytest.raises(ValueError, match="no training record has class 1, 3"):
-        make_loss(LossConfig(class_weights="balanced"), LabelKind.MULTI, (3, 0, 1, 0), 4)
+    counts, names = (3, 0, 1, 0), ("Pastures", "Mixed forest", "Urban fabric", "Marine waters")
+    with pytest.raises(ValueError, match="no training record has class 'Mixed forest', 'Marine waters'[.]"):
+        make_loss(LossConfig(class_weights="balanced"), LabelKind.MULTI, counts, 4, names)
+    with pytest.raises(ValueError, match="no training record has class 1 .counted from 0., 3"):
+        make_loss(LossConfig(class_weights="balanced"), LabelKind.MULTI, counts, 4)
     make_loss(LossConfig(), LabelKind.MULTI, (3, 0, 1, 0), 4)
 
 
