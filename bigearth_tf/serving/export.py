@@ -21,7 +21,8 @@ from bigearth_tf.data.label_kind import LabelKind
 from bigearth_tf.evaluation.inference import to_probabilities
 from bigearth_tf.runs.work_folder import load_finished_run
 from bigearth_tf.runtime.files import atomic_folder
-from bigearth_tf.serving.model_card import CARD_NAME, format_card, make_card
+from bigearth_tf.serving.exported_model import CARD_NAME
+from bigearth_tf.serving.model_card import format_card, make_card
 
 
 def export_run(workdir: str | os.PathLike, output_dir: str | os.PathLike) -> Path:

@@ -7,8 +7,8 @@ from typing import Any
 from bigearth_tf.data.label_kind import LabelKind
 from bigearth_tf.evaluation.metrics import MAIN_SCORES
 from bigearth_tf.runs.work_folder import FinishedRun
+from bigearth_tf.serving.exported_model import CARD_NAME
 
-CARD_NAME = "model_card.json"
 # Fields of a result: the scores, and the origin of the weights. An imported model has no scores.
 _SCORES = ("val", "test", "test_classes", "always_most_frequent_labels")
 _ORIGIN = ("best_epoch", "train_seconds", "imported_from")

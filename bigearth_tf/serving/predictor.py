@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
 from bigearth_tf.data.label_kind import LabelKind
-from bigearth_tf.serving.model_card import CARD_NAME
+from bigearth_tf.serving.exported_model import read_card
 
 
 class Predictor:
@@ -27,15 +25,8 @@ class Predictor:
         Raises:
             FileNotFoundError: The folder has no SavedModel, or no model card.
         """
-        folder, card = os.fspath(folder), Path(folder) / CARD_NAME
-        if not tf.saved_model.contains_saved_model(folder):
-            raise FileNotFoundError(f"{folder}: no SavedModel here. `python -m experiments.export` writes one.")
-        if not card.exists():
-            raise FileNotFoundError(
-                f"{card}: missing; it belongs to the model. `python -m experiments.export` writes it."
-            )
-        self.label_kind = LabelKind(json.loads(card.read_text(encoding="utf-8"))["dataset"]["label_kind"])
-        self._model = tf.saved_model.load(folder)  # Keeps the variables of the signature alive.
+        self.label_kind = LabelKind(read_card(folder)["dataset"]["label_kind"])
+        self._model = tf.saved_model.load(os.fspath(folder))  # Keeps the variables of the signature alive.
         self._signature = self._model.signatures["serving_default"]
         specs = self._signature.structured_input_signature[1]
         self.inputs: dict[str, tuple[int, str]] = {
@@ -61,7 +52,14 @@ class Predictor:
                     raise ValueError(
                         f"The model takes band {name} as {dtype} [{size_px}, {size_px}]; in this patch it is {found}."
                     )
-        batch = {name: np.stack([patch[name] for patch in patches]) for name in self.inputs}
+        return self.predict_batch({name: np.stack([patch[name] for patch in patches]) for name in self.inputs})
+
+    def predict_batch(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Returns the probabilities of a batch that is known to fit the model, float32 [N, K].
+
+        Args:
+            batch: Exactly the bands of `inputs`: band name -> [N, size_px, size_px] in the type of the band.
+        """
         return self._signature(**_tensors(batch))["probabilities"].numpy()
 
     def decide(self, probabilities: np.ndarray) -> np.ndarray:

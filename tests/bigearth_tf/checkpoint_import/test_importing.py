@@ -16,7 +16,7 @@ from bigearth_tf.data.labels import CLASSES_19
 from bigearth_tf.models.registry import create_model
 from bigearth_tf.runs.work_folder import load_finished_run
 from bigearth_tf.serving.export import export_run
-from bigearth_tf.serving.model_card import CARD_NAME
+from bigearth_tf.serving.exported_model import CARD_NAME
 from bigearth_tf.serving.predictor import Predictor
 from tests.support import warm_python
 from tests.support.reference_graphs import BANDS, randomize, save, wide_resnet

@@ -14,7 +14,7 @@ from bigearth_tf.distributed.replica import Replica
 from bigearth_tf.models.registry import create_model
 from bigearth_tf.runs.work_folder import load_finished_run
 from bigearth_tf.serving.export import export_run, save_model
-from bigearth_tf.serving.model_card import CARD_NAME
+from bigearth_tf.serving.exported_model import CARD_NAME
 from bigearth_tf.serving.predictor import Predictor
 from bigearth_tf.training.train import train
 from tests.support.records import CLASS_NAMES, write_records

@@ -1,0 +1,25 @@
+"""The files of an exported model, read without TensorFlow."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+CARD_NAME = "model_card.json"
+_GRAPH_NAME = "saved_model.pb"
+
+
+def read_card(folder: str | os.PathLike) -> dict[str, Any]:
+    """Returns the model card of an export, as `make_card` made it.
+
+    Raises:
+        FileNotFoundError: The folder has no SavedModel, or no model card.
+    """
+    card = Path(folder) / CARD_NAME
+    if not (Path(folder) / _GRAPH_NAME).exists():
+        raise FileNotFoundError(f"{folder}: no SavedModel here. `python -m experiments.export` writes one.")
+    if not card.exists():
+        raise FileNotFoundError(f"{card}: missing; it belongs to the model. `python -m experiments.export` writes it.")
+    return json.loads(card.read_text(encoding="utf-8"))
