@@ -32,7 +32,7 @@ def make_predict_step(model: Any, label_kind: LabelKind = LabelKind.MULTI) -> Pr
         label_kind: Kind of the labels that the model was trained on.
     """
 
-    @tf.function
+    @tf.function(autograph=False)
     def predict_step(bands: dict[str, tf.Tensor]) -> tf.Tensor:
         return to_probabilities(model(bands, training=False), label_kind)
 

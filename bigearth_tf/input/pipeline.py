@@ -29,6 +29,8 @@ _READY_BATCHES = 2
 # Bytes of one read from a file.
 _READ_BYTES = 1 << 18
 _RECORD_SPEC = tf.TensorSpec([], tf.string)
+# No Python branch here depends on a tensor, so AutoGraph need not convert the code, which takes a second per process.
+_do_not_convert = tf.autograph.experimental.do_not_convert
 
 
 def steps_per_epoch(manifest: Manifest, global_batch_size: int, replica: Replica) -> int:
@@ -86,6 +88,7 @@ def make_train_dataset(
     lanes = range(first_row // order.lane_rows, -(-(first_row + rows) // order.lane_rows))
     surplus = first_row % order.lane_rows
 
+    @_do_not_convert
     def select_rows(records: tf.Tensor) -> dict[str, tf.Tensor]:
         return _parse(records[surplus : surplus + rows], bands, dataset.manifest, rows)
 
@@ -118,17 +121,18 @@ def make_eval_dataset(
     sizes = np.array([shard.num_records for shard in shards])
     pieces = cut(Pieces(np.arange(len(shards)), np.zeros_like(sizes), sizes), first, end - first)
     read_piece = _make_piece_reader(dataset, shards, pieces)
+
+    @_do_not_convert
+    def parse_batch(records: tf.Tensor) -> dict[str, tf.Tensor]:
+        return _parse(records, bands, dataset.manifest, batch_size)
+
     return (
         tf.data.Dataset.range(len(pieces.counts))
         .interleave(
             read_piece, cycle_length=_CONCURRENT_SHARDS, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
         )
         .batch(batch_size)
-        .map(
-            lambda records: _parse(records, bands, dataset.manifest, batch_size),
-            num_parallel_calls=tf.data.AUTOTUNE,
-            deterministic=True,
-        )
+        .map(parse_batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         .apply(tf.data.experimental.assert_cardinality(-(-(end - first) // batch_size)))
         .prefetch(_READY_BATCHES)
     )
@@ -155,11 +159,13 @@ def _read_lanes(
     read_piece = _make_piece_reader(dataset, dataset.shards("train"), pieces)
     lane_table, block_table = _as_tensors(lane_rows), _as_tensors(block_rows)
 
+    @_do_not_convert
     def read_block(index: tf.Tensor) -> tf.data.Dataset:
         block = read_row(block_table, index)
         records = tf.data.Dataset.range(block.first_piece, block.end_piece).flat_map(read_piece)
         return _shuffle(records, order.block_records, block.lane_seed, block.block_seed)
 
+    @_do_not_convert
     def read_lane(index: tf.Tensor) -> tf.data.Dataset:
         lane = read_row(lane_table, index)
         return tf.data.Dataset.range(lane.first_block, lane.end_block).flat_map(read_block).skip(lane.skip)
@@ -180,6 +186,7 @@ def _make_piece_reader(
     paths = tf.constant([os.fspath(dataset.shard_path(shard)) for shard in shards])
     table = _as_tensors(tabulate_pieces(dataset, shards, pieces))
 
+    @_do_not_convert
     def read_piece(index: tf.Tensor) -> tf.data.Dataset:
         piece = read_row(table, index)
         # The op inside TFRecordDataset: unlike that class, the op can start in the middle of a file.

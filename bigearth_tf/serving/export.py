@@ -75,7 +75,7 @@ def save_model(
     # which takes most of a minute.
     module.weights = model.variables
     # The function is not an attribute either: it would be traced and written twice, with all its gradients.
-    signature = tf.function(serve).get_concrete_function(
+    signature = tf.function(serve, autograph=False).get_concrete_function(
         **{band.name: tf.TensorSpec([None, band.size_px, band.size_px], band.dtype, band.name) for band in bands}
     )
     verbosity = logging.get_verbosity()

@@ -54,7 +54,8 @@ def make_train_step(state: TrainState, config: TrainConfig, replica: Replica) ->
     the requests of all ranks are averaged in one further allreduce, so that the ranks agree on what to do after the
     step without another message.
     """
-    differentiate = tf.function(_make_differentiate(state, config), jit_compile=config.xla)
+    # Without AutoGraph: no Python branch here depends on a tensor, and converting the code takes seconds per process.
+    differentiate = tf.function(_make_differentiate(state, config), jit_compile=config.xla, autograph=False)
 
     def train_step(batch: dict[str, Any], step: tf.Tensor, requests: Requests) -> StepOutput:
         bands, labels = _vary(batch, step, config, replica)
@@ -72,7 +73,7 @@ def make_train_step(state: TrainState, config: TrainConfig, replica: Replica) ->
         agreed = collectives.mean_of_ranks(tf.stack([rank_loss, *requests]), replica)
         return StepOutput(rank_loss, agreed[0], Requests(agreed[1], agreed[2]))
 
-    return tf.function(train_step)
+    return tf.function(train_step, autograph=False)
 
 
 def _make_differentiate(state: TrainState, config: TrainConfig) -> Callable[..., tuple[tf.Tensor, list[tf.Tensor]]]:
