@@ -113,7 +113,8 @@ class TrainConfig:
     epochs: int = 30
     # Records of one optimizer step, over all ranks together; a multiple of the number of ranks.
     global_batch_size: int = 256
-    # Validation score that chooses the best checkpoint: one of bigearth_tf.evaluation.metrics.SELECTION_SCORES.
+    # Validation score that chooses the best checkpoint: one of
+    # `selection_scores` in bigearth_tf/evaluation/metric_table.py.
     best_metric: str = "macro_f1"
     # The run ends after this many epochs without a better score; 0: never.
     early_stopping_epochs: int = 0

@@ -28,8 +28,6 @@ _STAGE_DIR = flags.DEFINE_string(
     "Folder on each host's own disk, such as $SLURM_TMPDIR, to which records are copied before they are read.",
 )
 _KEEP_STAGED = flags.DEFINE_bool("keep_staged", False, "Keep that copy for a later run.")
-# Single-label data have no micro F1, multi-label data no accuracy.
-_PRINTED = ("micro_f1", "accuracy", "macro_f1")
 
 
 def main() -> None:
@@ -39,6 +37,7 @@ def main() -> None:
     from bigearth_tf.distributed.consensus import exit_if_ranks_differ
     from bigearth_tf.distributed.replica import start_replica
     from bigearth_tf.evaluation.evaluate_run import evaluate_run
+    from bigearth_tf.evaluation.metrics import format_classes_without_records, format_main_scores
     from bigearth_tf.evaluation.report import EvaluationOptions
     from bigearth_tf.input.staging import stage_dataset
 
@@ -52,10 +51,12 @@ def main() -> None:
         preflight.run_preflight(replica, _STAGE_DIR.value and folder)
         report = evaluate_run(_WORKDIR.value, folder, _SPLIT.value, replica, _OUTPUT.value, options)
     if report:
+        missing, classes = (report.evaluation[key] for key in ("classes_without_records", "classes"))
         for kind, decision in report.evaluation["decisions"].items():
-            named = {key: decision["scores"][key]["value"] for key in _PRINTED if key in decision["scores"]}
-            scores = ", ".join(f"{key} {value:.3f}" for key, value in named.items())
-            print(f"{_SPLIT.value}, {kind} thresholds: {scores}")
+            scores = {name: score["value"] for name, score in decision["scores"].items()}
+            print(f"{_SPLIT.value}, {kind} thresholds: {format_main_scores(scores)}")
+        if missing:
+            print(format_classes_without_records(missing, len(classes), _SPLIT.value))
         print(f"wrote {report.folder}: {', '.join(report.files)}")
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from absl import flags
 from ml_collections import config_flags
 
+from bigearth_tf.evaluation.metric_table import MAIN_SCORES, title_of
 from bigearth_tf.runs.record import CONFIG_NAME, RESULT_NAME, RunResult, read_result, read_settings
 from bigearth_tf.runtime.command import run_command
 from experiments.shared.config_arguments import config_arguments
@@ -35,16 +36,14 @@ _LIST = flags.DEFINE_bool("list", False, "Only print the index of each model.")
 _TABLE = flags.DEFINE_bool("table", False, "Only write the table.")
 
 TABLE_NAME = "sweep"
-# Column of the CSV -> its title and alignment in Markdown.
+# Column -> its title and alignment in Markdown. The CSV has all other scores of the test split as well.
 COLUMNS = {
     "model": ("model", "---"),
     "parameters": ("parameters", "---:"),
     "best_epoch": ("best epoch", "---:"),
     "chosen_by": ("chosen by", "---"),
     "val_score": ("its validation score", "---:"),
-    "test_micro_f1": ("test micro F1", "---:"),
-    "test_macro_f1": ("test macro F1", "---:"),
-    "test_accuracy": ("test accuracy", "---:"),
+    **{f"test_{name}": (f"test {title_of(name)}", "---:") for name in MAIN_SCORES},
     "train_seconds": ("training, s", "---:"),
 }
 
@@ -109,19 +108,15 @@ def make_rows(workdir: Path) -> list[dict[str, str]]:
 
 
 def _row(result: RunResult, best_metric: str) -> dict[str, str]:
-    def score(name: str) -> str:
-        return f"{result.test[name]:.4f}" if name in result.test else ""
-
     return {
+        **dict.fromkeys(COLUMNS, ""),
         "model": result.model,
         "parameters": str(result.num_parameters),
         "best_epoch": str(result.best_epoch),
         "chosen_by": best_metric,
         "val_score": f"{result.val[best_metric]:.4f}",
-        "test_micro_f1": score("micro_f1"),
-        "test_macro_f1": score("macro_f1"),
-        "test_accuracy": score("accuracy"),
         "train_seconds": f"{result.train_seconds:.1f}",
+        **{f"test_{name}": f"{value:.4f}" for name, value in result.test.items()},
     }
 
 
@@ -131,7 +126,8 @@ def write_table(workdir: Path) -> None:
 
     rows = make_rows(workdir)
     markdown = to_markdown(COLUMNS, rows)
-    write_text_atomically(workdir / f"{TABLE_NAME}.csv", to_csv(COLUMNS, rows))
+    columns = dict.fromkeys(name for row in rows for name in row)
+    write_text_atomically(workdir / f"{TABLE_NAME}.csv", to_csv(columns, rows))
     write_text_atomically(workdir / f"{TABLE_NAME}.md", markdown)
     print(markdown)
     unfinished = sorted(

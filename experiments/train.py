@@ -33,7 +33,7 @@ def main() -> None:
     from bigearth_tf.distributed import preflight
     from bigearth_tf.distributed.consensus import exit_if_ranks_differ
     from bigearth_tf.distributed.replica import start_replica
-    from bigearth_tf.evaluation.metrics import format_main_scores
+    from bigearth_tf.evaluation.metrics import format_classes_without_records, format_main_scores
     from bigearth_tf.input.staging import stage_dataset
     from bigearth_tf.runs.record import RESULT_NAME
     from bigearth_tf.runtime.exit_codes import EXIT_STOPPED
@@ -60,6 +60,9 @@ def main() -> None:
         constant = result.always_most_frequent_labels
         print(f"{result.model}: {result.num_parameters:,} parameters, best epoch {result.best_epoch}")
         print(f"test {format_main_scores(result.test)}")
+        missing = result.classes_without_records.get("test", ())
+        if missing:
+            print(format_classes_without_records(missing, len(result.test_classes), "test"))
         print(f"always predicting the {len(constant.labels)} most frequent labels: {format_main_scores(constant.test)}")
         print(f"wrote {os.path.join(_WORKDIR.value, RESULT_NAME)}")
 

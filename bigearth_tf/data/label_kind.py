@@ -37,9 +37,11 @@ class LabelKind(str, enum.Enum):
     def averages(self) -> tuple[str, ...]:
         """Averages of ratios such as F1 that are reported.
 
-        SINGLE lacks "micro" and "samples": where each record gets one class, every such ratio is the accuracy.
+        "macro" is over all classes, "macro_present" over those that have records. SINGLE lacks "micro" and "samples":
+        where each record gets one class, every such ratio is the accuracy.
         """
-        return ("micro", "macro", "weighted", "samples") if self is LabelKind.MULTI else ("macro", "weighted")
+        macros = ("macro", "macro_present", "weighted")
+        return ("micro", *macros, "samples") if self is LabelKind.MULTI else macros
 
     @property
     def exact_score(self) -> str:

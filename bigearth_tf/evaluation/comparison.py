@@ -14,22 +14,27 @@ import numpy as np
 from bigearth_tf.data.label_kind import THRESHOLD, LabelKind
 from bigearth_tf.evaluation import bootstrap
 from bigearth_tf.evaluation.decision_scores import count_decisions, score_decisions
-from bigearth_tf.evaluation.metrics import compute_ranking_scores, compute_scores, selection_scores
-from bigearth_tf.evaluation.prediction_table import NamedPredictions, check_probabilities, read_predictions
+from bigearth_tf.evaluation.metric_table import Metric, list_metrics
+from bigearth_tf.evaluation.metrics import (
+    compute_ranking_scores,
+    find_classes_without_records,
+    format_classes_without_records,
+)
+from bigearth_tf.evaluation.prediction_table import (
+    NamedPredictions,
+    Predictions,
+    check_probabilities,
+    read_predictions,
+)
+from bigearth_tf.evaluation.ranking_scores import RANK_BY_AVERAGE, compute_record_values, mean_over_classes
 from bigearth_tf.evaluation.report import read_tuned_thresholds
 
-# Name -> (average over the classes, column of `Ranking.score`).
-_RANKING_METRICS = {
-    f"{average}_{score}": (average, column)
-    for average in ("micro", "macro")
-    for column, score in enumerate(("average_precision", "auroc"))
-}
 Pair = tuple[NamedPredictions, NamedPredictions]
 
 
-def comparable_metrics(label_kind: LabelKind) -> tuple[str, ...]:
-    """Returns the names of the scores by which two models can be compared; higher is better."""
-    return tuple(dict.fromkeys((*selection_scores(label_kind), *_RANKING_METRICS)))
+def comparable_metrics(label_kind: LabelKind) -> dict[str, Metric]:
+    """Returns the scores by which two models can be compared, by name."""
+    return {metric.name: metric for metric in list_metrics(label_kind)}
 
 
 def compare_evaluations(
@@ -72,7 +77,7 @@ def compare(
 
     Args:
         pair: Tables of two models on the same patches, labels and classes.
-        metric: One of `comparable_metrics`.
+        metric: Name of one of `comparable_metrics`.
         thresholds: Those of the first and of the second model, as in `LabelKind.decide`.
         draws: Number of draws of the bootstrap.
         seed: Seed of the bootstrap.
@@ -86,18 +91,20 @@ def compare(
     allowed = comparable_metrics(label_kind)
     if metric not in allowed:
         raise ValueError(f"metric={metric!r}: unknown for {label_kind}-label data; allowed: {', '.join(allowed)}.")
-    first, second = (_compute(predictions, metric, value) for predictions, value in zip(pair, thresholds))
-    if metric in _RANKING_METRICS:
-        drawn = _draw_ranking_scores(pair, metric, draws, seed)
-    else:
-        drawn = _draw_decision_scores(pair, metric, thresholds, draws, seed)
+    row = allowed[metric]
+    (first, first_drawn), (second, second_drawn) = (
+        _draw(predictions, row, threshold, draws, seed) for predictions, threshold in zip(pair, thresholds)
+    )
     return {
         "metric": metric,
+        "lower_is_better": row.lower_is_better,
         "num_records": len(pair[0].table.patch_ids),
+        "num_classes": len(pair[0].class_names),
+        "classes_without_records": find_classes_without_records(pair[0].table.labels, pair[0].class_names),
         "first": first,
         "second": second,
         "difference": second - first,
-        **_test_significance(drawn[1] - drawn[0]),
+        **_test_significance(second_drawn - first_drawn),
         "seed": seed,
     }
 
@@ -116,43 +123,33 @@ def _test_significance(differences: np.ndarray) -> dict[str, Any]:
     return {"low": bounds[0], "high": bounds[1], "p_value": p_value, "draws": len(differences)}
 
 
-def _compute(predictions: NamedPredictions, metric: str, threshold: Any) -> float:
-    table = predictions.table
+def _draw(
+    predictions: NamedPredictions, metric: Metric, threshold: Any, draws: int, seed: int
+) -> tuple[float, np.ndarray]:
+    """Returns a score of a table, and that of each draw [D]; all tables of as many records have the same draws."""
+    table, label_kind = predictions.table, predictions.label_kind
     check_probabilities(table)
-    if metric not in _RANKING_METRICS:
-        return compute_scores(table.labels, table.probabilities, threshold, predictions.label_kind)[metric]
-    value = compute_ranking_scores(table.labels, table.probabilities)[metric]
+    if metric.of_decisions:
+        return _draw_decision_score(table, metric, label_kind, threshold, draws, seed)
+    value = compute_ranking_scores(table.labels, table.probabilities, label_kind)[metric.name]
     if value is None:
-        raise ValueError(
-            f"metric={metric!r} has no value on these records: no class has both a record with it and a record "
-            "without it."
-        )
-    return value
+        raise ValueError(f"metric={metric.name!r} has no value on these records: {metric.reason}.")
+    if metric.average is None:
+        column = compute_record_values(table.labels, table.probabilities)[metric.row][:, np.newaxis]
+        return value, bootstrap.draw_columns(column, draws, seed)[:, 0] / len(table.labels)
+    rankings = RANK_BY_AVERAGE[metric.average](table.labels, table.probabilities)
+    drawn = bootstrap.draw_rankings(rankings, [metric.row], len(table.labels), draws, seed)
+    return value, mean_over_classes(drawn[metric.row])
 
 
-def _draw_ranking_scores(pair: Pair, metric: str, draws: int, seed: int) -> list[np.ndarray]:
-    """Returns the score of each of the two in the same draws, [D] each."""
-    average, column = _RANKING_METRICS[metric]
-    scores = []
-    for table in (predictions.table for predictions in pair):
-        kind = "micro" if average == "micro" else "class"
-        rankings = bootstrap.rank_records(table.labels, table.probabilities, kind)
-        drawn = bootstrap.draw_rankings(rankings, len(table.patch_ids), draws, seed)
-        scores.append(bootstrap.mean_of_defined(drawn[:, :, column]))
-    return scores
-
-
-def _draw_decision_scores(
-    pair: Pair, metric: str, thresholds: tuple[Any, Any], draws: int, seed: int
-) -> list[np.ndarray]:
-    """Returns the score of each of the two in the same draws, [D] each."""
-    label_kind, num_records = pair[0].label_kind, len(pair[0].table.patch_ids)
-    counts = [
-        count_decisions(predictions.table.labels > 0, label_kind.decide(predictions.table.probabilities, threshold))
-        for predictions, threshold in zip(pair, thresholds)
-    ]
-    drawn = bootstrap.draw_sums(counts, draws, seed)
-    return [score_decisions(sums, num_records, label_kind).overall[metric] for sums in drawn]
+def _draw_decision_score(
+    table: Predictions, metric: Metric, label_kind: LabelKind, threshold: Any, draws: int, seed: int
+) -> tuple[float, np.ndarray]:
+    num_records = len(table.labels)
+    counts = count_decisions(table.labels > 0, label_kind.decide(table.probabilities, threshold))
+    whole, (drawn,) = counts.total(), bootstrap.draw_sums([counts], draws, seed)
+    value = score_decisions(whole, num_records, label_kind).overall[metric.name][0]
+    return float(value), score_decisions(drawn, num_records, label_kind, whole).overall[metric.name]
 
 
 def check_comparable(first: NamedPredictions, second: NamedPredictions) -> None:
@@ -187,15 +184,23 @@ def _shorten(names: set[str]) -> str:
 
 def format_comparison(comparison: dict[str, Any], names: tuple[str, str]) -> str:
     """Returns the result of `compare_evaluations` as text; `names` are those of the models."""
+    better = " (lower is better)" if comparison["lower_is_better"] else ""
+    note = ""
+    if comparison["metric"].startswith("macro"):
+        note = format_classes_without_records(
+            comparison["classes_without_records"], comparison["num_classes"], "these records"
+        )
     verdict = "differ significantly" if comparison["p_value"] < 0.05 else "do not differ significantly"
     return "\n".join(
         [
-            f"{comparison['metric']} on {comparison['num_records']:,} patches, thresholds: {comparison['thresholds']}",
+            f"{comparison['metric']}{better} on {comparison['num_records']:,} patches, "
+            f"thresholds: {comparison['thresholds']}",
             f"first   {comparison['first']:.4f}  {names[0]}",
             f"second  {comparison['second']:.4f}  {names[1]}",
             f"second - first  {comparison['difference']:+.4f}, "
             f"95 % interval {comparison['low']:+.4f} ... {comparison['high']:+.4f}, "
             f"p = {comparison['p_value']:.4f} ({comparison['draws']:,} draws)",
             f"At the 5 % level the two models {verdict}.",
+            *([note] if note else []),
         ]
     )

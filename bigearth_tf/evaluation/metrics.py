@@ -13,28 +13,50 @@ from collections.abc import Mapping, Sequence
 from typing import Optional, Union
 
 import numpy as np
-from sklearn import metrics
 
 from bigearth_tf.data.label_kind import THRESHOLD, LabelKind
-from bigearth_tf.evaluation.decision_scores import RATIOS, count_decisions, score_decisions
+from bigearth_tf.evaluation.decision_scores import count_decisions, score_decisions
+from bigearth_tf.evaluation.metric_table import MAIN_SCORES, RANKINGS, Metric, list_metrics, title_of
+from bigearth_tf.evaluation.ranking_scores import (
+    RANK_BY_AVERAGE,
+    compute_record_values,
+    mean_over_classes,
+    rank_records,
+    score_rankings,
+)
 
-# The scores of a summary, and their titles. Each kind of labels has some of them.
-MAIN_SCORES = {"accuracy": "accuracy", "micro_f1": "micro F1", "macro_f1": "macro F1"}
 Score = Optional[float]
 
 
-def selection_scores(label_kind: LabelKind) -> tuple[str, ...]:
-    """Returns the names of the scores that may select the best checkpoint: those for which higher is better."""
-    ratios = (f"{average}_{ratio}" for average in label_kind.averages for ratio in RATIOS)
-    return (*ratios, "micro_average_precision", "macro_average_precision", label_kind.exact_score)
-
-
-SELECTION_SCORES = selection_scores(LabelKind.MULTI)
-
-
 def format_main_scores(scores: Mapping[str, float]) -> str:
-    """Returns the `MAIN_SCORES` among the scores, as text."""
-    return ", ".join(f"{title} {scores[name]:.3f}" for name, title in MAIN_SCORES.items() if name in scores)
+    """Returns the `MAIN_SCORES` among the scores as text.
+
+    The macro F1 of the classes with records is left out where it equals the macro F1.
+    """
+    shown = {name: scores[name] for name in MAIN_SCORES if name in scores}
+    if shown.get("macro_present_f1") == shown.get("macro_f1"):
+        shown.pop("macro_present_f1", None)
+    return ", ".join(f"{title_of(name)} {value:.3f}" for name, value in shown.items())
+
+
+def find_classes_without_records(labels: np.ndarray, class_names: Sequence[str]) -> list[str]:
+    """Returns the names of the classes that no record has, in class order.
+
+    Args:
+        labels: Multi-hot [N, K].
+        class_names: K names.
+    """
+    return [name for name, present in zip(class_names, labels.any(axis=0)) if not present]
+
+
+def format_classes_without_records(names: Sequence[str], num_classes: int, split: str) -> str:
+    """Returns a sentence about the classes that no record of a split has, and their part in macro scores; or ""."""
+    if not names:
+        return ""
+    return (
+        f"{len(names)} of {num_classes} classes have no record in {split}: they count as 0 in macro scores, and are "
+        "left out of macro (classes with records)."
+    )
 
 
 def compute_scores(
@@ -43,74 +65,52 @@ def compute_scores(
     threshold: Union[float, np.ndarray] = THRESHOLD,
     label_kind: LabelKind = LabelKind.MULTI,
 ) -> dict[str, float]:
-    """Returns the scores that are cheap enough for every epoch: those of `selection_scores`, and the Hamming loss.
+    """Returns the scores that are cheap enough for every epoch, of `list_metrics`.
 
-    They are precision, recall, F1, F2 and Jaccard for each average, such as "macro_f1"; average precision; and the
-    share of records with every class correct. Average precision is 0 if no record has a label.
+    Average precision is 0 if no record has a label.
 
     Args:
         labels: Multi-hot or one-hot [N, K].
         probabilities: [N, K] in 0 ... 1.
         threshold: As in `LabelKind.decide`.
-        label_kind: Only MULTI has a Hamming loss.
+        label_kind: Kind of the labels.
     """
+    metrics = [metric for metric in list_metrics(label_kind) if metric.every_epoch]
     truth = labels.astype(bool)
     sums = count_decisions(truth, label_kind.decide(probabilities, threshold)).total()
-    overall = score_decisions(sums, len(truth), label_kind).overall
-    scores = {name: float(value) for name, (value,) in overall.items()}
-    of_records = {name: scores.pop(name) for name in ("hamming_loss", label_kind.exact_score) if name in scores}
-    scores["micro_average_precision"] = (
-        float(metrics.average_precision_score(truth.ravel(), probabilities.ravel())) if truth.any() else 0.0
-    )
-    scores["macro_average_precision"] = mean_of_defined(class_average_precision(truth, probabilities)) or 0.0
-    return {**scores, **of_records}
-
-
-def compute_ranking_scores(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, Score]:
-    """Returns the scores that depend only on the order of the probabilities; some take seconds for 10^5 records.
-
-    They are average precision and AUROC, micro and macro; and, over the classes of each record, `ranking_loss` (the
-    share of pairs of a present and an absent class that are in the wrong order; 0 for a record without such pairs),
-    `coverage_error` (how many of the most probable classes include all present ones; 0 if none is present) and
-    `label_ranking_average_precision` (1 if none is present).
-    """
-    truth = labels.astype(bool)
-    both = truth.any() and not truth.all()
-    rankable = probabilities.shape[1] > 1
-    flat = truth.ravel(), probabilities.ravel()
+    decided = score_decisions(sums, len(truth), label_kind).overall
+    others = _compute_others(labels, probabilities, [metric for metric in metrics if not metric.of_decisions])
     return {
-        "micro_average_precision": float(metrics.average_precision_score(*flat)) if truth.any() else None,
-        "macro_average_precision": mean_of_defined(class_average_precision(truth, probabilities)),
-        "micro_auroc": float(metrics.roc_auc_score(*flat)) if both else None,
-        "macro_auroc": mean_of_defined(class_auroc(truth, probabilities)),
-        "ranking_loss": float(metrics.label_ranking_loss(truth, probabilities)) if rankable else None,
-        "coverage_error": float(metrics.coverage_error(truth, probabilities)) if rankable else None,
-        "label_ranking_average_precision": (
-            float(metrics.label_ranking_average_precision_score(truth, probabilities)) if rankable else None
-        ),
+        metric.name: float(decided[metric.name][0]) if metric.of_decisions else others[metric.name] or 0.0
+        for metric in metrics
     }
 
 
-def class_average_precision(truth: np.ndarray, probabilities: np.ndarray) -> list[Score]:
-    """Returns the average precision of each class; None for a class that no record has."""
-    return [
-        float(metrics.average_precision_score(present, column)) if present.any() else None
-        for present, column in zip(truth.astype(bool).T, probabilities.T)
-    ]
+def compute_ranking_scores(
+    labels: np.ndarray, probabilities: np.ndarray, label_kind: LabelKind = LabelKind.MULTI
+) -> dict[str, Score]:
+    """Returns the scores of `list_metrics` that depend only on the order of the probabilities; None if undefined."""
+    metrics = [metric for metric in list_metrics(label_kind) if not metric.of_decisions]
+    return _compute_others(labels, probabilities, metrics)
 
 
-def class_auroc(truth: np.ndarray, probabilities: np.ndarray) -> list[Score]:
-    """Returns the area under the ROC curve of each class; None for a class that no record or every record has."""
-    return [
-        float(metrics.roc_auc_score(present, column)) if present.any() and not present.all() else None
-        for present, column in zip(truth.astype(bool).T, probabilities.T)
-    ]
+def _compute_others(labels: np.ndarray, probabilities: np.ndarray, metrics: Sequence[Metric]) -> dict[str, Score]:
+    """Returns scores that do not depend on decisions."""
+    found: dict[str, float] = {}
+    for average, rank in RANK_BY_AVERAGE.items():
+        rows = [metric.row for metric in metrics if metric.average == average]
+        if rows:
+            scores = score_rankings(rank(labels, probabilities), rows)
+            found.update({f"{average}_{row}": float(mean_over_classes(values)) for row, values in scores.items()})
+    if any(metric.average is None for metric in metrics):
+        values = compute_record_values(labels, probabilities)
+        found.update({name: float(column.mean()) for name, column in values.items()})
+    return {metric.name: to_score(found[metric.name]) for metric in metrics}
 
 
-def mean_of_defined(values: Sequence[Score]) -> Score:
-    """Returns the mean of the values that are not None; None if all values are None."""
-    defined = [value for value in values if value is not None]
-    return float(np.mean(defined)) if defined else None
+def to_score(value: float) -> Score:
+    """Returns a value, or None in place of NaN."""
+    return None if np.isnan(value) else float(value)
 
 
 def compute_class_scores(
@@ -120,7 +120,7 @@ def compute_class_scores(
     threshold: Union[float, np.ndarray] = THRESHOLD,
     label_kind: LabelKind = LabelKind.MULTI,
 ) -> dict[str, dict[str, Score]]:
-    """Returns each class's precision, recall, F1, F2, Jaccard, support, average precision and AUROC, in class order.
+    """Returns each class's `RATIOS`, support and `RANKINGS`, in class order.
 
     Classes of multi-label data also have their threshold.
     """
@@ -131,21 +131,11 @@ def compute_class_scores(
     columns["support"] = sums.present[0]
     if label_kind is LabelKind.MULTI:
         columns["threshold"] = np.broadcast_to(threshold, len(class_names))
-    ranking = {"average_precision": class_average_precision(truth, probabilities)}
-    ranking["auroc"] = class_auroc(truth, probabilities)
+    columns.update(score_rankings(rank_records(labels, probabilities), list(RANKINGS)))
     return {
-        name: {
-            **{key: float(column[index]) for key, column in columns.items()},
-            **{key: values[index] for key, values in ranking.items()},
-        }
+        name: {key: to_score(column[index]) for key, column in columns.items()}
         for index, name in enumerate(class_names)
     }
-
-
-def precision_recall_curve(present: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns precision and recall at every threshold, from recall 1 down to 0, of a class that some record has."""
-    precision, recall, _ = metrics.precision_recall_curve(present.astype(bool), probabilities)
-    return precision, recall
 
 
 def most_frequent_labels(class_counts: Sequence[int], num_records: int) -> tuple[int, ...]:

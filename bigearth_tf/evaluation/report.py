@@ -7,7 +7,6 @@ A score is {"value", "low", "high"}: low and high are the bounds of its bootstra
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 import os
 from collections.abc import Sequence
@@ -20,27 +19,21 @@ from bigearth_tf.data.label_kind import THRESHOLD, LabelKind
 from bigearth_tf.evaluation import bootstrap
 from bigearth_tf.evaluation.calibration import measure_table_calibration
 from bigearth_tf.evaluation.confusion import confusion_matrix, count_misses
-from bigearth_tf.evaluation.decision_scores import RATIOS, count_decisions, score_decisions
-from bigearth_tf.evaluation.metrics import (
-    Score,
-    class_auroc,
-    class_average_precision,
-    compute_ranking_scores,
-)
+from bigearth_tf.evaluation.decision_scores import count_decisions, score_decisions
+from bigearth_tf.evaluation.metric_table import AVERAGES, RANKINGS, RATIOS, list_metrics
+from bigearth_tf.evaluation.metrics import compute_ranking_scores, find_classes_without_records, to_score
 from bigearth_tf.evaluation.prediction_table import NamedPredictions, Predictions, check_probabilities
+from bigearth_tf.evaluation.ranking_scores import (
+    RANK_BY_AVERAGE,
+    compute_record_values,
+    mean_over_classes,
+    score_rankings,
+)
 from bigearth_tf.evaluation.thresholds import tune_thresholds
 from bigearth_tf.runtime.files import write_json_atomically
 
 EVALUATION_NAME = "evaluation.json"
 _SHARE = 0.95
-_REASONS = {
-    "average_precision": "no record has this class",
-    "auroc": "none or all of the records have this class",
-    "micro_average_precision": "no record has any class",
-    "macro_average_precision": "no record has any class",
-    "micro_auroc": "the records have no class, or each record has every class",
-    "macro_auroc": "no class has both a record with it and a record without it",
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,6 +79,8 @@ def evaluate_table(
         "num_records": len(table.labels),
         "label_kind": label_kind,
         "labels_per_record": float(table.labels.sum(axis=1).mean()),
+        "classes_without_records": find_classes_without_records(table.labels, predictions.class_names),
+        "averages": {name: AVERAGES[name] for name in label_kind.averages},
         "bootstrap": {
             "unit": "patch",
             "interval": _SHARE,
@@ -129,8 +124,9 @@ def _score_decisions(
     drawn = bootstrap.draw_sums(counts, options.draws, options.seed)
     decisions, classes = {}, {}
     for kind, of_records, of_draws in zip(thresholds, counts, drawn):
-        scores = score_decisions(of_records.total(), num_records, label_kind)
-        samples = score_decisions(of_draws, num_records, label_kind)
+        whole = of_records.total()
+        scores = score_decisions(whole, num_records, label_kind)
+        samples = score_decisions(of_draws, num_records, label_kind, whole)
         decisions[kind] = {
             "scores": {name: _score(float(value), samples.overall[name]) for name, (value,) in scores.overall.items()},
             **_describe_errors(table, predicted[kind], label_kind),
@@ -156,34 +152,47 @@ def _describe_errors(table: Predictions, predicted: np.ndarray, label_kind: Labe
 
 
 def _score_rankings(predictions: NamedPredictions, options: EvaluationOptions) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Returns the content of `ranking`, and average precision and AUROC by class."""
+    """Returns the content of `ranking`, and the `RANKINGS` by class."""
     columns = predictions.table.labels, predictions.table.probabilities
-    draw = functools.partial(
-        bootstrap.draw_rankings, num_records=len(columns[0]), draws=options.ranking_draws, seed=options.seed
+    names, num_records = list(RANKINGS), len(columns[0])
+    rankings = {average: rank(*columns) for average, rank in RANK_BY_AVERAGE.items()}
+    samples = {
+        average: bootstrap.draw_rankings(found, names, num_records, options.ranking_draws, options.seed)
+        for average, found in rankings.items()
+    }
+    drawn = {
+        f"{average}_{name}": mean_over_classes(rows)
+        for average, by_name in samples.items()
+        for name, rows in by_name.items()
+    }
+    of_records = compute_record_values(*columns)
+    means = (
+        bootstrap.draw_columns(np.stack(list(of_records.values()), axis=1), options.draws, options.seed) / num_records
     )
-    by_class, micro = (draw(bootstrap.rank_records(*columns, kind)) for kind in ("class", "micro"))
-    drawn: dict[str, np.ndarray] = {}
-    for column, score in enumerate(("average_precision", "auroc")):
-        drawn[f"micro_{score}"] = micro[:, 0, column]
-        drawn[f"macro_{score}"] = bootstrap.mean_of_defined(by_class[:, :, column])
-    scores = compute_ranking_scores(*columns)
-    ranking = {name: _score(value, drawn.get(name), name) for name, value in scores.items()}
-    values = {"average_precision": class_average_precision(*columns), "auroc": class_auroc(*columns)}
+    drawn.update(dict(zip(of_records, means.T)))
+    scores = compute_ranking_scores(*columns, predictions.label_kind)
+    # The rankings of the macro average are those of the classes.
+    values, by_class = score_rankings(rankings["macro"], names), samples["macro"]
+    ranking = {
+        metric.name: _score(scores[metric.name], drawn[metric.name], metric.reason)
+        for metric in list_metrics(predictions.label_kind)
+        if not metric.of_decisions
+    }
     classes = {
-        name: {
-            score: _score(by_index[index], by_class[:, index, column], score)
-            for column, (score, by_index) in enumerate(values.items())
+        class_name: {
+            name: _score(to_score(values[name][index]), by_class[name][:, index], RANKINGS[name].reasons["class"])
+            for name in names
         }
-        for index, name in enumerate(predictions.class_names)
+        for index, class_name in enumerate(predictions.class_names)
     }
     return ranking, classes
 
 
-def _score(value: Score, drawn: Optional[np.ndarray] = None, name: str = "") -> dict[str, Any]:
+def _score(value: Optional[float], drawn: np.ndarray, reason: str = "") -> dict[str, Any]:
     """Returns a score as `evaluation.json` stores it."""
     if value is None:
-        return {"value": None, "reason": _REASONS.get(name, "there is one class only")}
-    bounds = bootstrap.compute_interval(drawn, _SHARE) if drawn is not None else None
+        return {"value": None, "reason": reason}
+    bounds = bootstrap.compute_interval(drawn, _SHARE)
     return {"value": value, **(dict(zip(("low", "high"), bounds)) if bounds else {})}
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from bigearth_tf.data.label_kind import LabelKind
+from bigearth_tf.evaluation.metric_table import RANKINGS, RATIOS, title_of
+from bigearth_tf.evaluation.metrics import format_classes_without_records
 
 _COLUMNS = {"fixed": "threshold 0.5", "tuned": "thresholds tuned on validation"}
 _MULTI_NOTES = """\
@@ -38,7 +40,7 @@ In parentheses: the 95 % interval of a bootstrap over patches ({draws["draws"]:,
 
 ## Scores
 
-{_format_decisions(evaluation)}
+{_format_missing_classes(evaluation)}{_format_decisions(evaluation)}
 
 | independent of thresholds | |
 |---|---|
@@ -53,10 +55,12 @@ In parentheses: the 95 % interval of a bootstrap over patches ({draws["draws"]:,
 
 ## What the numbers mean
 
-- A ratio 0 / 0, such as the F1 of a class that no record has and that is never predicted, counts as 0, also in macro
-  averages.
+- A ratio 0 / 0, such as the F1 of a class that no record has and that is never predicted, counts as 0.
+{_format_averages(evaluation)}
 - The average precision of a class without records, and the AUROC of a class that no record or every record has, have no
   value and are not part of macro averages.
+- A draw of the bootstrap may lack a rare class. It then has no part in the intervals of that class, and its macro
+  averages are those over the classes that it contains.
 {_MULTI_NOTES if evaluation["label_kind"] == LabelKind.MULTI else _SINGLE_NOTES}"""
 
 
@@ -66,37 +70,46 @@ def _format_decisions(evaluation: dict[str, Any]) -> str:
     lines = ["| | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
     for name in decisions["fixed"]["scores"]:
         cells = (_format_score(decision["scores"][name]) for decision in decisions.values())
-        lines.append(f"| {_title(name)} | " + " | ".join(cells) + " |")
+        lines.append(f"| {title_of(name)} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _format_missing_classes(evaluation: dict[str, Any]) -> str:
+    sentence = format_classes_without_records(
+        evaluation["classes_without_records"], len(evaluation["classes"]), f"the split {evaluation['about']['split']}"
+    )
+    names = ", ".join(evaluation["classes_without_records"])
+    return f"{sentence} Without records: {names}.\n\n" if sentence else ""
+
+
+def _format_averages(evaluation: dict[str, Any]) -> str:
+    return "\n".join(f"- {name.replace('macro_present', 'macro (classes with records)')}: {meaning}."
+                     for name, meaning in evaluation["averages"].items())  # fmt: skip
 
 
 def _format_classes(evaluation: dict[str, Any]) -> str:
     tuned = "tuned" in evaluation["decisions"]
-    heads = ["class", "records", "precision", "recall", "F1", *(["threshold", "F1, tuned"] if tuned else []),
-             "average precision", "AUROC"]  # fmt: skip
+    ratios = [(name, ratio.title) for name, ratio in RATIOS.items() if ratio.by_class]
+    heads = ["class", "records", *(title for _, title in ratios), *(["threshold", "F1, tuned"] if tuned else []),
+             *(metric.title for metric in RANKINGS.values())]  # fmt: skip
     lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     for name, row in evaluation["classes"].items():
-        cells = [name, f"{row['support']:,}", *(f"{row['fixed'][key]['value']:.3f}" for key in ("precision", "recall"))]
-        cells.append(_format_score(row["fixed"]["f1"]))
+        cells = [name, f"{row['support']:,}"]
+        # One interval fits into a row: that of F1.
+        cells += [_format_score(row["fixed"][key]) if key == "f1" else f"{row['fixed'][key]['value']:.3f}"
+                  for key, _ in ratios]  # fmt: skip
         if tuned:
             cells += [f"{row['tuned']['threshold']:.3f}", _format_score(row["tuned"]["f1"])]
-        cells += [_format_score(row[key]) for key in ("average_precision", "auroc")]
+        cells += [_format_score(row[key]) for key in RANKINGS]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
 def _format_scores(scores: dict[str, Any]) -> str:
-    return "\n".join(f"| {_title(name)} | {_format_score(score)} |" for name, score in scores.items())
+    return "\n".join(f"| {title_of(name)} | {_format_score(score)} |" for name, score in scores.items())
 
 
 def _format_score(score: dict[str, Any]) -> str:
     if score["value"] is None:
         return "none"
     return f"{score['value']:.3f}" + (f" ({score['low']:.3f} ... {score['high']:.3f})" if "low" in score else "")
-
-
-def _title(name: str) -> str:
-    text = name.replace("_", " ")
-    for short, written in ((" f1", " F1"), (" f2", " F2"), ("auroc", "AUROC"), ("jaccard", "Jaccard")):
-        text = text.replace(short, written)
-    return text

@@ -11,8 +11,8 @@ import matplotlib
 import numpy as np
 
 from bigearth_tf.data.label_kind import LabelKind
-from bigearth_tf.evaluation.metrics import precision_recall_curve
 from bigearth_tf.evaluation.prediction_table import Predictions
+from bigearth_tf.evaluation.ranking_scores import precision_recall_curve
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -61,7 +61,8 @@ def plot_class_f1(path: str | os.PathLike, evaluation: dict[str, Any]) -> None:
 def _draw_f1_of_classes(
     axes: plt.Axes, places: np.ndarray, scores: list[dict[str, float]], evaluation: dict[str, Any], kind: str
 ) -> None:
-    values, low, high = (np.array([score[key] for score in scores]) for key in ("value", "low", "high"))
+    # A class without records has no interval.
+    values, low, high = (np.array([score.get(key, np.nan) for score in scores]) for key in ("value", "low", "high"))
     mean = evaluation["decisions"][kind]["scores"]["macro_f1"]["value"]
     axes.errorbar(
         values,

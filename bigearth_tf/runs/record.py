@@ -108,6 +108,8 @@ class RunResult:
 
     `best_epoch` counts from 1. `input_share` is the share of `train_seconds` that was spent waiting for input. `val`
     and `test` are the scores of `compute_scores`, `test_classes` those of `compute_class_scores`.
+    `classes_without_records` are the names of the classes that no record of "val" or "test" has, and `averages` says
+    how each average of the scores treats them; both are empty in the results of version 0.1.0.
     """
 
     model: str
@@ -120,11 +122,15 @@ class RunResult:
     test: dict[str, float]
     test_classes: dict[str, dict[str, Optional[float]]]
     always_most_frequent_labels: ConstantPrediction
+    classes_without_records: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    averages: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Returns the content of `result.json`."""
         content = dataclasses.asdict(self)
         content["always_most_frequent_labels"]["labels"] = list(self.always_most_frequent_labels.labels)
+        if not self.averages:
+            del content["classes_without_records"], content["averages"]
         return content
 
     @classmethod

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bigearth_tf.data.label_kind import LabelKind
-from bigearth_tf.evaluation.metrics import MAIN_SCORES
+from bigearth_tf.evaluation.metric_table import MAIN_SCORES, title_of
 from bigearth_tf.runs.work_folder import FinishedRun
 from bigearth_tf.serving.exported_model import CARD_NAME
 
@@ -80,7 +80,10 @@ def _format_decision(threshold: float | None) -> str:
 def _format_scores(card: dict[str, Any]) -> str:
     test, constant = card["scores"]["test"], card["scores"]["always_most_frequent_labels"]["test"]
     rows = "\n".join(
-        f"| {title} | {test[name]:.3f} | {constant[name]:.3f} |" for name, title in MAIN_SCORES.items() if name in test
+        # A card is also written for the results of version 0.1.0, which have fewer scores.
+        f"| {title_of(name)} | {test[name]:.3f} | {constant[name]:.3f} |"
+        for name in MAIN_SCORES
+        if name in test and name in constant
     )
     return f"""| test split | this model | always the most frequent labels |
 |---|---|---|

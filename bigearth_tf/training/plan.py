@@ -13,7 +13,7 @@ from bigearth_tf.data.bands import Band
 from bigearth_tf.data.sharded_dataset import ShardedDataset
 from bigearth_tf.distributed import adasum
 from bigearth_tf.distributed.replica import Replica
-from bigearth_tf.evaluation.metrics import selection_scores
+from bigearth_tf.evaluation.metric_table import selection_scores
 from bigearth_tf.input.pipeline import steps_per_epoch
 from bigearth_tf.input.shard_index import check_record_counts
 from bigearth_tf.models.registry import model_config

@@ -6,7 +6,13 @@ import numpy as np
 
 from bigearth_tf.data.label_kind import LabelKind
 from bigearth_tf.data.labels import multi_hot
-from bigearth_tf.evaluation.metrics import compute_class_scores, compute_scores, most_frequent_labels
+from bigearth_tf.evaluation.metric_table import AVERAGES
+from bigearth_tf.evaluation.metrics import (
+    compute_class_scores,
+    compute_scores,
+    find_classes_without_records,
+    most_frequent_labels,
+)
 from bigearth_tf.evaluation.prediction_table import Predictions
 from bigearth_tf.runs.record import ConstantPrediction, RunResult
 from bigearth_tf.training.plan import RunPlan
@@ -48,4 +54,9 @@ def make_result(plan: RunPlan, state: TrainState, validation: Predictions, test:
             labels=tuple(manifest.class_names[index] for index in constant),
             test=compute_scores(test.labels, always, label_kind=kind),
         ),
+        classes_without_records={
+            split: find_classes_without_records(table.labels, manifest.class_names)
+            for split, table in (("val", validation), ("test", test))
+        },
+        averages={name: AVERAGES[name] for name in kind.averages},
     )

@@ -5,17 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 # Column of the CSV -> title in Markdown, and alignment: "---:" for numbers, "---" for names.
 Columns = Mapping[str, tuple[str, str]]
 
 
-def to_csv(columns: Columns, rows: Sequence[Mapping[str, str]]) -> str:
-    """Returns the rows as CSV."""
+def to_csv(columns: Iterable[str], rows: Sequence[Mapping[str, str]]) -> str:
+    """Returns the rows as CSV; a cell that a row lacks is empty."""
     file = io.StringIO()
-    writer = csv.DictWriter(file, list(columns), lineterminator="\n")
+    writer = csv.DictWriter(file, list(columns), lineterminator="\n", restval="")
     writer.writeheader()
     writer.writerows(rows)
     return file.getvalue()

@@ -32,7 +32,7 @@ def evaluated(tmp_path_factory):
         "--draws=20", "--ranking_draws=5",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr[-3000:]
-    assert "test, tuned thresholds: micro_f1" in result.stdout
+    assert "test, tuned thresholds: micro F1 " in result.stdout
     evaluate_run(folder / "run1", folder / "records", "test", Replica(), options=EvaluationOptions(20, 5))
     return folder
 

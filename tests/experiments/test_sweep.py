@@ -109,7 +109,7 @@ def write_run(folder, val, test, best_metric="macro_f1"):
 
 def test_the_table_has_the_best_validation_score_first_and_unfinished_runs_are_named(tmp_path):
     write_run(tmp_path / "vit_6", {"macro_f1": 0.5}, {"micro_f1": 0.9, "macro_f1": 0.8})
-    write_run(tmp_path / "vit_12", {"macro_f1": 0.7}, {"micro_f1": 0.6, "macro_f1": 0.51237})
+    write_run(tmp_path / "vit_12", {"macro_f1": 0.7}, {"micro_f1": 0.6, "macro_f1": 0.51237, "micro_f2": 0.5})
     write_run(tmp_path / "resnet50", {"accuracy": 0.6}, {"accuracy": 0.4, "macro_f1": 0.3}, best_metric="accuracy")
     (tmp_path / "vgg16").mkdir()
     (tmp_path / "vgg16" / "config.json").write_text("{}")
@@ -121,10 +121,11 @@ def test_the_table_has_the_best_validation_score_first_and_unfinished_runs_are_n
     assert [row["model"] for row in rows] == ["vit_12", "resnet50", "vit_6"]
     assert rows[0] == {
         "model": "vit_12", "parameters": "1234", "best_epoch": "3", "chosen_by": "macro_f1", "val_score": "0.7000",
-        "test_micro_f1": "0.6000", "test_macro_f1": "0.5124", "test_accuracy": "", "train_seconds": "61.2",
+        "test_micro_f1": "0.6000", "test_macro_f1": "0.5124", "test_macro_present_f1": "", "test_accuracy": "",
+        "train_seconds": "61.2", "test_micro_f2": "0.5000",
     }  # fmt: skip
     assert rows[1]["test_accuracy"] == "0.4000"
     assert (tmp_path / "sweep.md").read_text().splitlines()[2] == (
-        "| `vit_12` | 1,234 | 3 | macro_f1 | 0.7000 | 0.6000 | 0.5124 |  | 61.2 |"
+        "| `vit_12` | 1,234 | 3 | macro_f1 | 0.7000 | 0.6000 |  | 0.5124 |  | 61.2 |"
     )
     assert (tmp_path / "sweep.md").read_text() in result.stdout

@@ -5,7 +5,8 @@ import pytest
 from sklearn import metrics
 
 from bigearth_tf.data.label_kind import LabelKind
-from bigearth_tf.evaluation.decision_scores import RATIOS, Counts, compute_ratios, count_decisions, score_decisions
+from bigearth_tf.evaluation.decision_scores import compute_ratios, count_decisions, score_decisions
+from bigearth_tf.evaluation.metric_table import RATIOS, Counts
 
 ORACLES = {
     "precision": metrics.precision_score,
@@ -24,6 +25,13 @@ def make_decisions(num_records, seed):
     return truth, predicted
 
 
+def average_by_oracle(oracle, truth, predicted, average):
+    if average != "macro_present":
+        return oracle(truth, predicted, average=average, zero_division=0)
+    present = np.flatnonzero(truth.any(axis=0))
+    return oracle(truth, predicted, labels=present, average="macro", zero_division=0) if len(present) else 0
+
+
 @pytest.mark.parametrize("num_records", [1, 2, 40, 3000])
 @pytest.mark.parametrize("label_kind", list(LabelKind))
 def test_scores_equal_those_of_scikit_learn(label_kind, num_records):
@@ -34,7 +42,7 @@ def test_scores_equal_those_of_scikit_learn(label_kind, num_records):
             truth, predicted = (np.eye(6, dtype=bool)[rng.choice([0, 1, 3], num_records)] for _ in range(2))
         scores = score_decisions(count_decisions(truth, predicted).total(), num_records, label_kind)
         expected = {
-            f"{average}_{name}": oracle(truth, predicted, average=average, zero_division=0)
+            f"{average}_{name}": average_by_oracle(oracle, truth, predicted, average)
             for average in label_kind.averages
             for name, oracle in ORACLES.items()
         }
@@ -52,7 +60,7 @@ def test_scores_equal_those_of_scikit_learn(label_kind, num_records):
 def test_hand_worked_ratios():
     counts = Counts(*np.float64([[2, 0, 0, 0], [4, 3, 0, 0], [3, 0, 3, 0]]))
     found = compute_ratios(counts)
-    assert tuple(found) == RATIOS
+    assert list(found) == list(RATIOS)
     expected = {"precision": 2 / 4, "recall": 2 / 3, "f1": 4 / 7, "f2": 10 / 16, "jaccard": 2 / 5}
     for name, values in found.items():
         np.testing.assert_allclose(values, [expected[name], 0, 0, 0], rtol=1e-15)

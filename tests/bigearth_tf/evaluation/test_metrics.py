@@ -4,17 +4,18 @@ import itertools
 
 import numpy as np
 import pytest
+from sklearn import metrics
 
 from bigearth_tf.data.label_kind import LabelKind
 from bigearth_tf.evaluation.confusion import confusion_matrix
+from bigearth_tf.evaluation.metric_table import selection_scores
 from bigearth_tf.evaluation.metrics import (
-    SELECTION_SCORES,
     compute_class_scores,
     compute_ranking_scores,
     compute_scores,
     most_frequent_labels,
-    selection_scores,
 )
+from bigearth_tf.evaluation.ranking_scores import precision_recall_curve
 
 LABELS = np.float32([[1, 0, 0], [1, 1, 0], [0, 0, 0], [1, 0, 0]])
 PROBABILITIES = np.float32([[0.9, 0.6, 0.1], [0.5, 0.2, 0.1], [0.1, 0.7, 0.1], [0.4, 0.1, 0.3]])
@@ -33,6 +34,7 @@ def test_hand_worked_ratios():
     assert scores["micro_jaccard"] == pytest.approx(2 / 6)
     assert scores["macro_precision"] == pytest.approx((1 + 0 + 0) / 3)
     assert scores["macro_f1"] == pytest.approx((4 / 5 + 0 + 0) / 3)
+    assert scores["macro_present_f1"] == pytest.approx((4 / 5 + 0) / 2), "the third class has no record"
     assert scores["macro_f2"] == pytest.approx((5 * 2 / (5 * 2 + 4 * 1) + 0 + 0) / 3)
     assert scores["macro_jaccard"] == pytest.approx((2 / 3 + 0 + 0) / 3)
     assert scores["weighted_f1"] == pytest.approx((3 * 4 / 5 + 1 * 0) / 4)
@@ -75,7 +77,28 @@ def test_scores_of_every_epoch_are_those_of_the_final_evaluation():
 def test_selection_scores_are_computed(label_kind):
     scores = compute_scores(ONE_HOT, SHARES, label_kind=label_kind)
     assert set(selection_scores(label_kind)) == set(scores) - {"hamming_loss"}
-    assert selection_scores(LabelKind.MULTI) == SELECTION_SCORES
+    assert scores["macro_present_f1"] == scores["macro_f1"], "every class has records"
+
+
+@pytest.mark.parametrize("num_classes", [2, 6])
+def test_scores_of_the_order_equal_those_of_scikit_learn(num_classes):
+    """Probabilities with one digit have many ties; some records have no class, some have all."""
+    rng = np.random.default_rng(num_classes)
+    labels = (rng.random((300, num_classes)) < np.linspace(0.05, 0.6, num_classes)).astype(np.float32)
+    probabilities = np.round(np.clip(0.3 * labels + 0.7 * rng.random(labels.shape), 0, 1), 1).astype(np.float32)
+    found, truth = compute_ranking_scores(labels, probabilities), labels.astype(bool)
+    for average in ("micro", "macro"):
+        ap, auroc = metrics.average_precision_score, metrics.roc_auc_score
+        assert found[f"{average}_average_precision"] == pytest.approx(ap(truth, probabilities, average=average))
+        assert found[f"{average}_auroc"] == pytest.approx(auroc(truth, probabilities, average=average))
+    assert found["ranking_loss"] == pytest.approx(metrics.label_ranking_loss(truth, probabilities))
+    assert found["coverage_error"] == pytest.approx(metrics.coverage_error(truth, probabilities))
+    lrap = metrics.label_ranking_average_precision_score(truth, probabilities)
+    assert found["label_ranking_average_precision"] == pytest.approx(lrap)
+    for present, column in zip(truth.T, probabilities.T):
+        expected, mine = metrics.precision_recall_curve(present, column), precision_recall_curve(present, column)
+        for theirs, ours in zip(expected, mine):
+            np.testing.assert_allclose(ours, theirs, atol=1e-12)
 
 
 def test_class_scores():

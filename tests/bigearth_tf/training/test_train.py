@@ -13,10 +13,12 @@ import pytest
 import tensorflow as tf
 
 from bigearth_tf.config import DataConfig, ScheduleConfig, TrainConfig, parse_overrides, validate
+from bigearth_tf.data.label_kind import LabelKind
 from bigearth_tf.data.sharded_dataset import ShardedDataset
 from bigearth_tf.distributed.replica import Replica
 from bigearth_tf.evaluation.inference import make_predict_step, predict_dataset
-from bigearth_tf.evaluation.metrics import SELECTION_SCORES, compute_scores
+from bigearth_tf.evaluation.metric_table import selection_scores
+from bigearth_tf.evaluation.metrics import compute_scores
 from bigearth_tf.input.pipeline import make_eval_dataset
 from bigearth_tf.models.registry import create_model
 from bigearth_tf.runs.checkpoints import Progress, RunCheckpoints, restore_best
@@ -303,7 +305,7 @@ def test_every_config_is_valid_and_builds(path):
     config = importlib.import_module(f"experiments.configs.{path.stem}").get_config()
     config.data.data_dir = "somewhere"
     validate(config)
-    assert config.best_metric in SELECTION_SCORES
+    assert config.best_metric in selection_scores(LabelKind.MULTI)
     make_optimizer(config.optimizer, make_schedule(config.schedule, 10000, config.global_batch_size))
     build_once(config.model, config.data.bands, config.model_overrides)
 
