@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from bigearth_tf.data.bands import Band
 from bigearth_tf.data.label_kind import LabelKind
+from bigearth_tf.data.sharded_dataset import ShardedDataset
 from bigearth_tf.distributed.collectives import gather
 from bigearth_tf.distributed.replica import Replica
 from bigearth_tf.evaluation.prediction_table import Predictions
+from bigearth_tf.input.pipeline import make_eval_dataset
+from bigearth_tf.input.shard_index import name_broken_records
 
 # Records of a rank that are scored at a time.
-BATCH_SIZE = 256
+_BATCH_SIZE = 256
 
 PredictStep = Callable[[dict[str, tf.Tensor]], tf.Tensor]
 
@@ -37,6 +41,36 @@ def make_predict_step(model: Any, label_kind: LabelKind = LabelKind.MULTI) -> Pr
         return to_probabilities(model(bands, training=False), label_kind)
 
     return predict_step
+
+
+def predict_split(
+    predict_step: PredictStep,
+    dataset: ShardedDataset,
+    split: str,
+    bands: Sequence[Band],
+    replica: Replica,
+    watch: Callable[[Iterable[Any]], Iterable[Any]] = lambda batches: batches,
+) -> Predictions:
+    """Returns the rows of a split of all ranks on every rank, each record once.
+
+    The batch size does not depend on the number of ranks, so that the same kernels compute every record.
+
+    Args:
+        predict_step: From `make_predict_step`.
+        dataset: The data set.
+        split: Split to predict.
+        bands: Bands that the model takes.
+        replica: This rank.
+        watch: Function of the batches that returns them, and notices each one.
+
+    Raises:
+        FileNotFoundError: A shard is missing.
+        ValueError: The split does not exist, or a record of it is broken.
+    """
+    num_records = dataset.num_records(split)
+    batches = make_eval_dataset(dataset, split, bands, batch_size=min(_BATCH_SIZE, num_records), replica=replica)
+    with name_broken_records(dataset, split):
+        return predict_dataset(predict_step, watch(batches), replica, num_records)
 
 
 def predict_dataset(

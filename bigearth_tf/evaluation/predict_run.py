@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Optional
 
@@ -15,9 +16,8 @@ from bigearth_tf.distributed.consensus import run_on_all_ranks
 from bigearth_tf.distributed.preflight import check_same_config_and_data
 from bigearth_tf.distributed.replica import Replica
 from bigearth_tf.distributed.watchdog import Watchdog
-from bigearth_tf.evaluation.inference import BATCH_SIZE, make_predict_step, predict_dataset
+from bigearth_tf.evaluation.inference import make_predict_step, predict_split
 from bigearth_tf.evaluation.prediction_table import NamedPredictions, Predictions
-from bigearth_tf.input.pipeline import make_eval_dataset
 from bigearth_tf.runs.record import DatasetRecord, RunResult, digest_shards
 from bigearth_tf.runs.work_folder import FinishedRun, load_finished_run
 
@@ -46,8 +46,6 @@ def predict_run(
 ) -> RunPredictions:
     """Returns the tables of a run's best checkpoint on a data set, which may differ from that of its training.
 
-    The batch size does not depend on the number of ranks, so that the same kernels compute every record.
-
     Args:
         workdir: Folder of the run.
         data_dir: Folder of the data set.
@@ -58,7 +56,8 @@ def predict_run(
 
     Raises:
         FileNotFoundError: The run has not finished, or the data set has no manifest.
-        ValueError: The data set has no such split, or other classes or bands than the model; or the ranks disagree.
+        ValueError: The data set has no such split, or other classes or bands than the model; a record is broken; or the
+            ranks disagree.
     """
 
     def prepare() -> tuple[ShardedDataset, FinishedRun]:
@@ -75,11 +74,10 @@ def predict_run(
     watchdog = Watchdog(watch_dir, replica, timeout_s) if watch_dir else None
 
     def predict(name: str) -> Predictions:
-        num_records = data.num_records(name)
-        batch_size = min(BATCH_SIZE, num_records)
-        batches = make_eval_dataset(data, name, run.bands, batch_size=batch_size, replica=replica)
-        watched = watchdog.watch_iterable(batches, f"scoring {name}") if watchdog else batches
-        return predict_dataset(predict_step, watched, replica, num_records)
+        def watch(batches: Iterable[Any]) -> Iterable[Any]:
+            return watchdog.watch_iterable(batches, f"scoring {name}") if watchdog else batches
+
+        return predict_split(predict_step, data, name, run.bands, replica, watch)
 
     with watchdog.watch() if watchdog else contextlib.nullcontext():
         validation = None if _why_not_tuned(data, split) else predict("val")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,9 @@ from absl import logging
 
 from bigearth_tf.distributed import collectives
 from bigearth_tf.distributed.replica import Replica
-from bigearth_tf.evaluation.inference import BATCH_SIZE, make_predict_step, predict_dataset
+from bigearth_tf.evaluation.inference import make_predict_step, predict_split
 from bigearth_tf.evaluation.prediction_table import Predictions
-from bigearth_tf.input.pipeline import make_eval_dataset, make_train_dataset
+from bigearth_tf.input.pipeline import make_train_dataset
 from bigearth_tf.input.shard_index import name_broken_records
 from bigearth_tf.input.shuffle_order import EpochPosition
 from bigearth_tf.runs.checkpoints import restore_best
@@ -189,12 +189,9 @@ class TrainingLoop:
         collectives.gather(None, self._replica)  # No rank ends before the result is written.
 
     def _predict(self, split: str) -> Predictions:
-        # The batch size does not depend on the number of ranks, so that the same kernels compute every record.
-        dataset = self._plan.dataset
-        num_records = dataset.num_records(split)
-        batch_size = min(BATCH_SIZE, num_records)
-        batches: Any = make_eval_dataset(dataset, split, self._plan.bands, batch_size=batch_size, replica=self._replica)
-        for hook in self._hooks:
-            batches = hook.watch(batches, f"scoring {split}")
-        with name_broken_records(dataset, split):
-            return predict_dataset(self._predict_step, batches, self._replica, num_records)
+        def watch(batches: Iterable[Any]) -> Iterable[Any]:
+            for hook in self._hooks:
+                batches = hook.watch(batches, f"scoring {split}")
+            return batches
+
+        return predict_split(self._predict_step, self._plan.dataset, split, self._plan.bands, self._replica, watch)

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from bigearth_tf.config import CommunicationConfig
-from bigearth_tf.evaluation import predict_run
+from bigearth_tf.evaluation import inference
 from tests.support.finished_runs import write_finished_run
 from tests.support.horovod_ranks import run_on_ranks
 from tests.support.records import write_records
@@ -18,11 +18,11 @@ EVALUATE = """
 import sys
 from pathlib import Path
 from bigearth_tf.distributed.replica import start_replica
-from bigearth_tf.evaluation import predict_run
+from bigearth_tf.evaluation import inference, predict_run
 from bigearth_tf.evaluation.prediction_table import write_predictions
 from bigearth_tf.evaluation.report import EvaluationOptions, evaluate_table, write_evaluation
 replica = start_replica()
-predict_run._BATCH_SIZE = 4
+inference._BATCH_SIZE = 4
 found = predict_run.predict_run(sys.argv[1], sys.argv[2], "test", replica)
 assert len(found.scored.table.patch_ids) == 11 and len(found.validation.patch_ids) == 2, "every rank has every row"
 if replica.is_chief:
@@ -40,7 +40,7 @@ def test_one_two_and_three_ranks_write_the_same_bytes(tmp_path, monkeypatch, ran
     manifest = write_records(tmp_path / "records", {"train": 4, "val": 2, "test": 11})
     write_finished_run(tmp_path / "run", manifest)
     arguments = [str(tmp_path / "run"), str(tmp_path / "records"), str(tmp_path)]
-    monkeypatch.setattr(predict_run, "_BATCH_SIZE", 4)
+    monkeypatch.setattr(inference, "_BATCH_SIZE", 4)
     monkeypatch.setattr(sys, "argv", ["", *arguments])
     exec(EVALUATE, {})
     for ranks in rank_counts:
@@ -53,8 +53,8 @@ def test_one_two_and_three_ranks_write_the_same_bytes(tmp_path, monkeypatch, ran
 
 HANG = """
 import runpy, time
-from bigearth_tf.evaluation import predict_run
-predict_dataset = predict_run.predict_dataset
+from bigearth_tf.evaluation import inference
+predict_dataset = inference.predict_dataset
 def wait_forever(batches):
     next(batches)
     time.sleep(100_000)
@@ -62,7 +62,7 @@ def predict_or_hang(step, batches, replica, num_records):
     if replica.rank == 1:
         wait_forever(batches)
     return predict_dataset(step, batches, replica, num_records)
-predict_run.predict_dataset = predict_or_hang
+inference.predict_dataset = predict_or_hang
 runpy.run_module("experiments.evaluate", run_name="__main__", alter_sys=True)
 """
 

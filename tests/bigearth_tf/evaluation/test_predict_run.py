@@ -119,3 +119,14 @@ def test_data_that_do_not_fit_the_model_are_refused(finished):
     ):
         with pytest.raises(ValueError, match=message):
             check_fit(dataclasses.replace(trained_on, **change), data)
+
+
+def test_a_broken_record_is_named(finished, tmp_path):
+    folder, _ = finished
+    manifest = write_records(tmp_path / "records", {"test": 6})
+    shard = tmp_path / "records" / manifest.shards[1].name
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"{shard.name}: record 1 of 0 ... 2 is damaged"):
+        predict_run(folder / "run", tmp_path / "records", "test", Replica())
