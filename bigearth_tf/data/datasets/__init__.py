@@ -16,6 +16,8 @@ class DatasetSpec:
 
     `bands` are all bands that it may have. `nomenclatures` maps the name of a nomenclature to its class names in order.
     `label_kinds` are the kinds that its labels may have. A user must cite `source` and comply with `licence`.
+    `level` is the processing level of its Sentinel-2 bands: "L2A" (reflectance at the surface) or "L1C" (at the top of
+    the atmosphere).
     """
 
     name: str
@@ -25,6 +27,7 @@ class DatasetSpec:
     splits: tuple[str, ...]
     source: str
     licence: str
+    level: str = "L2A"
 
 
 def list_datasets() -> tuple[str, ...]:

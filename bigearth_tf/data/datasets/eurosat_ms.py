@@ -33,4 +33,5 @@ SPEC = DatasetSpec(
     splits=("train", "val", "test"),
     source="EuroSAT, https://doi.org/10.1109/JSTARS.2019.2918242, https://github.com/phelber/EuroSAT",
     licence="MIT",
+    level="L1C",
 )

@@ -43,4 +43,5 @@ SPEC = DatasetSpec(
     splits=("train", "val", "test"),
     source="SEN12MS, https://doi.org/10.5194/isprs-annals-IV-2-W7-153-2019, https://mediatum.ub.tum.de/1474000",
     licence="CC-BY-4.0",
+    level="L1C",
 )
