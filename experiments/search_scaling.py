@@ -132,13 +132,17 @@ def main() -> None:
     if not is_training:
         print_candidates(search.base, candidates)
         return
+    from bigearth_tf.distributed import preflight
+    from bigearth_tf.distributed.consensus import exit_if_ranks_differ
     from bigearth_tf.distributed.replica import start_replica
 
     config.data.data_dir = _DATA_DIR.value
-    replica = start_replica()
-    if replica.is_chief:
-        print_candidates(search.base, candidates)
-    scores = train_all(config, candidates, workdir, replica)
+    with exit_if_ranks_differ():
+        replica = start_replica(config.communication.fusion_mb)
+        preflight.run_preflight(replica)
+        if replica.is_chief:
+            print_candidates(search.base, candidates)
+        scores = train_all(config, candidates, workdir, replica)
     if replica.is_chief:
         print_ranking(config.best_metric, _rank(config.best_metric, candidates, scores), scores)
         print(f"wrote {os.path.join(workdir, SEARCH_NAME)}")

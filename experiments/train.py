@@ -9,9 +9,8 @@ Run it again on the same work folder to resume a run that stopped. Fields of the
 from __future__ import annotations
 
 import os
-import sys
 
-from absl import flags, logging
+from absl import flags
 from ml_collections import config_flags
 
 from bigearth_tf.runtime.command import run_command
@@ -36,26 +35,20 @@ def main() -> None:
     from bigearth_tf.evaluation.metrics import format_classes_without_records, format_main_scores
     from bigearth_tf.input.staging import stage_dataset
     from bigearth_tf.runs.record import RESULT_NAME
-    from bigearth_tf.runtime.exit_codes import EXIT_STOPPED
-    from bigearth_tf.runtime.stop_signal import Stopped
     from bigearth_tf.training.plan import SPLITS
     from bigearth_tf.training.train import train
 
     config = _CONFIG.value
     data_dir = _DATA_DIR.value or config.data.data_dir
-    try:
-        with (
-            exit_if_ranks_differ(),
-            # Before Horovod starts, whose time limits are shorter than copying may take.
-            stage_dataset(data_dir, _STAGE_DIR.value, SPLITS, keep=_KEEP_STAGED.value) as folder,
-        ):
-            config.data.data_dir = folder
-            replica = start_replica(config.communication.fusion_mb)
-            preflight.run_preflight(replica, _STAGE_DIR.value and folder)
-            result = train(config, _WORKDIR.value, replica, profile=_PROFILE.value)
-    except Stopped as stopped:
-        logging.info("%s Run the same command again to resume.", stopped)
-        sys.exit(EXIT_STOPPED)
+    with (
+        exit_if_ranks_differ(),
+        # Before Horovod starts, whose time limits are shorter than copying may take.
+        stage_dataset(data_dir, _STAGE_DIR.value, SPLITS, keep=_KEEP_STAGED.value) as folder,
+    ):
+        config.data.data_dir = folder
+        replica = start_replica(config.communication.fusion_mb)
+        preflight.run_preflight(replica, _STAGE_DIR.value and folder)
+        result = train(config, _WORKDIR.value, replica, profile=_PROFILE.value)
     if replica.is_chief:
         constant = result.always_most_frequent_labels
         print(f"{result.model}: {result.num_parameters:,} parameters, best epoch {result.best_epoch}")

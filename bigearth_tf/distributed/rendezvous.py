@@ -63,17 +63,17 @@ def put_text(url: str, text: str) -> None:
     _send(urllib.request.Request(url, text.encode(), method="PUT"))
 
 
-def get_text(url: str) -> str:
+def get_text(url: str, timeout_s: float = _REQUEST_TIMEOUT_S) -> str:
     """Returns the text at a URL.
 
     Raises:
         OSError: The server cannot be reached, or has nothing there.
     """
-    return _send(urllib.request.Request(url))
+    return _send(urllib.request.Request(url), timeout_s)
 
 
-def _send(request: urllib.request.Request) -> str:
-    with _opener.open(request, timeout=_REQUEST_TIMEOUT_S) as response:
+def _send(request: urllib.request.Request, timeout_s: float = _REQUEST_TIMEOUT_S) -> str:
+    with _opener.open(request, timeout=timeout_s) as response:
         return response.read().decode()
 
 

@@ -22,6 +22,7 @@ from typing import Any
 from bigearth_tf.distributed.replica import Replica
 from bigearth_tf.runtime.error_file import exit_stalled, write_error, write_stacks
 from bigearth_tf.runtime.files import write_json_atomically
+from bigearth_tf.runtime.running_clock import RunningClock
 
 _WRITE_EVERY_S = 2.0
 _REPORT_S = 10.0
@@ -53,6 +54,8 @@ class _Beat:
 class Watchdog:
     """A thread that ends the process `timeout_s` after its last `beat`, or later after a beat that allows more time.
 
+    The time in which the process was suspended does not count.
+
     Each rank writes its last beat to `<workdir>/ranks/<rank>.json`, so that the others can report on a rank that no
     longer responds. The first rank that gives up touches `ranks/stalled`; the ranks that wait then print their stacks,
     too, before they fail because the first rank has ended.
@@ -63,7 +66,11 @@ class Watchdog:
         self._folder = workdir / "ranks"
         self._replica = replica
         self._timeout_s = timeout_s
-        self._place, self._time, self._written = "start", time.monotonic(), 0.0
+        self._period_s = min(1.0, timeout_s / 10)
+        self._clock = RunningClock(2 * self._period_s)
+        # When the last beat was, by the clock of the machine, which places it among those of other ranks, and by the
+        # clock that limits count by.
+        self._place, self._time, self._beat_s, self._written = "start", time.monotonic(), 0.0, 0.0
         self._allowed_s = _LONG_WORK_FACTOR * timeout_s
         self._ended, self._writing = threading.Event(), threading.Lock()
         self._alarm, self._alarm_before, self._has_shown_stacks = self._folder / "stalled", 0, False
@@ -75,11 +82,11 @@ class Watchdog:
             place: What it does next, such as "epoch 3, step 17".
             is_repeated_step: Whether it repeats earlier work and takes no longer than a step.
         """
-        now = time.monotonic()
+        now_s = self._clock.seconds
         self._allowed_s = max(
-            self._timeout_s * (1 if is_repeated_step else _LONG_WORK_FACTOR), _LONG_WORK_FACTOR * (now - self._time)
+            self._timeout_s * (1 if is_repeated_step else _LONG_WORK_FACTOR), _LONG_WORK_FACTOR * (now_s - self._beat_s)
         )
-        self._place, self._time = place, now
+        self._place, self._time, self._beat_s = place, time.monotonic(), now_s
         if self._time - self._written > _WRITE_EVERY_S:
             self._write()
 
@@ -112,14 +119,15 @@ class Watchdog:
             write_json_atomically(self._folder / f"{self._replica.rank}.json", dataclasses.asdict(beat))
 
     def _run(self) -> None:
-        while not self._ended.wait(min(1.0, self._timeout_s / 10)):
-            idle_s = time.monotonic() - self._time
+        writing: threading.Thread | None = None
+        while not self._ended.wait(self._period_s):
+            idle_s = self._clock.tick() - self._beat_s
             if idle_s > self._allowed_s:
                 self._show_stacks(idle_s)  # Before anything else: the end of another rank may end this one.
-                _run_with_limit(_REPORT_S, functools.partial(self._report, idle_s))
+                _start(functools.partial(self._report, idle_s)).join(_REPORT_S)
                 exit_stalled(f"no step for {idle_s:.0f} s")  # If `_report` succeeded, it has written the cause.
-            if idle_s > _WRITE_EVERY_S:
-                _run_with_limit(_WRITE_EVERY_S, functools.partial(self._write_while_waiting, idle_s))
+            if idle_s > _WRITE_EVERY_S and not (writing and writing.is_alive()):
+                writing = _start(functools.partial(self._write_while_waiting, idle_s))
 
     def _write_while_waiting(self, idle_s: float) -> None:
         if time.monotonic() - self._written > _WRITE_EVERY_S:
@@ -183,11 +191,11 @@ def _describe_process(beat: _Beat | None) -> str:
     return f" on {beat.host} (process {beat.process})" if beat else ""
 
 
-def _run_with_limit(seconds: float, action: Callable[[], None]) -> None:
-    """Runs an action for at most this time: it may never return, for example if the shared file system hangs."""
+def _start(action: Callable[[], None]) -> threading.Thread:
+    """Starts an action in a thread: it may never return, for example if the shared file system hangs."""
     thread = threading.Thread(target=action, daemon=True)
     thread.start()
-    thread.join(seconds)
+    return thread
 
 
 def _is_in_tensorflow() -> bool:

@@ -10,7 +10,6 @@ import concurrent.futures
 import contextlib
 import hashlib
 import threading
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -20,6 +19,7 @@ from bigearth_tf.data.sharded_dataset import ShardedDataset
 from bigearth_tf.distributed.rendezvous import host_name
 from bigearth_tf.runtime.error_file import exit_stalled, write_stacks
 from bigearth_tf.runtime.files import file_sha256
+from bigearth_tf.runtime.running_clock import RunningClock
 
 _THREADS = 8
 _BLOCK_BYTES = 1 << 22
@@ -64,7 +64,8 @@ def copy_shards(dataset: ShardedDataset, folder: Path, shards: Sequence[Shard], 
         OSError: A shard cannot be read or written.
     """
     cancelled = threading.Event()
-    seen, came_at = 0, time.monotonic()
+    clock = RunningClock(2 * _POLL_S)
+    seen, came_s = 0, 0.0
     with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
         copies = {
             pool.submit(_copy, dataset.shard_path(shard), folder / shard.name, shard, cancelled) for shard in shards
@@ -75,8 +76,9 @@ def copy_shards(dataset: ShardedDataset, folder: Path, shards: Sequence[Shard], 
                 for copy in done:
                     copy.result()
                 before, seen = seen, show_progress(bar, folder)
-                came_at = time.monotonic() if seen != before else came_at
-                if time.monotonic() - came_at > _STALL_TIMEOUT_S:
+                now_s = clock.tick()
+                came_s = now_s if seen != before else came_s
+                if now_s - came_s > _STALL_TIMEOUT_S:
                     _exit_stalled(folder, dataset.folder)
         except BaseException:
             cancelled.set()

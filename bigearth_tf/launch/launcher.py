@@ -24,6 +24,7 @@ _GATHER_S = 2.0
 # Time for ranks to save and end. During validation a rank does not check for a stop signal; it saved its state before.
 # Batch scripts ask SLURM for a signal 180 s before the end; the signal may come a minute earlier.
 _STOP_WITHIN_S = 120.0
+_INTERRUPTED = "interrupted again; all ranks were ended, and the same command resumes from the latest checkpoint"
 
 
 class Outcome(NamedTuple):
@@ -57,7 +58,8 @@ class Launch:
         self._start_timeout_s, self._fail_within_s = start_timeout_s, fail_within_s
         self._notice_s = fail_within_s * NOTICE_SHARE
         self._server = LaunchServer()
-        self._stop_signal, self._stop_ordered_at = stop_signal, 0.0
+        self._stop_signal = stop_signal
+        self._stop_ordered_s: float | None = None
         self._tasks: list[subprocess.Popen] = []
 
     def run(self) -> Outcome:
@@ -67,7 +69,11 @@ class Launch:
         settings = TaskSettings(address, server.port, server.scope, self._log_dir.absolute(), self._fail_within_s)
         self._tasks = self._starter.start_tasks(settings)
         try:
-            outcome = self._wait_for_greetings() or self._wait_for_endings()
+            try:
+                with self._starter.suspend_with(self._tasks):
+                    outcome = self._wait_for_greetings() or self._wait_for_endings()
+            except KeyboardInterrupt:  # The second Ctrl+C.
+                outcome = Outcome(EXIT_BY_SIGNAL + signal.SIGINT, _INTERRUPTED, stopped_by="SIGINT")
             self._end_tasks(outcome)
         finally:
             for task in self._tasks:
@@ -78,12 +84,13 @@ class Launch:
 
     def stop(self) -> None:
         """Asks all ranks to save and end."""
-        self._stop_ordered_at = time.monotonic()
+        self._stop_ordered_s = self._server.clock.seconds
         self._server.order(signal=int(signal.SIGUSR1))
 
     def _wait_for_greetings(self) -> Outcome | None:
         """Lets the ranks run their command when all have greeted; returns an outcome if they cannot start."""
-        server, started, refused_at = self._server, time.monotonic(), 0.0
+        server, started_s = self._server, self._server.clock.tick()
+        refused_s: float | None = None
         while True:
             with server.changed:
                 server.changed.wait(0.2)
@@ -94,18 +101,18 @@ class Launch:
                 for rank, greeting in greetings.items()
                 if greeting.problem
             ]
-            now = time.monotonic()
+            now_s = server.clock.tick()
             if problems:
-                refused_at = refused_at or now
-                if len(greetings) == expected or now - refused_at > _GATHER_S:
+                refused_s = now_s if refused_s is None else refused_s
+                if len(greetings) == expected or now_s - refused_s > _GATHER_S:
                     return Outcome(EXIT_RANKS_DIFFER, "\nlaunch: ".join(problems))
             elif len(greetings) == expected:
                 server.announce_ranks(greetings)
-                self._log_layout(greetings, now - started)
+                self._log_layout(greetings, now_s - started_s)
                 server.order(go=True)
                 return None
-            if self._stop_signal.received or self._have_tasks_ended() or now > started + self._start_timeout_s:
-                return self._explain_missing_ranks(greetings, expected, now - started)
+            if self._stop_signal.received or self._have_tasks_ended() or now_s > started_s + self._start_timeout_s:
+                return self._explain_missing_ranks(greetings, expected, now_s - started_s)
 
     def _explain_missing_ranks(
         self, greetings: Mapping[int, Greeting], expected: int | None, waited_s: float
@@ -133,20 +140,22 @@ class Launch:
 
     def _wait_for_endings(self) -> Outcome:
         """Returns how the ranks ended, as soon as one has failed or all have ended."""
-        server, noticed_at = self._server, 0.0
+        server = self._server
+        noticed_s: float | None = None
         while True:
-            if self._stop_signal.received and not self._stop_ordered_at:
+            if self._stop_signal.received and self._stop_ordered_s is None:
                 logging.info("launch: got %s; asking all ranks to save and end", self._stop_signal.received)
                 self.stop()
             with server.changed:
                 server.changed.wait(0.2)
+                now_s = server.clock.tick()
                 endings, lost = dict(server.endings), self._find_lost_ranks()
             failed = {rank: ending for rank, ending in endings.items() if not self._has_ended_well(ending)}
             if len(endings) == len(server.greetings) and not failed:
                 if any(ending.code for ending in endings.values()):
                     return self._make_stopped_outcome("the same command resumes the run")
                 return Outcome(0, "all ranks are done")
-            if self._stop_signal.received and 0 < self._stop_ordered_at < time.monotonic() - _STOP_WITHIN_S:
+            if self._stop_signal.received and now_s > (self._stop_ordered_s or 0.0) + _STOP_WITHIN_S:
                 return self._make_stopped_outcome(
                     f"some ranks did not stop within {_STOP_WITHIN_S:.0f} s and were ended"
                 )
@@ -154,8 +163,8 @@ class Launch:
             ended = self._have_tasks_ended()
             if not failed and not lost and not ended:
                 continue
-            noticed_at = noticed_at or time.monotonic()
-            waited_s = time.monotonic() - noticed_at
+            noticed_s = now_s if noticed_s is None else noticed_s
+            waited_s = now_s - noticed_s
             if waited_s > _GATHER_S and (lost or ended or self._is_cause_known(failed, waited_s)):
                 return self._explain_failure(failed, lost)
 
@@ -164,7 +173,7 @@ class Launch:
 
     def _has_ended_well(self, ending: Ending) -> bool:
         """Returns whether a rank is done, has stopped as asked, or lost another rank that had stopped as asked."""
-        return ending.code in (0, EXIT_STOPPED) or bool(self._stop_ordered_at and ending.is_consequence)
+        return ending.code in (0, EXIT_STOPPED) or (self._stop_ordered_s is not None and ending.is_consequence)
 
     def _make_stopped_outcome(self, remark: str) -> Outcome:
         by = self._stop_signal.received or ""
@@ -172,9 +181,9 @@ class Launch:
 
     def _find_lost_ranks(self) -> tuple[int, ...]:
         """Returns the ranks that have not ended and have been silent for too long."""
-        oldest = time.monotonic() - self._notice_s
+        oldest_s = self._server.clock.seconds - self._notice_s
         last_seen, endings = self._server.last_seen, self._server.endings
-        return tuple(rank for rank, when in sorted(last_seen.items()) if rank not in endings and when < oldest)
+        return tuple(rank for rank, when in sorted(last_seen.items()) if rank not in endings and when < oldest_s)
 
     def _is_cause_known(self, failed: Mapping[int, Ending], waited_s: float) -> bool:
         """Returns whether a rank has failed by itself, or another cause would have been noticed by now."""
@@ -210,6 +219,7 @@ class Launch:
             server.order(abort=True)
         started: Sequence[int] = list(server.greetings) if server.orders.go else []
         while time.monotonic() < end and outcome.code not in (0, EXIT_STOPPED):
+            server.clock.tick()
             with server.changed:
                 if set(started) <= set(server.endings) | set(self._find_lost_ranks()):
                     break

@@ -18,6 +18,8 @@ from bigearth_tf.launch.messages import Ending, Orders, TaskSettings
 from bigearth_tf.launch.server import LaunchClient
 from bigearth_tf.runtime import error_file
 from bigearth_tf.runtime.exit_codes import EXIT_BY_SIGNAL, EXIT_LOST, EXIT_STOPPED
+from bigearth_tf.runtime.running_clock import RunningClock
+from bigearth_tf.runtime.stop_signal import STOP_SIGNALS
 
 # The share of `fail_within_s` in which a failure is noticed; the rest is for ending the ranks.
 NOTICE_SHARE = 1 / 3
@@ -54,7 +56,7 @@ class RankProcess:
 
     def run(self, client: LaunchClient) -> int:
         """Watches the process until it ends, and reports to the launcher; returns the exit code."""
-        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
+        for number in STOP_SIGNALS:
             signal.signal(number, self._forward)
         with (self._log_dir / f"rank-{self._rank}.log").open("ab") as log:
             copier = threading.Thread(target=self._copy_output, args=(log,), daemon=True)
@@ -88,25 +90,30 @@ class RankProcess:
 
     def _watch(self, client: LaunchClient) -> Ending | None:
         """Waits for the process; returns why this method killed it, or None if it ended by itself or by orders."""
-        last_orders_at = last_running_at = time.monotonic()
+        # A turn of the loop takes less than half of `_notice_s`, if this process is not suspended.
+        wait_s, request_s = min(1.0, self._notice_s / 5), self._notice_s / 4
+        clock = RunningClock(self._notice_s / 2)
+        last_orders_s = last_running_s = 0.0
         while True:
             try:
-                self._process.wait(timeout=min(1.0, self._notice_s / 5))
+                self._process.wait(timeout=wait_s)
                 return None
             except subprocess.TimeoutExpired:
-                now = time.monotonic()
+                now_s = clock.tick()
             if not self._is_frozen():
-                last_running_at = now
-            elif now - last_running_at > self._notice_s:
+                last_running_s = now_s
+            elif now_s - last_running_s > self._notice_s:
                 self._kill()
-                return Ending(EXIT_LOST, f"frozen: its process was stopped (SIGSTOP) for {now - last_running_at:.0f} s")
+                return Ending(
+                    EXIT_LOST, f"frozen: its process was stopped (SIGSTOP) for {now_s - last_running_s:.0f} s"
+                )
             try:
-                orders = client.get_orders()
-                last_orders_at = now
+                orders = client.get_orders(request_s)
+                last_orders_s = now_s
             except OSError as error:
-                if now - last_orders_at > self._notice_s:
+                if now_s - last_orders_s > self._notice_s:
                     self._kill()
-                    message = f"lost the launcher, which was silent for {now - last_orders_at:.0f} s: {error}"
+                    message = f"lost the launcher, which was silent for {now_s - last_orders_s:.0f} s: {error}"
                     return Ending(EXIT_LOST, message, is_consequence=True)
                 continue
             self._obey(orders)

@@ -16,8 +16,12 @@ from typing import Any
 
 from bigearth_tf.distributed.rendezvous import get_text, put_text
 from bigearth_tf.launch.messages import Ending, Greeting, Orders, TaskSettings
+from bigearth_tf.runtime.running_clock import RunningClock
 
 _POLL_S = 0.2
+_ORDERS_TIMEOUT_S = 10.0
+# Longest time from one tick of the launcher to the next, if it is not suspended.
+_LONGEST_TICK_S = 1.0
 
 
 class LaunchServer:
@@ -26,7 +30,8 @@ class LaunchServer:
     Attributes:
         greetings: rank -> its greeting, in order of arrival.
         endings: rank -> its ending, in order of arrival.
-        last_seen: rank -> when it last sent a request, by the monotonic clock.
+        clock: Clock of the launcher, which ticks it.
+        last_seen: rank -> when it last sent a request, by that clock.
         changed: Condition, held while these fields are read together, and notified when a message arrives.
     """
 
@@ -43,6 +48,7 @@ class LaunchServer:
         RendezvousHTTPServer.request_queue_size = 1024  # All ranks greet at the same moment.
         self.scope = secrets.token_hex(8)
         self.changed = threading.Condition()
+        self.clock = RunningClock(_LONGEST_TICK_S)
         self.greetings: dict[int, Greeting] = {}
         self.endings: dict[int, Ending] = {}
         self.last_seen: dict[int, float] = {}
@@ -70,12 +76,12 @@ class LaunchServer:
                 self.greetings.setdefault(rank, Greeting.from_json(value))
             else:
                 self.endings.setdefault(rank, Ending.from_json(value))
-            self.last_seen[rank] = time.monotonic()
+            self.last_seen[rank] = self.clock.seconds
             self.changed.notify_all()
 
     def _get_orders(self, rank: int) -> bytes:
         with self.changed:
-            self.last_seen[rank] = time.monotonic()
+            self.last_seen[rank] = self.clock.seconds
             return self.orders.to_json().encode()
 
     def order(self, **orders: Any) -> None:
@@ -123,9 +129,9 @@ class LaunchClient:
         """Reports how the process of this task ended."""
         put_text(f"{self._url}ending.{self._rank}", ending.to_json())
 
-    def get_orders(self) -> Orders:
+    def get_orders(self, timeout_s: float = _ORDERS_TIMEOUT_S) -> Orders:
         """Returns the current orders, and shows that this task is alive."""
-        return Orders.from_json(get_text(f"{self._url}orders.{self._rank}"))
+        return Orders.from_json(get_text(f"{self._url}orders.{self._rank}", timeout_s))
 
     def wait_for_orders(self, condition: Callable[[Orders], bool]) -> Orders:
         """Returns the orders as soon as they meet a condition."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from bigearth_tf.launch import network, slurm_job, task
@@ -30,6 +34,9 @@ class TaskStarter(Protocol):
 
     def start_tasks(self, settings: TaskSettings) -> list[subprocess.Popen]:
         """Starts the tasks; returns the processes to wait for."""
+
+    def suspend_with(self, tasks: Sequence[subprocess.Popen]) -> AbstractContextManager[None]:
+        """Returns a context in which Ctrl+Z (SIGTSTP) suspends the tasks together with this process, where it can."""
 
     def is_reachable(self, host: str) -> bool:
         """Returns whether a host can be reached now."""
@@ -61,10 +68,33 @@ class LocalStarter:
             subprocess.Popen(
                 _task_command(self._command),
                 env={**environ, task.RANK_VARIABLE: str(rank)},
-                start_new_session=True,  # Ctrl-C reaches only the launcher, which asks the ranks to save.
+                start_new_session=True,  # Ctrl+C reaches only the launcher, which asks the ranks to save.
             )
             for rank in range(num_ranks)
         ]
+
+    @contextlib.contextmanager
+    def suspend_with(self, tasks: Sequence[subprocess.Popen]) -> Iterator[None]:
+        """Suspends the tasks together with this process; each is the first of a group, to which its rank belongs."""
+
+        def send(number: signal.Signals) -> None:
+            for process in tasks:
+                if process.poll() is None:
+                    os.killpg(process.pid, number)
+
+        def suspend(*_: object) -> None:
+            send(signal.SIGSTOP)
+            os.kill(os.getpid(), signal.SIGSTOP)
+            send(signal.SIGCONT)  # This line runs when a shell's `fg` has continued this process.
+
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.signal(signal.SIGTSTP, suspend)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTSTP, before)
 
     def is_reachable(self, host: str) -> bool:
         """Returns True: this host can always be reached."""
@@ -127,6 +157,10 @@ class SrunStarter:
             srun.append(f"--cpus-per-task={cores}")  # From 22.05 on srun does not take it from sbatch.
         command = [*srun, *self._options, *_task_command(self._command)]
         return [subprocess.Popen(command, env={**os.environ, **settings.to_environ()})]
+
+    def suspend_with(self, tasks: Sequence[subprocess.Popen]) -> AbstractContextManager[None]:
+        """Returns a context without effect: SLURM suspends all processes of a job by `scontrol suspend`."""
+        return contextlib.nullcontext()
 
     def is_reachable(self, host: str) -> bool:
         """Returns whether a step can run on a node now."""

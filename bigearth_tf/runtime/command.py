@@ -12,13 +12,16 @@ from collections.abc import Callable
 from absl import app, logging
 
 from bigearth_tf.runtime.error_file import write_error
+from bigearth_tf.runtime.exit_codes import EXIT_STOPPED
+from bigearth_tf.runtime.stop_signal import Stopped
 
 
 def run_command(main: Callable[[], None]) -> None:
     """Parses absl flags and runs `main`.
 
     An error that the user can fix (ValueError, OSError) ends the command with its message alone and exit code 1;
-    `--verbosity=1` also shows the traceback. At any time SIGUSR2 prints the stack of every thread and changes nothing.
+    `--verbosity=1` also shows the traceback. A run that was asked to stop and is saved (Stopped) ends it with
+    EXIT_STOPPED. At any time SIGUSR2 prints the stack of every thread and changes nothing.
     SIGUSR1, by which a batch system announces the end of the job's time, is ignored after `main` has returned.
     """
     faulthandler.register(signal.SIGUSR2, all_threads=True)
@@ -32,6 +35,9 @@ def run_command(main: Callable[[], None]) -> None:
             raise app.UsageError(f"Unexpected arguments: {' '.join(argv[1:])}. All options are flags, --name=value.")
         try:
             main()
+        except Stopped as stopped:
+            logging.info("%s Run the same command again to resume.", stopped)
+            sys.exit(EXIT_STOPPED)
         except (ValueError, OSError) as error:
             logging.debug("Traceback of the error below:", exc_info=True)
             write_error(str(error), is_consequence=isinstance(error, ConnectionError))

@@ -3,6 +3,10 @@
 import csv
 import json
 import os
+import re
+import signal
+import subprocess
+import time
 
 import pytest
 
@@ -34,10 +38,15 @@ def config(tmp_path_factory):
     return path
 
 
-def search(config, *arguments):
+def search(config, *arguments, run=warm_python.run, **options):
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "CUDA_VISIBLE_DEVICES": ""}
     command = ["-m", "experiments.search_scaling", f"--config={config}", *arguments]
-    return warm_python.run(command, cwd=REPOSITORY, env=environment)
+    return run(command, cwd=REPOSITORY, env=environment, **options)
+
+
+def start(config, *arguments):
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return search(config, *arguments, run=warm_python.start, **pipes)
 
 
 # With a step of 0.4 and 5 %: 1 x 1.4^2 x 1 = 1.96 and its permutations; 1.8 is 10 % off.
@@ -80,6 +89,23 @@ def test_what_cannot_be_searched_is_refused(config, arguments, message):
     assert result.returncode == 1
     assert message in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.full
+def test_a_search_that_is_asked_to_stop_saves_and_says_how_to_continue(config, tmp_path):
+    write_records(tmp_path / "records", {"train": 16, "val": 8, "test": 4}, num_shards=1)
+    arguments = [f"--data_dir={tmp_path / 'records'}", f"--workdir={tmp_path / 'search'}", "--num_classes=3"]
+    process = start(config, *GRID, *arguments, "--config.epochs=1000", "--config.checkpoint_steps=1")
+    while process.poll() is None and not list((tmp_path / "search").glob("*/checkpoints/latest/*.index")):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=500)
+    assert process.returncode == 75, errors
+    last = errors.strip().splitlines()[-1]
+    assert re.search(
+        r"epoch \d+/1000: asked to stop; saved after step \d+. Run the same command again to resume.", last
+    )
+    assert "Traceback" not in errors
 
 
 @pytest.mark.full

@@ -57,6 +57,23 @@ def test_a_preempted_job_saves_and_is_queued_again(start_cluster, stepping, envi
 
 
 @pytest.mark.full
+def test_a_suspended_job_continues(start_cluster, stepping, environment, wait_for_step, end_steps):
+    """The suspension is longer than the time after which a silent rank or launcher is lost."""
+    cluster = start_cluster()
+    script = stepping(options="--fail_within=12")
+    job = cluster.submit("-N2", "--ntasks-per-node=1", "--no-requeue", script, environ=environment)
+    wait_for_step(2)
+    cluster.run("scontrol", "suspend", job.number, as_root=True)
+    assert job["JobState"] == "SUSPENDED"
+    time.sleep(8)
+    cluster.run("scontrol", "resume", job.number, as_root=True)
+    time.sleep(2)
+    end_steps()
+    assert job.wait() == "COMPLETED", job.output
+    assert "launch: exit code 0: all ranks are done" in job.output
+
+
+@pytest.mark.full
 def test_only_the_stopped_task_of_an_array_is_queued_again(start_cluster, batch_script, environment, tmp_path):
     """The last task of an array has the id of the whole array."""
     cluster = start_cluster()

@@ -1,6 +1,8 @@
 """Tests that the watchdog ends a process that makes no progress, even if the shared folder hangs as well."""
 
 import os
+import signal
+import subprocess
 import time
 
 from tests.support import warm_python
@@ -88,3 +90,42 @@ def test_a_rank_with_a_longer_limit_shows_its_stacks_when_another_gives_up(tmp_p
         assert 'File "<string>", line 11 in <module>' in (tmp_path / "0.log").read_text()
     finally:
         other.kill()
+
+
+# Steps of 0.3 s, the limit is 1 s; it ends by itself after the file was created.
+SCRIPT_OF_STEPS = """
+import sys, time
+from pathlib import Path
+from bigearth_tf.distributed.replica import Replica
+from bigearth_tf.distributed.watchdog import Watchdog
+
+dog = Watchdog(Path(sys.argv[1]), Replica(), timeout_s=1.0)
+with dog.watch():
+    dog.beat("step 0")
+    print("begun", flush=True)
+    step = 0
+    while not (Path(sys.argv[1]) / "enough").exists():
+        for _ in range(30):
+            time.sleep(0.01)
+        dog.beat(f"step {step}")
+        step += 1
+"""
+
+
+def test_a_process_that_was_suspended_continues(tmp_path):
+    """As by Ctrl+Z and `fg`, or by `scontrol suspend` and `resume`; the suspension is three times the limit."""
+    process = warm_python.start(
+        ["-c", SCRIPT_OF_STEPS, tmp_path],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "begun\n"
+    process.send_signal(signal.SIGSTOP)
+    time.sleep(3)
+    process.send_signal(signal.SIGCONT)
+    time.sleep(0.5)
+    (tmp_path / "enough").touch()
+    _, errors = process.communicate(timeout=500)
+    assert process.returncode == 0, errors

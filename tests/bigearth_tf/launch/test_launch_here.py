@@ -21,6 +21,11 @@ from tests.support.paths import REPOSITORY
 pytest.importorskip("horovod", reason="Horovod is not installed")
 # Modules that the launcher loads.
 MODULES = ("bigearth_tf.launch.launcher", "bigearth_tf.launch.elastic", "horovod.runner.http.http_server")
+# That of a process which neither SLURM nor another launcher has started.
+CLEAN_ENVIRONMENT = {
+    **{key: value for key, value in os.environ.items() if not key.startswith(("HOROVOD_", "SLURM_"))},
+    "PYTHONPATH": str(REPOSITORY),
+}
 SLEEP = "import time; print('begun', flush=True); time.sleep(100_000)"
 
 
@@ -28,11 +33,10 @@ def launch(tmp_path, script, *options, ranks=2, fail_within=12, wait=True, envir
     run = command or [sys.executable, "-c", script]
     command = ["-m", "bigearth_tf.launch", f"--log_dir={tmp_path / 'logs'}"]
     command += [f"--fail_within={fail_within}", *([f"--ranks={ranks}"] if ranks else []), *options]
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("HOROVOD_", "SLURM_"))}
     process = warm_python.start(
         [*command, "--", *run],
         modules=MODULES,
-        env={**kept, "PYTHONPATH": str(REPOSITORY), **(environ or {})},
+        env={**CLEAN_ENVIRONMENT, **(environ or {})},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -115,8 +119,9 @@ def test_the_other_ranks_print_their_stacks(tmp_path):
 
 @pytest.mark.parametrize("send", [
     lambda process: process.send_signal(signal.SIGTERM),
-    lambda process: os.killpg(process.pid, signal.SIGINT),  # Like Ctrl-C, which reaches all processes.
-], ids=["SIGTERM", "Ctrl-C"])  # fmt: skip
+    lambda process: os.killpg(process.pid, signal.SIGINT),  # Like Ctrl+C, which reaches all processes of a terminal.
+    lambda process: os.killpg(process.pid, signal.SIGHUP),  # Like the end of an ssh connection.
+], ids=["SIGTERM", "Ctrl+C", "hangup"])  # fmt: skip
 def test_a_signal_reaches_all_ranks_and_stopping_is_no_failure(tmp_path, send):
     script = (
         "import signal, sys, time\n"
@@ -192,6 +197,51 @@ def test_a_signal_before_a_launch_ends_it(tmp_path):
     start = LocalStarter([sys.executable, "-c", SLEEP], 2)
     outcome = Launch(start, tmp_path / "logs", start_timeout_s=20, fail_within_s=12, stop_signal=stop_signal).run()
     assert (outcome.code, outcome.stopped_by) == (75, "SIGUSR1")
+
+
+def test_a_second_ctrl_c_ends_all_ranks_at_once(tmp_path):
+    ignores_signals = f"import signal; signal.signal(signal.SIGUSR1, signal.SIG_IGN); {SLEEP}"
+    process = launch(tmp_path, ignores_signals, fail_within=6, wait=False)
+    for rank in range(2):
+        wait_for("begun", tmp_path / "logs" / f"rank-{rank}.log")
+    process.send_signal(signal.SIGINT)
+    assert any("asking all ranks to save and end" in line for line in process.stdout)
+    process.send_signal(signal.SIGINT)
+    code, output = finish(process)
+    assert code == 130, output
+    assert "launch: exit code 130: interrupted again; all ranks were ended, and the same command resumes" in output
+    assert "Traceback" not in output
+
+
+def test_a_launch_that_is_suspended_suspends_its_ranks_and_continues(tmp_path):
+    """As by Ctrl+Z and `fg`. The suspension is longer than the time after which a silent rank or launcher is lost."""
+    until_go = "import os, time; print('begun', os.getpid(), flush=True)\nwhile not os.path.exists(os.environ['GO']):"
+    script = f"{until_go} time.sleep(0.1)"
+    process = launch(tmp_path, script, fail_within=6, wait=False, environ={"GO": str(tmp_path / "go")})
+    ranks = []
+    for rank in range(2):
+        log = tmp_path / "logs" / f"rank-{rank}.log"
+        wait_for("begun", log)
+        ranks.append(int(log.read_text().split()[1]))
+    process.send_signal(signal.SIGTSTP)
+    for number in (*ranks, process.pid):
+        wait_for(") T ", Path(f"/proc/{number}/stat"))
+    time.sleep(3)
+    process.send_signal(signal.SIGCONT)
+    time.sleep(1)
+    (tmp_path / "go").touch()
+    code, output = finish(process)
+    assert code == 0, output
+
+
+def test_the_default_folder_of_logs_is_one_that_git_ignores(tmp_path):
+    process = warm_python.run(
+        ["-m", "bigearth_tf.launch", "--ranks=1", "--", "true"], modules=MODULES, cwd=tmp_path, env=CLEAN_ENVIRONMENT
+    )
+    assert process.returncode == 0, process.stderr
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert re.fullmatch(r"launch-\d{8}-\d{6}", folder.name)
+    assert [path.name for path in folder.iterdir()] == ["rank-0.log"]
 
 
 def test_no_rank_outlives_a_killed_launcher(tmp_path):

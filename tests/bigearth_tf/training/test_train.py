@@ -227,7 +227,10 @@ def test_killed_at_any_step_it_ends_with_the_same_weights_and_logs(data, never_k
     check_same_end(never_killed, workdir)
 
 
-@pytest.mark.parametrize("name", ["SIGUSR1", pytest.param("SIGTERM", marks=pytest.mark.full)])
+# test_stop_signal.py tests that each of the signals is received.
+@pytest.mark.parametrize(
+    "name", ["SIGINT", *(pytest.param(name, marks=pytest.mark.full) for name in ("SIGUSR1", "SIGTERM", "SIGHUP"))]
+)
 def test_a_run_that_is_asked_to_stop_saves_and_resumes_later(data, never_killed, tmp_path, name):
     workdir = tmp_path / "workdir"
     assert run_script(data, workdir, [4], name).returncode == 75
