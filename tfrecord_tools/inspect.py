@@ -17,7 +17,7 @@ from bigearth_tf.data.sharded_dataset import ShardedDataset
 from bigearth_tf.runtime.command import run_command
 
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder with a manifest and its shards.", required=True)
-_OUTPUT_DIR = flags.DEFINE_string("output_dir", "inspection", "Folder for classes.png and samples.png.")
+_OUTPUT_DIR = flags.DEFINE_string("output_dir", "runs/inspection", "Folder for classes.png and samples.png.")
 _PLOTS = flags.DEFINE_bool("plots", True, "Write the images.")
 _SAMPLES = flags.DEFINE_integer("samples", 12, "Patches on the contact sheet; 0 for none.", lower_bound=0)
 _SPLIT = flags.DEFINE_string("split", None, "Split of the samples; default: train, or the first.")

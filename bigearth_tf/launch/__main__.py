@@ -25,7 +25,7 @@ from bigearth_tf.launch import slurm_job
 from bigearth_tf.launch.elastic import run_elastic
 from bigearth_tf.launch.launcher import Launch, Outcome
 from bigearth_tf.launch.task_starters import LocalStarter, SrunStarter, TaskStarter, list_job_nodes
-from bigearth_tf.runtime.exit_codes import EXIT_STOPPED
+from bigearth_tf.runtime.exit_codes import EXIT_BY_SIGNAL, EXIT_STOPPED
 from bigearth_tf.runtime.stop_signal import StopSignal
 
 # Set for ranks by horovodrun, by Open MPI's mpirun, and by other launchers.
@@ -37,7 +37,9 @@ def _parse_arguments() -> argparse.Namespace:
         prog="python -m bigearth_tf.launch", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--ranks", type=int, help="number of ranks on this host, without SLURM")
-    parser.add_argument("--log_dir", type=Path, help="folder for the log of each rank; default: launch-<job or time>")
+    parser.add_argument(
+        "--log_dir", type=Path, help="folder for the log of each rank; default: runs/launch-<job or time>"
+    )
     parser.add_argument(
         "--fail_within", type=float, default=60, help="seconds in which a failure ends the job (%(default)s)"
     )
@@ -84,10 +86,11 @@ def main() -> int:
         sys.exit(
             "error: this is no SLURM job; give --ranks=N for N ranks on this host, or submit a job (slurm/README.md)."
         )
-    log_dir = arguments.log_dir or Path(f"launch-{os.environ.get('SLURM_JOB_ID') or time.strftime('%Y%m%d-%H%M%S')}")
+    job = os.environ.get("SLURM_JOB_ID") or time.strftime("%Y%m%d-%H%M%S")
+    log_dir = arguments.log_dir or Path("runs", f"launch-{job}")
     # Ignored before and after the launch: a finished run must not be stopped.
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    stop_signal = StopSignal((signal.SIGTERM, signal.SIGINT, signal.SIGUSR1))
+    stop_signal = StopSignal()
     with stop_signal.listen():
         outcome = _launch(arguments, log_dir, stop_signal)
     logging.info("launch: exit code %d: %s", outcome.code, outcome.cause)
@@ -133,3 +136,6 @@ if __name__ == "__main__":
         sys.exit(main())
     except (ValueError, OSError, RuntimeError) as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        logging.info("launch: interrupted; the same command resumes the run")
+        sys.exit(EXIT_BY_SIGNAL + signal.SIGINT)

@@ -41,7 +41,7 @@ def test_a_rank_that_fails_is_named_as_the_cause(start_cluster, stepping, enviro
     seconds_in(job)
     assert job["ExitCode"] == code
     assert f"rank {rank} on n{rank + 1} failed first: {cause}; its log: " in last_line(job)
-    assert (cluster.folder / "jobs" / f"launch-{job.number}" / f"rank-{1 - rank}.log").exists()
+    assert (cluster.folder / "jobs" / "runs" / f"launch-{job.number}" / f"rank-{1 - rank}.log").exists()
     assert not processes_left(cluster, 1) + processes_left(cluster, 2)
 
 
@@ -53,7 +53,10 @@ def test_a_rank_that_hangs_is_named_with_its_stacks(start_cluster, stepping, env
     assert re.search(
         r"no step for \d+ s; rank 1 on n2 \(process \d+\) has made no progress for longest", last_line(job)
     )
-    logs = [(cluster.folder / "jobs" / f"launch-{job.number}" / f"rank-{rank}.log").read_text() for rank in range(2)]
+    logs = [
+        (cluster.folder / "jobs" / "runs" / f"launch-{job.number}" / f"rank-{rank}.log").read_text()
+        for rank in range(2)
+    ]
     assert "in sleep_forever" in logs[1]
     assert "allreduce" in logs[0]
     assert not processes_left(cluster, 1) + processes_left(cluster, 2)

@@ -175,7 +175,10 @@ def test_a_training_that_hangs_is_ended_with_its_stacks(start_cluster, batch_scr
     assert re.search(r"no step for \d+ s; rank 1 on n2 \(process \d+\) has made no progress for longest", last), (
         job.output
     )
-    logs = [(cluster.folder / "jobs" / f"launch-{job.number}" / f"rank-{rank}.log").read_text() for rank in range(2)]
+    logs = [
+        (cluster.folder / "jobs" / "runs" / f"launch-{job.number}" / f"rank-{rank}.log").read_text()
+        for rank in range(2)
+    ]
     assert "in hang_here" in logs[1]
     # After an epoch rank 0 may wait longer, but the end of rank 1 would have ended it without its stacks.
     assert re.search(r"rank 0: no step for \d+ s. Python stacks:", logs[0]), logs[0]
