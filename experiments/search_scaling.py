@@ -134,6 +134,7 @@ def main() -> None:
         return
     from bigearth_tf.distributed import preflight
     from bigearth_tf.distributed.consensus import exit_if_ranks_differ
+    from bigearth_tf.distributed.folder_lock import lock_folder
     from bigearth_tf.distributed.replica import start_replica
 
     config.data.data_dir = _DATA_DIR.value
@@ -142,7 +143,8 @@ def main() -> None:
         preflight.run_preflight(replica)
         if replica.is_chief:
             print_candidates(search.base, candidates)
-        scores = train_all(config, candidates, workdir, replica)
+        with lock_folder(workdir, replica):
+            scores = train_all(config, candidates, workdir, replica)
     if replica.is_chief:
         print_ranking(config.best_metric, _rank(config.best_metric, candidates, scores), scores)
         print(f"wrote {os.path.join(workdir, SEARCH_NAME)}")

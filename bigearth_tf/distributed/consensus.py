@@ -79,6 +79,23 @@ def _run_on_all_ranks(action: Callable[[], T], exchange: Callable[[str], list[st
     return value
 
 
+def run_on_chief(action: Callable[[], object], replica: Replica) -> None:
+    """Runs an action on rank 0; returns on every rank after it has succeeded.
+
+    Raises:
+        Exception: The action's own, on every rank.
+    """
+    failure: Exception | None = None
+    try:
+        if replica.is_chief:
+            action()
+    except Exception as error:  # noqa: BLE001 - the other ranks must learn of every failure
+        failure = error
+    failure = gather(failure, replica)[0]
+    if failure:
+        raise failure
+
+
 def check_ranks_agree(facts: dict[str, Any], replica: Replica, remedy: str = "") -> None:
     """Checks that all ranks have the same facts.
 

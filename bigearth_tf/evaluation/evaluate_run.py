@@ -10,6 +10,7 @@ from typing import Any, Optional
 
 from bigearth_tf.data.sharded_dataset import ShardedDataset
 from bigearth_tf.distributed.consensus import run_on_all_ranks
+from bigearth_tf.distributed.folder_lock import lock_folder
 from bigearth_tf.distributed.replica import Replica, convert_lost_rank_errors
 from bigearth_tf.evaluation.predict_run import RunPredictions, predict_run
 from bigearth_tf.evaluation.prediction_table import PREDICTIONS_NAME, write_predictions
@@ -49,13 +50,15 @@ def evaluate_run(
 
     Raises:
         FileNotFoundError: The run has not finished, or the data set has no manifest.
-        ValueError: The data set does not fit the model, or the folder holds the evaluation of other records.
+        ValueError: The data set does not fit the model, or the folder holds the evaluation of other records, or another
+            process writes into it.
         ConnectionError: Another rank ended.
     """
     with convert_lost_rank_errors(replica):
         folder = run_on_all_ranks(lambda: choose_report_folder(workdir, data_dir, split, output), replica)
-        predicted = predict_run(workdir, data_dir, split, replica, watch_dir=folder)
-    return write_report(predicted, folder, options) if replica.is_chief else None
+        with lock_folder(folder, replica):
+            predicted = predict_run(workdir, data_dir, split, replica, watch_dir=folder)
+            return write_report(predicted, folder, options) if replica.is_chief else None
 
 
 def write_report(predicted: RunPredictions, folder: Path, options: EvaluationOptions) -> WrittenReport:

@@ -12,6 +12,7 @@ from absl import logging
 from bigearth_tf.config import TrainConfig
 from bigearth_tf.distributed import preflight
 from bigearth_tf.distributed.consensus import run_on_all_ranks
+from bigearth_tf.distributed.folder_lock import lock_folder
 from bigearth_tf.distributed.replica import Replica, convert_lost_rank_errors
 from bigearth_tf.distributed.watchdog import Watchdog
 from bigearth_tf.runs.checkpoints import RunCheckpoints
@@ -58,8 +59,8 @@ def train(
 
     Raises:
         FileNotFoundError: The data set has no manifest, or a shard is missing.
-        ValueError: The config does not fit the data, the ranks, or what is in the work folder; the ranks disagree; or
-            the loss is no longer finite.
+        ValueError: The config does not fit the data, the ranks, or what is in the work folder; another process trains
+            in that folder; the ranks disagree; or the loss is no longer finite.
         ConnectionError: Another rank is lost.
         Stopped: A signal requested to stop; the run is saved.
     """
@@ -86,14 +87,15 @@ def _run(
     """Trains from the latest checkpoint, or from the start, to the result."""
     state = make_train_state(plan, replica)
     # Nothing was written before this line, because only now the config is known to work.
-    run_on_all_ranks(lambda: _claim(workdir, settings, replica), replica)
-    identity = json.dumps(settings.identity(), sort_keys=True)
-    checkpoints = RunCheckpoints(workdir, state.progress, identity, **state.trackables)
-    resume(state, checkpoints, replica)
-    own = _make_hooks(plan, state, checkpoints, workdir, replica)
-    if profile and replica.is_chief:
-        own.append(ProfileHook(workdir))
-    TrainingLoop(plan, state, workdir, replica, [*own, *hooks]).run()
+    with lock_folder(workdir, replica):
+        run_on_all_ranks(lambda: _claim(workdir, settings, replica), replica)
+        identity = json.dumps(settings.identity(), sort_keys=True)
+        checkpoints = RunCheckpoints(workdir, state.progress, identity, **state.trackables)
+        resume(state, checkpoints, replica)
+        own = _make_hooks(plan, state, checkpoints, workdir, replica)
+        if profile and replica.is_chief:
+            own.append(ProfileHook(workdir))
+        TrainingLoop(plan, state, workdir, replica, [*own, *hooks]).run()
 
 
 def _claim(workdir: Path, settings: RunSettings, replica: Replica) -> None:

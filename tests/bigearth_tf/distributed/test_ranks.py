@@ -118,7 +118,7 @@ import sys
 import numpy as np, tensorflow as tf
 from bigearth_tf.config import CommunicationConfig
 from bigearth_tf.distributed import collectives
-from bigearth_tf.distributed.consensus import check_ranks_agree
+from bigearth_tf.distributed.consensus import check_ranks_agree, run_on_chief
 from bigearth_tf.distributed.replica import start_replica
 replica = start_replica()
 weight = tf.Variable([float(replica.rank), 5.0])
@@ -137,6 +137,15 @@ except ValueError as error:
     assert "Ranks disagree on number: rank 0 has 0, rank 1 has 1" in str(error)
 else:
     raise AssertionError("a difference was not reported")
+done = []
+run_on_chief(lambda: done.append(replica.rank), replica)
+assert done == [0] * replica.is_chief
+try:
+    run_on_chief(lambda: [][0], replica)
+except IndexError as error:
+    assert "out of range" in str(error)
+else:
+    raise AssertionError("a failure of rank 0 was not raised on all ranks")
 assert collectives.gather({"rank": replica.rank}, replica) == [{"rank": r} for r in range(replica.world_size)]
 assert replica.is_chief == (replica.rank == 0)
 """

@@ -6,6 +6,7 @@ import importlib
 import json
 import shutil
 import signal
+import subprocess
 
 import keras
 import numpy as np
@@ -238,6 +239,51 @@ def test_a_run_that_is_asked_to_stop_saves_and_resumes_later(data, never_killed,
     assert steps == [1, 2, 3, 4, 5]  # The ranks agree to stop in the step after the signal.
     assert run_script(data, workdir).returncode == 0
     check_same_end(never_killed, workdir)
+
+
+# Waits in its second step for the file "go" in the work folder's parent.
+WAITING = """
+import sys, time
+from pathlib import Path
+from bigearth_tf.config import DataConfig, TrainConfig
+from bigearth_tf.distributed.replica import Replica
+from bigearth_tf.training.hooks import Hook
+from bigearth_tf.training.train import train
+workdir = Path(sys.argv[2])
+class Wait(Hook):
+    def after_execution(self, execution):
+        print("begun", flush=True)
+        while not (workdir.parent / "go").exists():
+            time.sleep(0.05)
+config = TrainConfig(
+    model="mlp_mixer_tiny", model_overrides="resolution_px=15, patch_size=5, dim=8, depth=1",
+    data=DataConfig(data_dir=sys.argv[1], bands="RGB", shuffle_mb=2.0), epochs=1, global_batch_size=24)
+train(config, workdir, Replica(), hooks=[Wait()])
+"""
+
+
+def test_a_second_training_in_a_folder_is_told_who_holds_it_and_resumes_when_the_first_was_killed(data, tmp_path):
+    arguments = ["-c", WAITING, data, tmp_path / "workdir"]
+    first = warm_python.start(arguments, stdout=subprocess.PIPE, text=True)
+    assert first.stdout.readline() == "begun\n"
+    config = make_config(
+        data,
+        model="mlp_mixer_tiny",
+        model_overrides="resolution_px=15, patch_size=5, dim=8, depth=1",
+        epochs=1,
+        global_batch_size=24,
+        schedule=ScheduleConfig(),
+        best_metric="macro_f1",
+    )
+    in_use = rf"workdir: in use by process {first.pid} on \S+ since \S+ \S+ UTC. Wait for it, or end it"
+    with pytest.raises(ValueError, match=in_use):
+        train(config, tmp_path / "workdir", Replica())
+    assert not (tmp_path / "workdir" / "history.jsonl").read_text()
+    first.kill()
+    first.wait()
+    train(config, tmp_path / "workdir", Replica())
+    assert [row["step"] for row in read_history(tmp_path / "workdir")] == [1, 2, 2]
+    assert not list((tmp_path / "workdir").glob(".lock*"))
 
 
 def test_a_finished_run_is_not_trained_again(data, run, monkeypatch):
