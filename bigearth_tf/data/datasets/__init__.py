@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import pkgutil
+from typing import Optional
 
 from bigearth_tf.data.bands import Band
 from bigearth_tf.data.label_kind import LabelKind
@@ -44,3 +45,8 @@ def get_dataset(name: str) -> DatasetSpec:
     if name not in list_datasets():
         raise ValueError(f"Unknown data set {name!r}; allowed: {', '.join(list_datasets())}.")
     return importlib.import_module(f"{__name__}.{name}").SPEC
+
+
+def find_level(name: str) -> Optional[str]:
+    """Returns the processing level of a data set by name, None if the data set is not known."""
+    return get_dataset(name).level if name in list_datasets() else None

@@ -1,0 +1,63 @@
+"""What an exported model takes, from its card, without TensorFlow."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+from pathlib import Path
+from typing import Any, Optional
+
+from bigearth_tf.data.bands import Band
+from bigearth_tf.data.datasets import find_level
+from bigearth_tf.data.label_kind import LabelKind
+from bigearth_tf.runtime.files import file_sha256
+from bigearth_tf.serving.exported_model import read_card
+from bigearth_tf.serving.units import DN_UNIT
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelInputs:
+    """The bands that a model takes, its classes, and the level of the Sentinel-2 data that it was trained on."""
+
+    bands: tuple[Band, ...]
+    class_names: tuple[str, ...]
+    label_kind: LabelKind
+    dataset: str
+    level: Optional[str]
+
+    @property
+    def dn_bands(self) -> tuple[Band, ...]:
+        """The bands that are digital numbers of Sentinel-2."""
+        return tuple(band for band in self.bands if band.unit == DN_UNIT)
+
+
+def read_model_inputs(folder: str | os.PathLike) -> ModelInputs:
+    """Returns what the model of an export takes.
+
+    Raises:
+        FileNotFoundError: The folder has no SavedModel, or no model card.
+    """
+    return parse_model_inputs(read_card(folder))
+
+
+def parse_model_inputs(card: dict[str, Any]) -> ModelInputs:
+    """Returns what the model of a card takes."""
+    fields = [field.name for field in dataclasses.fields(Band)]
+    dataset = card["dataset"]
+    return ModelInputs(
+        bands=tuple(Band(**{name: row[name] for name in fields}) for row in card["inputs"].values()),
+        class_names=tuple(card["class_names"]),
+        label_kind=LabelKind(dataset["label_kind"]),
+        dataset=dataset["name"],
+        level=card.get("level") or find_level(dataset["name"]),
+    )
+
+
+def hash_export(folder: str | os.PathLike) -> str:
+    """Returns a SHA-256 of all files of an export but the texts for people: two models have different ones."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(folder).rglob("*")):
+        if path.is_file() and path.suffix != ".md":
+            digest.update(f"{path.relative_to(folder).as_posix()} {file_sha256(path)}\n".encode())
+    return digest.hexdigest()
