@@ -28,6 +28,7 @@ import dataclasses
 import json
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -40,6 +41,7 @@ from absl import flags
 from benchmarks.scaling_model import Link, efficiency, fit_link, quickest_seconds, ring_seconds
 from benchmarks.scaling_rank import Job
 from benchmarks.synthetic_records import write_records
+from bigearth_tf.runtime.children import start_child
 from bigearth_tf.runtime.command import run_command
 from bigearth_tf.runtime.progress import progress_bar
 
@@ -161,8 +163,9 @@ def _run(job: Job, ranks: int) -> Measurement:
     measurements.mkdir()
     launcher = [os.fspath(Path(sys.executable).with_name("horovodrun")), "-np", str(ranks), "--gloo"]
     processes = [
-        subprocess.Popen(
+        start_child(
             [*(launcher if ranks > 1 else []), sys.executable, "-m", "benchmarks.scaling_rank", one.to_text()],
+            number=signal.SIGTERM,  # horovodrun ends its ranks.
             env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

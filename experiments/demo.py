@@ -9,7 +9,6 @@ exported model predicts the land cover of the real ones. Run again, each command
 from __future__ import annotations
 
 import shlex
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -17,6 +16,7 @@ from pathlib import Path
 from absl import flags
 
 from bigearth_tf.runs.record import RunResult, read_result
+from bigearth_tf.runtime.children import run_child
 from bigearth_tf.runtime.command import run_command
 
 _ROOT = flags.DEFINE_string("root", "runs/demo", "Folder for everything that the demo writes.")
@@ -67,7 +67,7 @@ def main() -> None:
     for title, arguments in list_steps(root, _NUM_PATCHES.value):
         print(f"\n== {title}\n$ python -m {arguments}", flush=True)
         step_started = time.monotonic()
-        code = subprocess.run([sys.executable, "-m", *shlex.split(arguments)], check=False).returncode
+        code = run_child([sys.executable, "-m", *shlex.split(arguments)])
         if code:
             sys.exit(f"error: this step ended with exit code {code}; fix what it reports and run the demo again.")
         print(f"-- {time.monotonic() - step_started:.0f} s", flush=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import signal
 import subprocess
 import sys
@@ -17,17 +16,13 @@ from typing import BinaryIO
 from bigearth_tf.launch.messages import Ending, Orders, TaskSettings
 from bigearth_tf.launch.server import LaunchClient
 from bigearth_tf.runtime import error_file
+from bigearth_tf.runtime.children import start_child
 from bigearth_tf.runtime.exit_codes import EXIT_BY_SIGNAL, EXIT_LOST, EXIT_STOPPED
 from bigearth_tf.runtime.running_clock import RunningClock
 from bigearth_tf.runtime.stop_signal import STOP_SIGNALS
 
 # The share of `fail_within_s` in which a failure is noticed; the rest is for ending the ranks.
 NOTICE_SHARE = 1 / 3
-_PR_SET_PDEATHSIG = 1
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class RankProcess:
@@ -45,13 +40,12 @@ class RankProcess:
         self._error_file = Path(self._errors.name) / "error.json"
         self._last_line = b"no output"
         self._forwarded: set[int] = set()
-        self._process = subprocess.Popen(
+        self._process = start_child(
             command,
             env={**environ, error_file.PATH_VARIABLE: str(self._error_file)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            preexec_fn=_die_with_parent,  # noqa: PLW1509 - there is no other thread yet
         )
 
     def run(self, client: LaunchClient) -> int:

@@ -16,6 +16,7 @@ from typing import Protocol
 from bigearth_tf.launch import network, slurm_job, task
 from bigearth_tf.launch.layout import expand_counts
 from bigearth_tf.launch.messages import TaskSettings
+from bigearth_tf.runtime.children import start_child
 
 
 class TaskStarter(Protocol):
@@ -65,8 +66,9 @@ class LocalStarter:
         num_ranks = self.num_ranks or 1
         environ = {**os.environ, **settings.to_environ(), task.NUM_RANKS_VARIABLE: str(num_ranks)}
         return [
-            subprocess.Popen(
+            start_child(
                 _task_command(self._command),
+                number=signal.SIGTERM,  # The task passes it on, and its rank saves.
                 env={**environ, task.RANK_VARIABLE: str(rank)},
                 start_new_session=True,  # Ctrl+C reaches only the launcher, which asks the ranks to save.
             )
@@ -156,7 +158,7 @@ class SrunStarter:
         if cores := self._environ.get("SLURM_CPUS_PER_TASK"):
             srun.append(f"--cpus-per-task={cores}")  # From 22.05 on srun does not take it from sbatch.
         command = [*srun, *self._options, *_task_command(self._command)]
-        return [subprocess.Popen(command, env={**os.environ, **settings.to_environ()})]
+        return [start_child(command, number=signal.SIGTERM, env={**os.environ, **settings.to_environ()})]
 
     def suspend_with(self, tasks: Sequence[subprocess.Popen]) -> AbstractContextManager[None]:
         """Returns a context without effect: SLURM suspends all processes of a job by `scontrol suspend`."""

@@ -37,7 +37,8 @@ def test_help_explains_the_command_and_loads_nothing_heavy(command):
         f"sys.argv = ['{command}', '--help']\n"
         "try:\n"
         f"    runpy.run_module('{command}', run_name='__main__', alter_sys=True)\n"
-        "except SystemExit:\n"
+        "except SystemExit as end:\n"
+        "    assert end.code == 0, end.code\n"
         "    heavy = {'tensorflow', 'keras', 'osgeo', 'sklearn', 'matplotlib', 'pandas', 'scipy'} & set(sys.modules)\n"
         "    assert not heavy, heavy\n"
     )

@@ -1,7 +1,7 @@
 """Python processes that start in milliseconds, as forks of an interpreter that has loaded TensorFlow.
 
-Each is a separate process with its own environment, arguments and streams, which a test may kill or freeze. A new
-interpreter needs 4 to 5 seconds to load TensorFlow.
+Each is a separate process with its own environment, arguments and streams, which a test may kill or freeze. It ends
+with the process that started it, however that ends. A new interpreter needs 4 to 5 seconds to load TensorFlow.
 """
 
 from __future__ import annotations
@@ -72,6 +72,7 @@ class WarmPopen(subprocess.Popen):
             "environment": dict(os.environ if env is None else env),
             "cwd": str(cwd or os.getcwd()),
             "start_new_session": more[5],
+            "parent": os.getpid(),
         }
         content = json.dumps(request).encode()
         streams = [number if given == -1 else given for number, given in enumerate((stdin, stdout, stderr))]

@@ -5,6 +5,7 @@ Usage: python warm_server.py SOCKET MODULE...
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import importlib
 import importlib.util
@@ -12,11 +13,15 @@ import json
 import os
 import random
 import runpy
+import signal
 import socket
 import sys
+import time
 import types
 
 HEADER_BYTES = 8
+_PARENT_WITHIN_S = 10.0
+_PR_SET_PDEATHSIG = 1
 
 
 def read_request(connection: socket.socket) -> tuple[dict, list[int]]:
@@ -58,8 +63,21 @@ def serve(connection: socket.socket) -> dict:
             os.close(stream)
 
 
+def attach_to_parent(parent: int) -> None:
+    """Makes the kernel kill this process when the one that asked for it ends, which becomes its parent in a moment."""
+    end = time.monotonic() + _PARENT_WITHIN_S
+    while os.getppid() != parent:
+        if time.monotonic() > end:
+            os._exit(1)
+        time.sleep(0.0002)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
 def become(request: dict, installed: list[str]) -> None:
     """Sets this process up like an interpreter that was started with the environment and arguments of the request."""
+    attach_to_parent(request["parent"])
     if request["start_new_session"]:
         os.setsid()
     os.environ.clear()
