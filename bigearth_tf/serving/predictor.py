@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -15,8 +16,8 @@ from bigearth_tf.serving.exported_model import read_card
 class Predictor:
     """An exported SavedModel.
 
-    `inputs` maps each band that it takes to (size_px, dtype); `class_names` are in the order of the probabilities;
-    `label_kind` is that of the labels it was trained on.
+    `folder` is that of the export. `inputs` maps each band that it takes to (size_px, dtype); `class_names` are in the
+    order of the probabilities; `label_kind` is that of the labels it was trained on.
     """
 
     def __init__(self, folder: str | os.PathLike) -> None:
@@ -25,6 +26,7 @@ class Predictor:
         Raises:
             FileNotFoundError: The folder has no SavedModel, or no model card.
         """
+        self.folder = Path(folder)
         self.label_kind = LabelKind(read_card(folder)["dataset"]["label_kind"])
         self._model = tf.saved_model.load(os.fspath(folder))  # Keeps the variables of the signature alive.
         self._signature = self._model.signatures["serving_default"]
@@ -46,13 +48,21 @@ class Predictor:
             ValueError: A patch lacks a band that the model takes, or has it in another size or type.
         """
         for patch in patches:
-            for name, (size_px, dtype) in self.inputs.items():
-                found = f"{patch[name].dtype} {list(patch[name].shape)}" if name in patch else "missing"
-                if found != f"{dtype} [{size_px}, {size_px}]":
-                    raise ValueError(
-                        f"The model takes band {name} as {dtype} [{size_px}, {size_px}]; in this patch it is {found}."
-                    )
+            self.check_patch(patch)
         return self.predict_batch({name: np.stack([patch[name] for patch in patches]) for name in self.inputs})
+
+    def check_patch(self, patch: Mapping[str, np.ndarray]) -> None:
+        """Checks that a patch has every band that the model takes.
+
+        Raises:
+            ValueError: It lacks a band, or has it in another size or type.
+        """
+        for name, (size_px, dtype) in self.inputs.items():
+            found = f"{patch[name].dtype} {list(patch[name].shape)}" if name in patch else "missing"
+            if found != f"{dtype} [{size_px}, {size_px}]":
+                raise ValueError(
+                    f"The model takes band {name} as {dtype} [{size_px}, {size_px}]; in this patch it is {found}."
+                )
 
     def predict_batch(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
         """Returns the probabilities of a batch that is known to fit the model, float32 [N, K].

@@ -42,7 +42,7 @@ IMPORTERS = {
         "experiments/shared/plot_predictions.py",
         "tfrecord_tools/records/plot_dataset.py",
     },
-    "pyarrow": {"bigearth_tf/evaluation/prediction_table.py"},
+    "pyarrow": {"bigearth_tf/evaluation/prediction_table.py", "bigearth_tf/serving/prediction_parts.py"},
     # Only the tests use it, as the oracle of scores.
     "sklearn": set(),
     "tensorflow_addons": {"bigearth_tf/training/optimizers.py"},

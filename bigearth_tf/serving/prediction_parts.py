@@ -1,0 +1,117 @@
+"""The table of predictions of many patches: a folder of Parquet files, each of a fixed number of inputs.
+
+Each part is written atomically, together with the problems of its inputs (in the metadata of its schema), so that the
+parts alone say what is done. `pandas.read_parquet(folder)` reads all parts as one table. Columns:
+
+- `patch_id`, one text for each attribute, and `no_data`, the share of pixels without data (0 ... 1);
+- `true_labels`: names of classes, separated by "; "; null where they are not known;
+- `top_class`: the most probable class; `predicted`: the classes that are predicted, the most probable first;
+- `probability/<class>` for each class of the model, float32.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow
+from pyarrow import parquet
+
+from bigearth_tf.runtime.files import atomic_file
+from bigearth_tf.serving.patch_inputs import InputPatch, InputProblem
+
+TABLE_NAME = "predictions.parquet"
+_SEPARATOR = "; "
+_METADATA_KEY = b"bigearth_tf"
+
+
+class PredictionParts:
+    """The parts of a table in the folder `path`."""
+
+    def __init__(self, path: Path, class_names: Sequence[str], attributes: Sequence[str]) -> None:
+        """Takes the folder, the names of the K classes and those of the attributes."""
+        self.path, self.class_names = path, tuple(class_names)
+        texts = [(name, pyarrow.string()) for name in ("patch_id", *attributes)]
+        labels = [(name, pyarrow.string()) for name in ("true_labels", "top_class", "predicted")]
+        values = [(f"probability/{name}", pyarrow.float32()) for name in self.class_names]
+        self._attributes = tuple(attributes)
+        self._schema = pyarrow.schema([*texts, ("no_data", pyarrow.float32()), *labels, *values])
+
+    def part_path(self, number: int) -> Path:
+        """Returns the path of a part."""
+        return self.path / f"part-{number:05d}.parquet"
+
+    def count_done(self) -> int:
+        """Returns how many parts are there without a gap."""
+        number = 0
+        while self.part_path(number).exists():
+            number += 1
+        return number
+
+    def write(
+        self,
+        number: int,
+        patches: Sequence[InputPatch],
+        probabilities: np.ndarray,
+        decided: np.ndarray,
+        problems: Sequence[InputProblem],
+    ) -> None:
+        """Writes a part atomically; the same rows give the same bytes.
+
+        Args:
+            number: Number of the part, from 0.
+            patches: N patches.
+            probabilities: float32 [N, K].
+            decided: The classes that are predicted, bool [N, K].
+            problems: The inputs of this part that were not predicted.
+        """
+        columns: dict[str, Any] = {"patch_id": [patch.patch_id for patch in patches]}
+        columns.update({name: [patch.attributes.get(name) for patch in patches] for name in self._attributes})
+        columns["no_data"] = np.array([patch.no_data for patch in patches], np.float32)
+        columns["true_labels"] = [None if patch.labels is None else _SEPARATOR.join(patch.labels) for patch in patches]
+        columns["top_class"] = [self.class_names[index] for index in np.argmax(probabilities, axis=1)]
+        columns["predicted"] = [self._join(row, chosen) for row, chosen in zip(probabilities, decided)]
+        columns.update({f"probability/{name}": probabilities[:, k] for k, name in enumerate(self.class_names)})
+        note = {"problems": [[problem.name, problem.problem] for problem in problems]}
+        metadata = {_METADATA_KEY: json.dumps(note, ensure_ascii=False).encode()}
+        table = pyarrow.table(columns, schema=self._schema).replace_schema_metadata(metadata)
+        with atomic_file(self.part_path(number)) as temporary:
+            parquet.write_table(table, temporary, compression="zstd")
+
+    def _join(self, row: np.ndarray, chosen: np.ndarray) -> str:
+        order = np.argsort(-row, kind="stable")
+        return _SEPARATOR.join(self.class_names[index] for index in order if chosen[index])
+
+    def read_rows(self) -> Iterator[Mapping[str, Any]]:
+        """Yields the rows of all parts in order, as column -> value."""
+        for number in range(self.count_done()):
+            yield from parquet.read_table(self.part_path(number)).to_pylist()
+
+    def read_problems(self) -> Iterator[InputProblem]:
+        """Yields the problems of all parts in order."""
+        for number in range(self.count_done()):
+            metadata = parquet.read_schema(self.part_path(number)).metadata
+            for name, problem in json.loads(metadata[_METADATA_KEY])["problems"]:
+                yield InputProblem(name, problem)
+
+    def count_rows(self) -> int:
+        """Returns the number of rows of all parts."""
+        return sum(parquet.read_metadata(self.part_path(number)).num_rows for number in range(self.count_done()))
+
+    def write_csv(self, path: Path) -> None:
+        """Writes all rows as CSV, atomically; probabilities have six digits, what is not known is empty."""
+        with atomic_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(self._schema.names)
+            for row in self.read_rows():
+                writer.writerow([_format(row[name]) for name in self._schema.names])
+
+
+def _format(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.6f}" if isinstance(value, float) else str(value)
