@@ -260,7 +260,7 @@ def render_patch(
         rng: Decides the rest of the patch.
         overlay: "snow" or "cloud" over most of it.
     """
-    regions = _draw_regions(len(labels), rng)
+    regions = draw_regions(len(labels), rng)
     # Foreground share [120, 120] of each pixel, and its two surfaces by index.
     texture = np.empty((_SIDE_PX, _SIDE_PX), np.float32)
     back, front = [], []
@@ -340,8 +340,11 @@ def _draw_noise(grain_px: float, rng: np.random.Generator) -> np.ndarray:
     return weights[0] @ rng.standard_normal((nodes, nodes), np.float32) @ weights[1].T
 
 
-def _draw_regions(count: int, rng: np.random.Generator) -> np.ndarray:
-    """Returns the index of a label [120, 120] for each pixel; each of the `count` labels covers a minimum share."""
+def draw_regions(count: int, rng: np.random.Generator) -> np.ndarray:
+    """Returns the index of a label [120, 120] for each pixel; each of the `count` labels covers a minimum share.
+
+    `render_patch` draws this first: the same generator, in the same state, gives the regions of the patch.
+    """
     floor = min(0.08, 0.5 / count)
     shares = floor + (1.0 - count * floor) * rng.dirichlet([2.0] * count)
     regions = np.zeros(_SIDE_PX * _SIDE_PX, np.intp)

@@ -140,14 +140,31 @@ def create_patch(seed: int, index: int) -> Patch:
     """Returns a patch: all bands as the archive stores them, labels of the 43-class nomenclature."""
     place = place_patch(seed, index)
     group = draw_group(seed, index, place.season)
-    rng = np.random.default_rng([seed, index, 1])
-    labels = signatures.draw_dropped_labels(rng) if group == "no_19_class" else signatures.draw_labels(rng)
+    labels, rng = _draw_labels(seed, index, group)
     overlay = group if group in ("snow", "cloud") else None
     return Patch(
         patch_id=place.s2_name,
         bands=signatures.render_patch(labels, place.season, rng, overlay=overlay),
         labels=labels,
     )
+
+
+def locate_labels(seed: int, index: int) -> dict[str, np.ndarray]:
+    """Returns where each label of a patch is: label of the 43-class nomenclature -> bool [120, 120], on the 10 m grid.
+
+    Every pixel has one label. Snow and clouds, which may cover the land, are not labels.
+    """
+    group = draw_group(seed, index, place_patch(seed, index).season)
+    labels, rng = _draw_labels(seed, index, group)
+    regions = signatures.draw_regions(len(labels), rng)
+    return {label: regions == number for number, label in enumerate(labels)}
+
+
+def _draw_labels(seed: int, index: int, group: str) -> tuple[tuple[str, ...], np.random.Generator]:
+    """Returns the labels of a patch, and the generator that draws the rest of it."""
+    rng = np.random.default_rng([seed, index, 1])
+    labels = signatures.draw_dropped_labels(rng) if group == "no_19_class" else signatures.draw_labels(rng)
+    return labels, rng
 
 
 def describe_patch(place: Place, patch: Patch) -> tuple[dict, dict]:

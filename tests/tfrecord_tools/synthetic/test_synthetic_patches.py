@@ -273,3 +273,23 @@ def test_labels_are_learnable_but_not_from_the_mean_of_one_band():
     together = cross_validated_f1(np.array(features), labels)
     assert max(single.values()) < constant + 0.08, f"a single band reveals labels: constant {constant}, {single}"
     assert together > constant + 0.2, f"labels are not in the pixels: constant {constant}, all bands {together}"
+
+
+def test_each_label_is_where_the_patch_shows_it():
+    """From blue to the short-wave infrared, water falls and forest rises, with or without the sun's glint."""
+    water, forest = {"Sea and ocean", "Water bodies"}, {"Broad-leaved forest", "Coniferous forest", "Mixed forest"}
+    compared = 0
+    for index in range(60):
+        masks = synthetic_patches.locate_labels(0, index)
+        assert np.all(sum(mask.astype(int) for mask in masks.values()) == 1)
+        group = synthetic_patches.draw_group(0, index, synthetic_patches.place_patch(0, index).season)
+        if group in ("snow", "cloud") or not masks.keys() <= water | forest or not masks.keys() & water:
+            continue
+        patch = synthetic_patches.create_patch(0, index)
+        assert tuple(masks) == patch.labels
+        falls = patch.bands["B02"].reshape(60, 2, 60, 2).mean((1, 3)) > patch.bands["B11"]
+        for label, mask in masks.items():
+            inside = mask.reshape(60, 2, 60, 2).all((1, 3))
+            assert np.mean(falls[inside] == (label in water)) > 0.95, label
+        compared += len(masks) > 1
+    assert compared >= 3
