@@ -28,17 +28,23 @@ ROOMS = {
     "evaluation": _RUNS,
     "training": _RUNS | {"evaluation"},
     "serving": _RUNS | {"evaluation"},
+    "mapping": _RUNS | {"evaluation", "serving"},
     "checkpoint_import": _RUNS | {"layers", "evaluation", "serving"},
     "launch": {"runtime", "distributed"},
 }
 # What the tools may take from the library: what is stored, and what any process needs.
 ROOMS_OF_TOOLS = {"runtime", "data"}
 IMPORTERS = {
-    "osgeo": {"tfrecord_tools/raster/geotiff.py"},
+    "osgeo": {
+        "bigearth_tf/mapping/raster.py",
+        "bigearth_tf/mapping/write_raster.py",
+        "tfrecord_tools/raster/geotiff.py",
+    },
     # The launcher runs Horovod's rendezvous server.
     "horovod": {"bigearth_tf/distributed/replica.py", "bigearth_tf/launch/server.py"},
     "matplotlib": {
         "bigearth_tf/evaluation/report_plots.py",
+        "bigearth_tf/mapping/quick_look.py",
         "experiments/shared/plot_predictions.py",
         "tfrecord_tools/records/plot_dataset.py",
     },
