@@ -1,11 +1,15 @@
 """The types of a data source: a patch, the inputs that a user names, and the source itself.
 
-Of listing/, this module imports only `PatchRef`; the modules of sources/ build on both.
+Of listing/, this module imports only what a place of a patch is; the modules of sources/ build on both.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import errno
+import os
+from collections.abc import Iterator
 from typing import Protocol
 
 import numpy as np
@@ -13,9 +17,13 @@ import numpy as np
 from bigearth_tf.data.bands import Band
 from bigearth_tf.data.datasets import DatasetSpec
 from bigearth_tf.data.label_kind import LabelKind
+from tfrecord_tools.listing.archive import PACK_AGAIN, UnreadableMemberError, is_missing
 from tfrecord_tools.listing.patch_ref import PatchRef
 
-RESTORE = "Extract this patch from the archive again, or remove it from the split lists."
+MISSING = "the file is missing"
+_RESTORE = "Extract this patch from the archive again."
+_PERMIT = "Give yourself the permission to read it (chmod u+r; u+rx for a folder), and run the same command."
+_CHECK_DISK = "Check the disk, or the connection to it, and run the same command."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,12 +43,36 @@ class Patch:
 class PatchError(ValueError):
     """A file of a patch is missing or broken: which file, what is wrong, what was expected, and how to fix it."""
 
-    def __init__(self, file: object, problem: str, expected: str, fix: str = RESTORE) -> None:
-        self.file, self.problem, self.expected, self.fix = str(file), problem, expected, fix
+    def __init__(self, file: object, problem: str, expected: str, fix: str = _RESTORE) -> None:
+        # Names that are not UTF-8 could not be written into the list of problems.
+        self.file = os.fsencode(str(file)).decode("utf-8", "backslashreplace")
+        self.problem, self.expected, self.fix = problem, expected, fix
         super().__init__(self.file, problem, expected, fix)
 
     def __str__(self) -> str:
         return f"{self.file}: {self.problem}; expected {self.expected}. {self.fix}"
+
+
+@contextlib.contextmanager
+def os_errors_as_problems(file: object, expected: str) -> Iterator[None]:
+    """Raises an OSError as a PatchError with its reason: one patch that cannot be read does not stop the others.
+
+    Args:
+        file: File or folder that is read.
+        expected: What was expected there.
+
+    Raises:
+        PatchError: The block has raised an OSError.
+    """
+    try:
+        yield
+    except UnreadableMemberError as error:
+        raise PatchError(file, str(error), expected, PACK_AGAIN) from error
+    except OSError as error:
+        if is_missing(error):
+            raise PatchError(file, MISSING, expected) from error
+        fix = _PERMIT if error.errno in (errno.EACCES, errno.EPERM) else _CHECK_DISK
+        raise PatchError(file, f"cannot be read ({error.strerror or error})", expected, fix) from error
 
 
 class ReadPatch(Protocol):

@@ -34,7 +34,11 @@ def define_source_flags(default: str | None, purpose: str) -> None:
     flags.DEFINE_string("s1", None, "Sentinel-1 patches of BigEarthNet; with --s2, pairs.")
     flags.DEFINE_string("maps", None, "Reference maps of BigEarthNet v2, to be stored as one more band.")
     flags.DEFINE_string("input", None, "Files of any other source: a folder or an uncompressed tar.")
-    flags.DEFINE_string("lists_dir", None, "Folder of lists for BigEarthNet v1; default: the official ones.")
+    flags.DEFINE_string(
+        "lists_dir",
+        None,
+        "Folder with the split lists train.csv, val.csv, test.csv for BigEarthNet v1; default: the official ones.",
+    )
     flags.DEFINE_string("metadata", None, "metadata.parquet of BigEarthNet v2; several tables separated by commas.")
     flags.DEFINE_string("nomenclature", None, "Nomenclature of the labels, for BigEarthNet v1: 19 or 43 classes.")
     flags.DEFINE_enum(

@@ -131,13 +131,16 @@ def _require_range(values: tf.Tensor, name: str, highest: int) -> tf.Tensor:
         return tf.identity(values)
 
 
-def read_patch_id(serialized: bytes, record_format: str) -> str:
-    """Returns the patch id of a record without checking anything else.
+def read_patch_id(serialized: bytes, record_format: str) -> tuple[str, bool]:
+    """Returns the patch id of a record, and whether it says that the patch has no label; checks nothing else.
 
     Raises:
         ValueError: The bytes are not an Example, or have no patch id.
     """
-    return _read_text(read_example(serialized).features.feature, _SCHEMAS[record_format].patch_id)
+    feature = read_example(serialized).features.feature
+    values = feature[_MULTI_HOT].int64_list.value
+    unlabeled = bool(values) and not any(values) and not feature[_NAMES].bytes_list.value
+    return _read_text(feature, _SCHEMAS[record_format].patch_id), unlabeled
 
 
 def decode_int64_record(

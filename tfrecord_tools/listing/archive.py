@@ -3,32 +3,42 @@
 A tar of millions of small files need not be unpacked onto a cluster's file system: its headers are read once, a folder
 is stored as the byte ranges that contain it, and GDAL reads a member in place (`/vsisubfile/`). A place takes
 little memory and can be sent to another process.
+
+A member that cannot be read in place is found too, and says why when it is read: a link, or a file that is stored with
+holes (`tar --sparse`).
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import stat
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO, NamedTuple
 
-_DEPTH = 3  # Levels of folders above those of the patches; also ends loops of links.
-_COMPRESSED = {
-    b"\x1f\x8b": ("gzip", "gunzip --keep"),
-    b"BZh": ("bzip2", "bunzip2 --keep"),
-    b"\xfd7zXZ": ("xz", "unxz --keep"),
-    b"\x28\xb5\x2f\xfd": ("zstd", "unzstd"),
-}
+PACK_AGAIN = (
+    "Pack the tar again from the files, with --dereference --hard-dereference and without --sparse; or unpack it, and "
+    "name the folder."
+)
+
+
+class UnreadableMemberError(OSError):
+    """A member of a tar cannot be read in place; the message says why."""
 
 
 class File(NamedTuple):
-    """A file of a tree or a member of a tar; for a member, `offset` and `size` are bytes within the tar at `path`."""
+    """A file of a tree or a member of a tar; for a member, `offset` and `size` are bytes within the tar at `path`.
+
+    `refusal` is why a member cannot be read in place; it is empty if it can.
+    """
 
     path: str
     offset: int = 0
     size: int = -1
     member: str = ""
+    refusal: str = ""
 
     @property
     def gdal_path(self) -> str:
@@ -40,49 +50,92 @@ class File(NamedTuple):
         return f"{self.path}:{self.member}" if self.member else self.path
 
     def exists(self) -> bool:
-        """Whether the file exists."""
-        return bool(self.member) or os.path.isfile(self.path)
+        """Whether the file exists.
+
+        Raises:
+            OSError: The file system does not say so, for example because a folder above must not be entered.
+        """
+        return bool(self.member) or _has_type(self.path, stat.S_ISREG)
+
+    def check(self) -> None:
+        """Opens the file and closes it again.
+
+        Raises:
+            OSError: The file is missing, is not a regular file, or cannot be opened.
+        """
+        if not self.exists():
+            raise FileNotFoundError(f"{self}: no such file")
+        os.close(self._open())
 
     def read_bytes(self) -> bytes:
-        """Returns the content."""
-        with open(self.path, "rb") as file:
+        """Returns the content.
+
+        Raises:
+            OSError: The file cannot be read.
+        """
+        descriptor = self._open()
+        with os.fdopen(descriptor, "rb") as file:
             file.seek(self.offset)
             return file.read(self.size)
 
     def read_start(self, limit: int) -> bytes:
-        """Returns the content, or its first `limit` bytes; does not wait for a pipe."""
-        descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK)
+        """Returns the content, or its first `limit` bytes; does not wait for a pipe.
+
+        Raises:
+            OSError: The file cannot be read.
+        """
+        descriptor = self._open()
         try:
             return os.pread(descriptor, min(limit, self.size) if self.member else limit, self.offset)
         finally:
             os.close(descriptor)
 
+    def _open(self) -> int:
+        if self.refusal:
+            raise UnreadableMemberError(self.refusal)
+        return os.open(self.path, os.O_RDONLY | os.O_NONBLOCK)
+
 
 class Folder(NamedTuple):
-    """A folder of a tree or of a tar; for a tar, `ranges` are the bytes of the tar at `parent` with its members."""
+    """A folder of a tree or of a tar; for a tar, `ranges` are the bytes of the tar at `parent` with its members.
+
+    `refusal` is why a folder of a tar cannot be read in place; it is empty if it can.
+    """
 
     parent: str
     name: str
     ranges: tuple[tuple[int, int], ...] = ()
+    refusal: str = ""
 
     def __str__(self) -> str:
         """The name for messages."""
         return f"{self.parent}:{self.name}" if self.ranges else os.path.join(self.parent, self.name)
 
     def exists(self) -> bool:
-        """Whether the folder exists."""
-        return bool(self.ranges) or os.path.isdir(str(self))
+        """Whether the folder exists.
+
+        Raises:
+            OSError: The file system does not say so.
+        """
+        return bool(self.ranges) or _has_type(str(self), stat.S_ISDIR)
 
     def locate(self) -> FolderFiles:
-        """Returns the folder's files by name; those of a tar are found by reading their headers."""
+        """Returns the folder's files by name; those of a tar are found by reading their headers.
+
+        Raises:
+            OSError: The tar cannot be read, or the folder is a link in it.
+        """
         if not self.ranges:
             return FolderFiles(self, str(self), None)
+        if self.refusal:
+            raise UnreadableMemberError(self.refusal)
         members: dict[str, File] = {}
         with open(self.parent, "rb") as stream:
             for start, end in self.ranges:
-                for file, _, _ in _members(stream, self.parent, start, end):
-                    if os.path.basename(os.path.dirname(file.member)) == self.name:
-                        members[os.path.basename(file.member)] = file
+                for member in read_members(stream, self.parent, start, end):
+                    folder, name = os.path.split(member.file.member)
+                    if os.path.basename(folder) == self.name and not member.is_folder:
+                        members[name] = member.file
         return FolderFiles(self, str(self), members)
 
 
@@ -98,102 +151,75 @@ class FolderFiles(NamedTuple):
         named = File(f"{self.path}{os.sep}{name}")
         return named if self.members is None else self.members.get(name, named)
 
+    def names(self) -> list[str]:
+        """Returns the names of all files, sorted.
 
-def list_folders(root: str, pattern: re.Pattern[str]) -> dict[str, Folder]:
-    """Returns name -> place of every folder below `root`, a tree or a tar, whose own name matches the whole pattern.
+        Raises:
+            OSError: The folder cannot be listed.
+        """
+        return sorted(os.listdir(self.path) if self.members is None else self.members)
+
+
+def find_other_ending(names: Iterable[str], wanted: str) -> str:
+    """Returns the first of some names that differs from the name of a TIFF only in its ending, or ""."""
+    pattern = re.compile(re.escape(os.path.splitext(wanted)[0]) + r"\.(?i:tiff?)")
+    return next((name for name in names if name != wanted and pattern.fullmatch(name)), "")
+
+
+def _has_type(path: str, is_type: Callable[[int], bool]) -> bool:
+    """Returns whether a path exists and is of a type; a link that leads nowhere or to itself does not exist."""
+    try:
+        return is_type(os.stat(path).st_mode)
+    except OSError as error:
+        if is_missing(error):
+            return False
+        raise
+
+
+def is_missing(error: OSError) -> bool:
+    """Returns whether an error says that a file does not exist, and not that it cannot be read."""
+    return isinstance(error, (FileNotFoundError, NotADirectoryError)) or error.errno == errno.ELOOP
+
+
+class Member(NamedTuple):
+    """A member of a tar, and its bytes with header and padding."""
+
+    file: File
+    start: int
+    end: int
+    is_folder: bool
+    is_link: bool
+
+
+def read_members(stream: BinaryIO, root: str, start: int = 0, end: int | None = None) -> Iterator[Member]:
+    """Yields every member whose header is between two bytes of a tar.
 
     Raises:
-        FileNotFoundError: The root is missing.
-        ValueError: The root is a compressed archive or another file, or contains two folders of one name.
+        ValueError: The tar is damaged or truncated.
+        OSError: The tar cannot be read.
     """
-    found: dict[str, Folder] = {}
-    for folder in _tar_folders(root, pattern) if _is_tar(root) else _tree_folders(root, pattern, _DEPTH):
-        if folder.name in found:
-            raise ValueError(f"{root}: folder {folder.name} is in two places, {found[folder.name]} and {folder}.")
-        found[folder.name] = folder
-    return found
-
-
-def list_files(root: str, pattern: re.Pattern[str]) -> list[File]:
-    """Returns every file below `root`, a tree or a tar, whose own name matches the whole pattern, sorted by path.
-
-    Raises:
-        FileNotFoundError: The root is missing.
-        ValueError: The root is a compressed archive or another file.
-    """
-    if _is_tar(root):
-        with open(root, "rb") as stream:
-            files = [file for file, _, _ in _members(stream, root) if pattern.fullmatch(os.path.basename(file.member))]
-    else:
-        files = [
-            File(os.path.join(folder, name))
-            for folder, _, names in os.walk(root)
-            for name in names
-            if pattern.fullmatch(name)
-        ]
-    return sorted(files, key=str)
-
-
-def _is_tar(root: str) -> bool:
-    """Returns whether the root is an uncompressed tar, False for a folder."""
-    if os.path.isdir(root):
-        return False
-    if not os.path.exists(root):
-        raise FileNotFoundError(f"{root}: no such folder or tar.")
-    with open(root, "rb") as stream:
-        start = stream.read(6)
-    for magic, (kind, command) in _COMPRESSED.items():
-        if start.startswith(magic):
-            raise ValueError(
-                f"{root}: compressed with {kind}, so that its members cannot be read in place. Decompress it once: "
-                f"{command} {os.path.basename(root)}"
-            )
-    if not tarfile.is_tarfile(root):
-        raise ValueError(f"{root}: neither a folder nor a tar.")
-    return True
-
-
-def _tree_folders(root: str, pattern: re.Pattern[str], depth: int) -> Iterator[Folder]:
-    with os.scandir(root) as entries:
-        for entry in entries:
-            if pattern.fullmatch(entry.name):
-                yield Folder(root, entry.name)
-            elif depth and os.path.isdir(entry.path):  # Not entry.is_dir(), which fails for a link to itself.
-                yield from _tree_folders(entry.path, pattern, depth - 1)
-
-
-def _tar_folders(root: str, pattern: re.Pattern[str]) -> Iterator[Folder]:
-    """Yields each folder once, the bytes of its members joined into as few ranges as possible."""
-    ranges: dict[str, list[list[int]]] = {}
-    with open(root, "rb") as stream:
-        for file, start, end in _members(stream, root):
-            name = os.path.basename(os.path.dirname(file.member))
-            if not pattern.fullmatch(name):
-                continue
-            parts = ranges.setdefault(name, [])
-            # The header of the folder itself may lie between two members.
-            if parts and start - parts[-1][1] <= 2 * tarfile.BLOCKSIZE:
-                parts[-1][1] = end
-            else:
-                parts.append([start, end])
-    for name, parts in ranges.items():
-        yield Folder(root, name, tuple((start, end) for start, end in parts))
-
-
-def _members(stream: BinaryIO, root: str, start: int = 0, end: int | None = None) -> Iterator[tuple[File, int, int]]:
-    """Yields every regular member between two bytes of a tar, the start of its header, and the end of its data."""
     stream.seek(start)
     try:
         tar = tarfile.TarFile(fileobj=stream, mode="r")
         while (member := tar.next()) is not None and (end is None or member.offset < end):
             tar.members.clear()  # type: ignore[attr-defined]  # Otherwise tarfile keeps all in memory.
-            if member.isreg():
-                blocks = -(-member.size // tarfile.BLOCKSIZE)
-                file = File(root, member.offset_data, member.size, member.name)
-                yield file, member.offset, member.offset_data + blocks * tarfile.BLOCKSIZE
+            file = File(root, member.offset_data, member.size, member.name, _find_refusal(member))
+            yield Member(file, member.offset, tar.offset, member.isdir(), member.issym())
         stream.seek(tar.offset)
         # tarfile treats a broken header, or a truncated file, as the end.
         if end is None and stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
             raise tarfile.ReadError(f"no header and no end mark at byte {tar.offset}")
     except (tarfile.TarError, OSError) as error:
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # EINVAL: a seek to where no header can be.
+            raise
         raise ValueError(f"{root}: damaged tar ({error}). Copy or download it again.") from error
+
+
+def _find_refusal(member: tarfile.TarInfo) -> str:
+    """Returns why the bytes of a member are not those of its file; "" if they are."""
+    if member.issparse():
+        return "is stored with holes (tar --sparse), so that it cannot be read in place"
+    if member.issym() or member.islnk():
+        kind = "link" if member.issym() else "hard link"
+        return f"is a {kind} to {member.linkname} in the tar, so that it cannot be read in place"
+    return "" if member.isreg() or member.isdir() else "is not a regular file of the tar"

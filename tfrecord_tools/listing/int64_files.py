@@ -14,6 +14,9 @@ from bigearth_tf.data.bands import Band
 from bigearth_tf.data.datasets.bigearthnet_v1 import SPEC
 from bigearth_tf.data.int64_schema import detect_int64_format, read_example
 from bigearth_tf.data.manifest import MANIFEST_NAME
+from tfrecord_tools.listing.known_layouts import describe_other_data
+from tfrecord_tools.listing.packed_files import explain_packed_file
+from tfrecord_tools.listing.system_files import is_system_file
 
 _NAME = re.compile(r"(train|val|validation|test)_(\d+)\.tfrecord")
 _COPY_AGAIN = "Copy this file again from its origin."
@@ -41,23 +44,32 @@ class Frame(NamedTuple):
 
 
 def list_int64_shards(folder: Path) -> list[Int64Shard]:
-    """Returns the shards `<split>_<number>.tfrecord` of a folder, by split and number; hidden files are ignored.
+    """Returns the shards `<split>_<number>.tfrecord` of a folder, by split and number; files of the system are ignored.
 
     Raises:
         FileNotFoundError: The folder is missing, or contains no shard.
         ValueError: A file has another name, or a number is missing.
     """
     if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: no such folder.")
-    names = sorted({path.name for path in folder.iterdir() if not path.name.startswith(".")} - {MANIFEST_NAME})
+        if not folder.is_file():
+            raise FileNotFoundError(f"{folder}: no such folder.")
+        packed = (
+            explain_packed_file(os.fspath(folder)) or "is a file; name the folder of the shards. Unpack a tar first"
+        )
+        raise FileNotFoundError(f"{folder}: {packed}.")
+    names = sorted({path.name for path in folder.iterdir() if not is_system_file(path.name)} - {MANIFEST_NAME})
     unknown = [name for name in names if not _NAME.fullmatch(name)]
     if unknown:
         raise ValueError(
             f"{folder / unknown[0]}: not named like a shard of int64 records, train_00.tfrecord, val_00.tfrecord, "
             f"test_00.tfrecord and so on ({len(unknown)} such names). Rename it, or move it elsewhere."
+            f"{describe_other_data(os.fspath(folder), 'int64_tfrecords', 'input')}"
         )
     if not names:
-        raise FileNotFoundError(f"{folder}: contains no shard such as train_00.tfrecord.")
+        raise FileNotFoundError(
+            f"{folder}: contains no shard such as train_00.tfrecord."
+            f"{describe_other_data(os.fspath(folder), 'int64_tfrecords', 'input')}"
+        )
     numbers: dict[str, dict[int, str]] = {}
     for name in names:
         prefix, number = _NAME.fullmatch(name).groups()  # type: ignore[union-attr]  # All match.

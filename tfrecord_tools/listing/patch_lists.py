@@ -1,9 +1,10 @@
 """The lists that assign patches to splits, exclude patches, and pair Sentinel-2 with Sentinel-1.
 
-A folder of lists contains, each as `.csv` or `.csv.bz2`, the files of the package bigearthnet-common 2.8.0
-(https://pypi.org/project/bigearthnet-common, Apache-2.0): one patch name per line in `train`, `val`, `test`,
-`patches_with_seasonal_snow`, `patches_with_cloud_and_shadow` and `patches_with_no_19_class_targets`, and
-`s1_s2_name_country_season` with a header. It may also contain `origin.txt`, for patches that are not from a satellite.
+A folder of lists contains, each as `.csv` or `.csv.bz2`, files like those of the package bigearthnet-common 2.8.0
+(https://pypi.org/project/bigearthnet-common, Apache-2.0). Required are `train`, `val` and `test`, with one patch name
+per line. Optional are `patches_with_seasonal_snow`, `patches_with_cloud_and_shadow` and
+`patches_with_no_19_class_targets`, of the same form, and `s1_s2_name_country_season`, a table with these four columns
+and a header, which Sentinel-1 requires. `origin.txt` is for patches that are not from a satellite.
 The official lists are package data of bigearthnet-common, whose code does not import with current dependencies.
 """
 
@@ -15,6 +16,7 @@ import dataclasses
 import importlib.util
 import io
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 SPLITS = ("train", "val", "test")
@@ -61,8 +63,13 @@ def official_lists_folder() -> Path:
     return Path(spec.submodule_search_locations[0])
 
 
-def read_patch_lists(folder: Path) -> PatchLists:
-    """Returns the lists of a folder.
+def read_patch_lists(folder: Path, *, with_pairs: bool = False, reasons: Collection[str] = ()) -> PatchLists:
+    """Returns the lists of a folder; an optional list that is missing is empty.
+
+    Args:
+        folder: Folder of lists.
+        with_pairs: Require the table of pairs.
+        reasons: Require the lists of these reasons, keys of `EXCLUSION_LISTS`.
 
     Raises:
         FileNotFoundError: A list is missing.
@@ -73,8 +80,12 @@ def read_patch_lists(folder: Path) -> PatchLists:
         for name in _read_text(folder, split).split():
             if split_of.setdefault(name, split) != split:
                 raise ValueError(f"{folder}: patch {name} is on the lists of both {split_of[name]} and {split}.")
-    excluded = {reason: frozenset(_read_text(folder, name).split()) for reason, name in EXCLUSION_LISTS.items()}
-    rows = [row for row in csv.reader(io.StringIO(_read_text(folder, _PAIRS))) if row]
+    excluded = {
+        reason: frozenset(_read_text(folder, name, reason in reasons).split())
+        for reason, name in EXCLUSION_LISTS.items()
+    }
+    table = _read_text(folder, _PAIRS, with_pairs) or ",".join(_PAIRS_COLUMNS)
+    rows = [row for row in csv.reader(io.StringIO(table)) if row]
     if not rows or rows[0] != _PAIRS_COLUMNS:
         raise ValueError(f"{folder}/{_PAIRS}: first line {rows[:1]}; expected {','.join(_PAIRS_COLUMNS)}.")
     short = next((row for row in rows if len(row) != len(_PAIRS_COLUMNS)), None)
@@ -86,7 +97,7 @@ def read_patch_lists(folder: Path) -> PatchLists:
     return PatchLists(split_of, excluded, s1_of, country_of, season_of, note)
 
 
-def _read_text(folder: Path, name: str) -> str:
+def _read_text(folder: Path, name: str, required: bool = True) -> str:
     plain, packed = folder / f"{name}.csv", folder / f"{name}.csv.bz2"
     try:
         if plain.exists():
@@ -95,7 +106,10 @@ def _read_text(folder: Path, name: str) -> str:
             return bz2.decompress(packed.read_bytes()).decode("utf-8-sig")
     except (UnicodeDecodeError, EOFError) as error:
         raise ValueError(f"{plain}[.bz2]: cannot be read ({error}). Get this list again.") from error
+    if not required:
+        return ""
+    form = f"a table {','.join(_PAIRS_COLUMNS)}" if name == _PAIRS else "one patch name per line"
     raise FileNotFoundError(
-        f"{plain}[.bz2]: the list is missing. A folder of lists contains the files that "
-        "tfrecord_tools/listing/patch_lists.py describes."
+        f"{plain}[.bz2]: the list is missing; expected {form}. A folder of lists needs train.csv, val.csv and "
+        f"test.csv, with Sentinel-1 also {_PAIRS}.csv, and the lists of the reasons that --exclude names."
     )

@@ -12,11 +12,11 @@ from osgeo import gdal, osr
 from bigearth_tf.data.bands import Band
 from tfrecord_tools.listing.archive import File
 from tfrecord_tools.raster.plain_tiff import HEADER_BYTES, plain_pixels
-from tfrecord_tools.source import PatchError
+from tfrecord_tools.source import PatchError, os_errors_as_problems
 
 gdal.UseExceptions()
 
-_DTYPES = {gdal.GDT_UInt16: "uint16", gdal.GDT_Float32: "float32"}
+_DTYPES = {gdal.GDT_Byte: "uint8", gdal.GDT_UInt16: "uint16", gdal.GDT_Float32: "float32"}
 _GDAL_TYPES = {name: code for code, name in _DTYPES.items()}
 
 
@@ -70,13 +70,13 @@ def _decode(file: File, bands: Sequence[Band]) -> list[np.ndarray]:
     """Returns the pixels of a GeoTIFF, read with GDAL."""
     names = _names(bands)
     size_px, expected_dtype = bands[0].size_px, bands[0].dtype
-    if not file.exists():
-        raise PatchError(file, "the file is missing", f"a GeoTIFF of band {names}")
+    with os_errors_as_problems(file, f"a GeoTIFF of band {names}"):
+        file.check()
     try:
-        dataset = gdal.OpenEx(file.gdal_path, gdal.OF_RASTER, allowed_drivers=["GTiff"])
+        dataset = gdal.OpenEx(os.fsencode(file.gdal_path), gdal.OF_RASTER, allowed_drivers=["GTiff"])
         shape = (dataset.RasterCount, dataset.RasterYSize, dataset.RasterXSize)
         # A band must not outlive its dataset: the interpreter would crash.
-        dtype = _DTYPES.get(dataset.GetRasterBand(1).DataType, "another type") if dataset.RasterCount else "no type"
+        dtype = _type_name(dataset.GetRasterBand(1).DataType) if dataset.RasterCount else "no type"
         if (shape, dtype) != ((len(bands), size_px, size_px), expected_dtype):
             raise PatchError(
                 file,
@@ -93,6 +93,11 @@ def _decode(file: File, bands: Sequence[Band]) -> list[np.ndarray]:
     if pixels is None:
         raise PatchError(file, "cannot be read", f"a complete GeoTIFF of band {names}")
     return [pixels] if len(bands) == 1 else list(pixels)
+
+
+def _type_name(code: int) -> str:
+    """Returns NumPy's name of a type, or GDAL's name of one that no source stores."""
+    return _DTYPES.get(code) or f"another type ({gdal.GetDataTypeName(code)})"
 
 
 def _blocks_stored(band: gdal.Band) -> bool:
@@ -114,7 +119,7 @@ def read_georeference(path: str | os.PathLike) -> tuple[str, tuple[float, ...]]:
 
 
 def write_band(path: str | os.PathLike, pixels: np.ndarray, crs_wkt: str, geotransform: tuple[float, ...]) -> None:
-    """Writes pixels [H, W], uint16 or float32, as an uncompressed single-band GeoTIFF."""
+    """Writes pixels [H, W], uint8, uint16 or float32, as an uncompressed single-band GeoTIFF."""
     height, width = pixels.shape
     driver = gdal.GetDriverByName("GTiff")
     dataset = driver.Create(os.fspath(path), width, height, 1, _GDAL_TYPES[pixels.dtype.name])

@@ -10,6 +10,9 @@ from two tables of the same form, and --metadata names one or both, separated by
 `metadata_for_patches_with_snow_cloud_or_shadow.parquet` the other 69,450, which have splits too. The archives contain
 the patches of both. With the first table alone, the other patches are counted as not in the metadata; with both tables
 they are counted as snow and cloud, or converted if --exclude is empty.
+
+Tried on real files: both tables, 402 patches of Sentinel-2, two of Sentinel-1 and a reference map, in the layout of the
+archive and in a tar.
 """
 
 from __future__ import annotations
@@ -17,7 +20,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,30 +30,39 @@ from bigearth_tf.data.bands import S1, S2_ALL, get_bands
 from bigearth_tf.data.datasets.bigearthnet_v2 import REFERENCE_MAP, SPEC
 from bigearth_tf.data.label_kind import LabelKind
 from bigearth_tf.data.labels import CLASSES_19, label_indices
-from tfrecord_tools.listing.archive import File, Folder, FolderFiles
-from tfrecord_tools.listing.patch_matching import ListedPatch, find_folders, match_patches
+from tfrecord_tools.listing.known_layouts import S1_PATCH, V2_S2_PATCH
+from tfrecord_tools.listing.patch_matching import FoldersOf, ListedPatch, find_folders, match_patches
 from tfrecord_tools.listing.patch_ref import PatchRef
-from tfrecord_tools.raster.geotiff import read_band
+from tfrecord_tools.raster.folder_bands import locate_files, read_folder_bands
 from tfrecord_tools.source import Patch, Source, SourceInputs, read_exclusions, require_inputs
 
 if TYPE_CHECKING:
     import pandas
 
-# The name of a tile is that of its patches without the two numbers at the end.
-_S2_NAME = re.compile(r"S2[AB]_MSIL2A_\d{8}T\d{6}_N\d{4}_R\d{3}_T\d{2}[A-Z]{3}_\d{1,2}_\d{1,2}")
-_S1_NAME = re.compile(r"S1[AB]_IW_GRDH_1SDV_\d{8}T\d{6}_\d{2}[A-Z]{3}_\d{1,2}_\d{1,2}")
 _S2_EXAMPLE = "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_26_57"
-# Sensor -> pattern of the names of its patch folders, an example, and the column of the metadata with these names.
-_FOLDERS = {
-    "S2": (_S2_NAME, _S2_EXAMPLE, "patch_id"),
-    "S1": (_S1_NAME, "S1A_IW_GRDH_1SDV_20170613T165043_33UUP_70_48", "s1_name"),
-    REFERENCE_MAP.sensor: (_S2_NAME, _S2_EXAMPLE, "patch_id"),
-}
 _BAND_TABLE = {band.name: band for band in SPEC.bands}
 _SENSOR_BANDS = {
     "S2": get_bands(S2_ALL, _BAND_TABLE),
     "S1": get_bands(S1, _BAND_TABLE),
     REFERENCE_MAP.sensor: (REFERENCE_MAP,),
+}
+# Column of the metadata with the names of the folders.
+_NAME_COLUMNS = {"S2": "patch_id", "S1": "s1_name", REFERENCE_MAP.sensor: "patch_id"}
+_ENDINGS = (".tif", ".tiff")
+_FOLDERS = {
+    kind: FoldersOf(
+        kind,
+        pattern,
+        example,
+        tuple(f"_{band.name}{ending}" for band in _SENSOR_BANDS[kind] for ending in _ENDINGS),
+        SPEC.name,
+        flag,
+    )
+    for kind, pattern, example, flag in (
+        ("S2", V2_S2_PATCH, _S2_EXAMPLE, "s2"),
+        ("S1", S1_PATCH, "S1A_IW_GRDH_1SDV_20170613T165043_33UUP_70_48", "s1"),
+        (REFERENCE_MAP.sensor, V2_S2_PATCH, _S2_EXAMPLE, "maps"),
+    )
 }
 _SPLITS = {"train": "train", "validation": "val", "test": "test"}
 # Reason for leaving a patch out -> its column. A patch with several reasons is counted for the first.
@@ -105,16 +116,9 @@ def read_patch(ref: PatchRef, sensors: Sequence[str], *, gdal_only: bool = False
     """
     pixels: dict[str, np.ndarray] = {}
     for sensor, folder in zip(sensors, ref.parts):
-        files = folder.locate()  # type: ignore[union-attr]  # This source lists folders only.
-        for band in _SENSOR_BANDS[sensor]:
-            pixels[band.name] = read_band(_band_file(files, band.name), band, gdal_only=gdal_only)
+        files = locate_files(folder, sensor)  # type: ignore[arg-type]  # This source lists folders only.
+        pixels.update(read_folder_bands(files, _SENSOR_BANDS[sensor], _ENDINGS, gdal_only=gdal_only))
     return Patch(ref.patch_id, pixels, ref.labels, dict(ref.attributes))
-
-
-def _band_file(files: FolderFiles, band_name: str) -> File:
-    name = f"{files.folder.name}_{band_name}"
-    file, other = files.file(f"{name}.tif"), files.file(f"{name}.tiff")
-    return other if not file.exists() and other.exists() else file
 
 
 def list_patches(
@@ -131,10 +135,7 @@ def list_patches(
     Raises:
         FileNotFoundError: A folder contains no patches, or listed patches are missing.
     """
-    found: list[tuple[str, dict[str, Folder]]] = []
-    for sensor, root in roots.items():
-        pattern, example, _ = _FOLDERS[sensor]
-        found.append((root, find_folders(root, sensor, pattern, example)))
+    found = [find_folders(root, _FOLDERS[sensor]) for sensor, root in roots.items()]
     return match_patches(
         found, _listed_patches(metadata, tuple(roots), exclude), "not in the metadata", partial_archive
     )
@@ -143,7 +144,7 @@ def list_patches(
 def _listed_patches(
     metadata: pandas.DataFrame, sensors: Sequence[str], exclude: Collection[str]
 ) -> Iterator[ListedPatch]:
-    names = zip(*(metadata[_FOLDERS[sensor][2]].tolist() for sensor in sensors))
+    names = zip(*(metadata[_NAME_COLUMNS[sensor]].tolist() for sensor in sensors))
     reasons = np.full(len(metadata), "", dtype=object)
     for reason in reversed([reason for reason in _EXCLUSION_COLUMNS if reason in exclude]):
         reasons[metadata[_EXCLUSION_COLUMNS[reason]].to_numpy(dtype=bool)] = reason

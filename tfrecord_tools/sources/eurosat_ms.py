@@ -1,6 +1,8 @@
 """The source eurosat_ms: multispectral EuroSAT, one GeoTIFF of 13 bands per image, in a folder named after its class.
 
 `Forest/Forest_1.tif`. There are no official splits: `tfrecord_tools.listing.seeded_splits` splits each class.
+
+Tried on real files: ten images of each class.
 """
 
 from __future__ import annotations
@@ -10,9 +12,11 @@ import re
 
 from bigearth_tf.data.datasets.eurosat_ms import CLASS_NAMES, SPEC
 from bigearth_tf.data.label_kind import LabelKind
-from tfrecord_tools.listing.archive import File, list_files
+from tfrecord_tools.listing.archive import File
+from tfrecord_tools.listing.known_layouts import describe_other_data, explain_renaming
 from tfrecord_tools.listing.patch_ref import PatchRef
 from tfrecord_tools.listing.seeded_splits import SPLIT_SHARES, assign_splits
+from tfrecord_tools.listing.walk import list_files, require_all_groups
 from tfrecord_tools.raster.geotiff import read_bands
 from tfrecord_tools.source import Patch, Source, SourceInputs, require_inputs
 
@@ -23,11 +27,12 @@ _NAME = re.compile(r"([A-Za-z]+)_([1-9]\d*)\.tif")
 
 def open_source(inputs: SourceInputs) -> Source:
     """Returns the images of `input`, split by `seed`."""
-    require_inputs(inputs, SPEC.name, ("input",), ("seed", "label_kind"))
+    require_inputs(inputs, SPEC.name, ("input",), ("seed", "label_kind", "partial_archive"))
     root = str(inputs.input)
     if inputs.label_kind not in (None, LabelKind.SINGLE):
         raise ValueError(f"--label_kind={inputs.label_kind}: an image of {SPEC.name} has one label; allowed is single.")
-    files = _list_images(root)
+    files, left_out = _list_images(root)
+    require_all_groups(root, CLASS_NAMES, {_class_of(patch_id) for patch_id in files}, inputs.partial_archive)
     strata: dict[str, list[str]] = {}
     for patch_id in files:
         strata.setdefault(_class_of(patch_id), []).append(patch_id)
@@ -41,6 +46,7 @@ def open_source(inputs: SourceInputs) -> Source:
         read=_read_listed,
         roots=(root,),
         origin=SPEC.source,
+        exclusions=left_out,
         options={"seed": inputs.seed, "split_percent": dict(SPLIT_SHARES)},
     )
 
@@ -49,18 +55,24 @@ def _class_of(patch_id: str) -> str:
     return patch_id.rsplit("_", 1)[0]
 
 
-def _list_images(root: str) -> dict[str, File]:
-    """Returns patch id -> file of every image, each in the folder of its class."""
+def _list_images(root: str) -> tuple[dict[str, File], dict[str, int]]:
+    """Returns patch id -> file of every image, each in the folder of its class; and what was left out, by reason."""
     found: dict[str, File] = {}
-    for file in list_files(root, _ANY_TIFF):
+    listing = list_files(root, _ANY_TIFF)
+    for file in listing.found:
         folder, name = os.path.split(file.member or file.path)
         class_name = os.path.basename(folder)
         if class_name not in CLASS_NAMES:
             raise ValueError(
                 f"{file}: folder {class_name!r} is not a class of EuroSAT; allowed are {', '.join(CLASS_NAMES)}. "
-                "Move other images elsewhere."
+                f"Move other images elsewhere.{describe_other_data(root, SPEC.name, 'input')}"
             )
         match = _NAME.fullmatch(name)
+        stem, ending = os.path.splitext(name)
+        if not match and ending != ".tif" and _NAME.fullmatch(stem + ".tif"):
+            raise ValueError(
+                f"{file}: file {name!r} does not belong in folder {class_name}: {explain_renaming(root, name)}"
+            )
         if not match or match[1] != class_name:
             raise ValueError(
                 f"{file}: file {name!r} does not belong in folder {class_name}; allowed are names such as "
@@ -71,8 +83,11 @@ def _list_images(root: str) -> dict[str, File]:
             raise ValueError(f"{root}: image {patch_id} is in two places, {found[patch_id]} and {file}. Keep one.")
         found[patch_id] = file
     if not found:
-        raise FileNotFoundError(f"{root}: no images found, files such as Forest/Forest_1.tif.")
-    return found
+        raise FileNotFoundError(
+            f"{root}: no images found, files such as Forest/Forest_1.tif."
+            f"{describe_other_data(root, SPEC.name, 'input')}"
+        )
+    return found, listing.left_out
 
 
 def _read_listed(ref: PatchRef, *, gdal_only: bool = False) -> Patch:

@@ -6,6 +6,9 @@ each season is split separately.
 
 NOTE: not the splits of the classification benchmark, which names its test scenes but leaves the validation set to the
 user (https://github.com/schmitt-muc/SEN12MS, `splits/`): scores cannot be compared with the published ones.
+
+Tried on real files: the map and the Sentinel-1 image of one patch, and the names on the test list of the benchmark. No
+real Sentinel-2 image was at hand; its type, uint16, is that of https://github.com/torchgeo/torchgeo/issues/500.
 """
 
 from __future__ import annotations
@@ -20,9 +23,11 @@ import numpy as np
 from bigearth_tf.data.bands import Band
 from bigearth_tf.data.datasets.sen12ms import CLASS_NAMES, IGBP_VALUES, MULTI_LABEL_PERCENT, S1_BAND_NAMES, SPEC
 from bigearth_tf.data.label_kind import LabelKind
-from tfrecord_tools.listing.archive import File, list_files
+from tfrecord_tools.listing.archive import File
+from tfrecord_tools.listing.known_layouts import describe_other_data, explain_renaming
 from tfrecord_tools.listing.patch_ref import PatchRef
 from tfrecord_tools.listing.seeded_splits import SPLIT_SHARES, assign_splits
+from tfrecord_tools.listing.walk import list_files, require_all_groups
 from tfrecord_tools.raster.geotiff import read_bands
 from tfrecord_tools.source import Patch, PatchError, Source, SourceInputs, require_inputs
 
@@ -30,13 +35,13 @@ _PARTS = ("s2", "s1", "lc")
 _SEASONS = ("ROIs1158_spring", "ROIs1868_summer", "ROIs1970_fall", "ROIs2017_winter")
 # Hidden files are not images: some systems put `._ROIs....tif` into a tar.
 _ANY_TIFF = re.compile(r"[^.].*\.tiff?", re.IGNORECASE)
-_NAME = re.compile(rf"({'|'.join(_SEASONS)})_({'|'.join(_PARTS)})_([1-9]\d*)_(p[1-9]\d*)\.tif")
-_EXAMPLE = "ROIs1158_spring_s1_1_p30.tif"
+_NAME = re.compile(rf"({'|'.join(_SEASONS)})_({'|'.join(_PARTS)})_(0|[1-9]\d*)_(p(?:0|[1-9]\d*))\.tif")
+_EXAMPLE = "ROIs1158_spring_{part}_1_p30.tif"
 
 _S1_BANDS = tuple(band for band in SPEC.bands if band.name in S1_BAND_NAMES)
 _S2_BANDS = tuple(band for band in SPEC.bands if band.name not in S1_BAND_NAMES)
 _MAPS = tuple(
-    Band(name, "map", 10, 256, "uint16", "class", None, None)
+    Band(name, "map", 10, 256, "uint8", "class", None, None)
     for name in ("IGBP", "LCCS land cover", "LCCS land use", "LCCS surface hydrology")
 )
 # Value of IGBP -> index of the class; -1 for a value without a class.
@@ -51,12 +56,15 @@ _DAMAGED = {"ROIs1868_summer_146_p202": "damaged as published"}
 
 def open_source(inputs: SourceInputs) -> Source:
     """Returns the patches of `input`, split by `seed`, with the labels of `label_kind`, single by default."""
-    require_inputs(inputs, SPEC.name, ("input",), ("seed", "label_kind"))
+    require_inputs(inputs, SPEC.name, ("input",), ("seed", "label_kind", "partial_archive"))
     if inputs.label_kind not in (None, *SPEC.label_kinds):
         raise ValueError(f"--label_kind={inputs.label_kind}: unknown; allowed are {', '.join(SPEC.label_kinds)}.")
     root, label_kind = str(inputs.input), LabelKind(inputs.label_kind or LabelKind.SINGLE)
-    triples = _list_triples(root)
+    triples, left_out = _list_triples(root)
+    seasons = {name.rsplit("_", 2)[0] for name in triples}
+    require_all_groups(root, _SEASONS, seasons, inputs.partial_archive)
     exclusions = collections.Counter(_DAMAGED[name] for name in triples if name in _DAMAGED)
+    exclusions.update(left_out)
     strata: dict[str, set[str]] = {}
     for name in triples:
         strata.setdefault(_scene_of(name).rsplit("_", 1)[0], set()).add(_scene_of(name))
@@ -81,15 +89,19 @@ def _scene_of(patch_id: str) -> str:
     return patch_id.rsplit("_", 1)[0]
 
 
-def _list_triples(root: str) -> dict[str, tuple[File, ...]]:
-    """Returns patch id -> its files in the order of `_PARTS`; a missing one raises an error when it is read."""
+def _list_triples(root: str) -> tuple[dict[str, tuple[File, ...]], dict[str, int]]:
+    """Returns patch id -> its files in the order of `_PARTS`; and what was left out, by reason.
+
+    A missing file raises an error when it is read.
+    """
     found: dict[str, dict[str, File]] = {}
-    for file in list_files(root, _ANY_TIFF):
+    listing = list_files(root, _ANY_TIFF)
+    for file in listing.found:
         match = _NAME.fullmatch(os.path.basename(file.member or file.path))
         if not match:
             raise ValueError(
-                f"{file}: not named like a file of SEN12MS; allowed are names such as {_EXAMPLE}, of the seasons "
-                f"{', '.join(_SEASONS)} and the parts {', '.join(_PARTS)}. Move other images elsewhere."
+                f"{file}: not named like a file of SEN12MS; allowed are names such as {_EXAMPLE.format(part='s1')}, of "
+                f"the seasons {', '.join(_SEASONS)} and the parts {', '.join(_PARTS)}. {_explain_name(root, file)}"
             )
         season, part, scene, number = match.groups()
         parts = found.setdefault(f"{season}_{scene}_{number}", {})
@@ -100,13 +112,21 @@ def _list_triples(root: str) -> dict[str, tuple[File, ...]]:
     missing = [part for part in _PARTS if part not in there]
     if missing:
         raise FileNotFoundError(
-            f"{root}: no files of {', '.join(missing)} found, such as {_EXAMPLE.replace('s1', missing[0])}. "
-            "Unpack the archives of s1, s2 and lc into one folder."
+            f"{root}: no files of {', '.join(missing)} found, such as {_EXAMPLE.format(part=missing[0])}. "
+            f"Unpack the archives of s1, s2 and lc into one folder.{describe_other_data(root, SPEC.name, 'input')}"
         )
-    return {
+    triples = {
         name: tuple(parts.get(part) or File(os.path.join(root, _path_of(name, part))) for part in _PARTS)
         for name, parts in found.items()
     }
+    return triples, listing.left_out
+
+
+def _explain_name(root: str, file: File) -> str:
+    stem, ending = os.path.splitext(os.path.basename(file.member or file.path))
+    if _NAME.fullmatch(stem + ".tif"):
+        return explain_renaming(root, stem + ending)
+    return f"Move other images elsewhere.{describe_other_data(root, SPEC.name, 'input')}"
 
 
 def _path_of(patch_id: str, part: str) -> str:

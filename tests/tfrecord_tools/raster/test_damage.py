@@ -123,7 +123,7 @@ QUARANTINED = {
     "other half of the swap": other(
         lambda t: (shutil.copy(t.tif("B03"), t.tif("B05"))), "has 1 band(s) of 120 x 120 px", "B05"
     ),
-    "band of bytes": other(lambda t: t.rewrite(pixels=np.zeros((120, 120), np.uint8)), "another type"),
+    "band of bytes": other(lambda t: t.rewrite(pixels=np.zeros((120, 120), np.uint8)), "uint8"),
     "band of signed numbers": other(lambda t: t.rewrite(pixels=np.zeros((120, 120), np.int16)), "another type"),
     "band of floats": other(lambda t: t.rewrite(pixels=np.zeros((120, 120), np.float32)), "float32"),
     "S1 band of integers": other(lambda t: t.rewrite("VV", np.zeros((120, 120), np.uint16)), "uint16", "VV"),

@@ -180,7 +180,7 @@ def test_a_missing_patch_is_an_error_unless_the_archive_is_partial(archive):
         list_patches(*folders, lists, REASONS)
     refs, left_out = list_patches(*folders, lists, REASONS, partial_archive=True)
     assert len(refs) == 2
-    assert left_out["not in the folder"] == 1
+    assert left_out["without S1"] == 1
 
 
 def test_patches_may_lie_deeper_and_no_patches_are_an_error(archive, tmp_path):

@@ -3,7 +3,6 @@
 import tarfile
 
 import numpy as np
-import pandas
 import pytest
 import tensorflow as tf
 
@@ -12,64 +11,25 @@ from bigearth_tf.data.datasets.bigearthnet_v2 import REFERENCE_MAP, SPEC
 from bigearth_tf.data.labels import CLASSES_19
 from bigearth_tf.data.record_schema import parse_examples
 from bigearth_tf.data.sharded_dataset import ShardedDataset
-from tests.support.archives import constant_pixels, random_pixels
+from tests.support.archives import constant_pixels
+from tests.support.bigearthnet_v2 import (
+    LABELS,
+    PRODUCT,
+    S1_NAMES,
+    S2_NAMES,
+    TILE,
+    pixels_of,
+    table,
+    write_folder,
+    write_tree,
+)
 from tfrecord_tools.conversion.convert_source import ConversionOptions, convert
 from tfrecord_tools.listing.archive import Folder
 from tfrecord_tools.listing.patch_ref import PatchRef
-from tfrecord_tools.raster.geotiff import utm_wkt, write_band
 from tfrecord_tools.records.check_against_manifest import verify
 from tfrecord_tools.source import SourceInputs
 from tfrecord_tools.sources import open_source
 from tfrecord_tools.sources.bigearthnet_v2 import read_metadata, read_patch
-
-TILE, PRODUCT = "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP", "S1B_IW_GRDH_1SDV_20170612T165809"
-# A counterpart does not have the same two numbers: only the table gives it.
-S2_NAMES = [f"{TILE}_{row:02d}_57" for row in range(7)]
-S1_NAMES = [f"{PRODUCT}_33UUP_{6 - row}_57" for row in range(7)]
-SPLITS = ["train", "train", "validation", "test", "train", "test", "train"]
-LABELS = [["Pastures", "Arable land"], ["Marine waters"], ["Urban fabric", "Mixed forest", "Inland waters"]]
-
-
-def map_pixels(index):
-    return np.random.default_rng(index).choice(np.array([0, 111, 211, 311, 523], np.uint16), (120, 120))
-
-
-def pixels_of(index, name):
-    return map_pixels(index) if name == REFERENCE_MAP.name else random_pixels(BANDS[name], index)
-
-
-def write_folder(folder, pixels, suffix):
-    folder.mkdir(parents=True)
-    for name, array in pixels.items():
-        path = folder / f"{folder.name}_{name}{suffix}"
-        write_band(path, array, utm_wkt(33), (404400.0, 10, 0.0, 5342400.0, 0.0, -10))
-
-
-def write_tree(root, tiles=True, suffix=".tif", indices=range(7)):
-    """Writes the three folders of an archive; patches 4 (snow) and 5 (cloud) are flagged, 6 is not in the table."""
-    for index in indices:
-        for top, tile, name, bands in (
-            ("BigEarthNet-S2", TILE, S2_NAMES[index], S2_ALL),
-            ("BigEarthNet-S1", PRODUCT, S1_NAMES[index], S1),
-            ("Reference_Maps", TILE, S2_NAMES[index], [REFERENCE_MAP.name]),
-        ):
-            folder = root / top / tile / name if tiles else root / top / name
-            write_folder(folder, {band: pixels_of(index, band) for band in bands}, suffix)
-
-
-def table(indices=range(6)):
-    return pandas.DataFrame(
-        {
-            "patch_id": [S2_NAMES[index] for index in indices],
-            "labels": [LABELS[index % 3] for index in indices],
-            "split": [SPLITS[index] for index in indices],
-            "country": ["Austria" if index % 2 else "Kosovo" for index in indices],
-            "s1_name": [S1_NAMES[index] for index in indices],
-            "s2v1_name": [f"S2A_MSIL2A_20170613T101031_{index}_57" for index in indices],
-            "contains_seasonal_snow": [index == 4 for index in indices],
-            "contains_cloud_or_shadow": [index == 5 for index in indices],
-        }
-    )
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +67,8 @@ def test_every_pixel_label_and_attribute_arrives(records):
     assert [band.name for band in manifest.bands] == [*S2_ALL, *S1, "reference_map"]
     assert manifest.bands[-1] == REFERENCE_MAP
     assert (manifest.class_names, manifest.licence) == (CLASSES_19, "CDLA-Permissive-1.0")
-    assert manifest.exclusions == {"snow": 1, "cloud": 1, "not in the metadata": 1}
+    not_listed = {"not in the metadata": 1, "S1 not in the metadata": 1, "MAP not in the metadata": 1}
+    assert manifest.exclusions == {"snow": 1, "cloud": 1, **not_listed}
     seen = {}
     for shard in manifest.shards:
         for record in tf.data.TFRecordDataset(str(folder / shard.name)).as_numpy_iterator():
@@ -182,7 +143,9 @@ def test_exclusions_are_counted_or_switched_off(archive, exclude, left_out, take
 def test_two_tables_are_one(archive, records, tmp_path):
     table(range(4)).to_parquet(tmp_path / "metadata.parquet")
     table([4, 5]).to_parquet(tmp_path / "flagged.parquet")
-    assert open_v2(archive, metadata=tmp_path / "metadata.parquet").exclusions == {"not in the metadata": 3}
+    assert open_v2(archive, metadata=tmp_path / "metadata.parquet").exclusions == {
+        f"{kind}not in the metadata": 3 for kind in ("", "S1 ", "MAP ")
+    }
     both = f"{tmp_path / 'metadata.parquet'},{tmp_path / 'flagged.parquet'}"
     source = open_v2(archive, metadata=both)
     assert source.exclusions == records[1].exclusions
@@ -198,7 +161,7 @@ def test_a_missing_patch_is_an_error_unless_the_archive_is_partial(archive, tmp_
     with pytest.raises(FileNotFoundError, match=message):
         open_v2(tmp_path, **given)
     source = open_v2(tmp_path, **given, partial_archive=True)
-    assert (len(source.refs), source.exclusions) == (3, {"not in the folder": 1})
+    assert (len(source.refs), source.exclusions) == (3, {"without S1": 1})
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match=f"no S2 patches found, folders such as {TILE}"):
         open_source("bigearthnet_v2", SourceInputs(s2=str(tmp_path / "empty"), metadata=str(given["metadata"])))

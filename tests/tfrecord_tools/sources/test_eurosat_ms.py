@@ -17,7 +17,9 @@ from bigearth_tf.data.sharded_dataset import ShardedDataset
 from bigearth_tf.distributed.replica import Replica
 from bigearth_tf.input.pipeline import make_eval_dataset
 from bigearth_tf.models.registry import create_model
+from tests.support.eurosat_ms import pixels_of
 from tests.support.files import contents
+from tests.support.geotiffs import write_image
 from tests.support.records import read_all
 from tfrecord_tools.conversion.convert_source import ConversionOptions, convert
 from tfrecord_tools.records.check_against_manifest import verify
@@ -32,37 +34,20 @@ COUNTS = {"AnnualCrop": 10, "Forest": 5, "River": 3, "SeaLake": 1}
 SPLIT_COUNTS = {"AnnualCrop": (6, 2, 2), "Forest": (3, 1, 1), "River": (1, 1, 1), "SeaLake": (1, 0, 0)}
 
 
-def pixels_of(patch_id, size_px=64):
-    """A different constant for every band, plus noise of the patch: a swapped band or patch is found."""
-    noise = np.random.default_rng(list(patch_id.encode())).integers(0, 4000, (13, size_px, size_px))
-    return (noise + np.arange(13)[:, np.newaxis, np.newaxis] * 4096).astype(np.uint16)
-
-
-def write_tiff(path, pixels):
-    """Writes [bands, H, W] as in EuroSAT: deflated, in strips, with a grid."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    count, height, width = pixels.shape
-    kind = {"uint16": gdal.GDT_UInt16, "float32": gdal.GDT_Float32}[pixels.dtype.name]
-    dataset = gdal.GetDriverByName("GTiff").Create(str(path), width, height, count, kind, ["COMPRESS=DEFLATE"])
-    dataset.SetGeoTransform((404400.0, 10.0, 0.0, 5342400.0, 0.0, -10.0))
-    dataset.WriteArray(pixels)
-    dataset.FlushCache()
-
-
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
     root = tmp_path_factory.mktemp("eurosat") / "tif"
     for class_name, count in COUNTS.items():
         for number in range(1, count + 1):
             patch_id = f"{class_name}_{number}"
-            write_tiff(root / class_name / f"{patch_id}.tif", pixels_of(patch_id))
+            write_image(root / class_name / f"{patch_id}.tif", pixels_of(patch_id))
     (root / "Forest" / "Forest_1.tif.aux.xml").write_text("<PAMDataset/>")
     (root / "Forest" / "._Forest_1.tif").write_bytes(b"of another system")
     return root
 
 
 def run(root, output_dir, num_shards=2, seed=0, **options):
-    source = open_source("eurosat_ms", SourceInputs(input=str(root), seed=seed))
+    source = open_source("eurosat_ms", SourceInputs(input=str(root), seed=seed, partial_archive=True))
     return convert(source, output_dir, ConversionOptions(num_shards=num_shards, **options))
 
 
@@ -111,7 +96,7 @@ def test_the_split_of_an_image_follows_from_seed_and_ids_alone(tree, records, tm
     moved = shutil.copytree(tree, tmp_path / "elsewhere" / "deeper")
     splits = {}
     for seed, root in ((0, moved.parent), (1, moved)):
-        refs = open_source("eurosat_ms", SourceInputs(input=str(root), seed=seed)).refs
+        refs = open_source("eurosat_ms", SourceInputs(input=str(root), seed=seed, partial_archive=True)).refs
         splits[seed] = {ref.patch_id: ref.split for ref in refs}
     assert splits[0] == {patch_id: split for patch_id, (split, *_) in read_all(records, read_manifest(records)).items()}
     assert splits[0] != splits[1]
@@ -151,16 +136,19 @@ def test_wrong_inputs_are_refused(tree, tmp_path):
         open_source("eurosat_ms", SourceInputs(input=str(tree), s2=str(tree)))
     with pytest.raises(ValueError, match="--label_kind=multi"):
         open_source("eurosat_ms", SourceInputs(input=str(tree), label_kind="multi"))
-    assert open_source("eurosat_ms", SourceInputs(input=str(tree), label_kind="single")).label_kind is LabelKind.SINGLE
+    assert (
+        open_source("eurosat_ms", SourceInputs(input=str(tree), label_kind="single", partial_archive=True)).label_kind
+        is LabelKind.SINGLE
+    )
 
 
 @pytest.mark.parametrize(
     ("damage", "named"),
     [
         (lambda path: path.write_bytes(path.read_bytes()[:3000]), "cannot be read"),
-        (lambda path: write_tiff(path, pixels_of("x")[:12]), "has 12 band.*expected band B01, B02.*B12, B8A as 13"),
-        (lambda path: write_tiff(path, pixels_of("x", 63)), "63 x 63 px.*64 x 64 px"),
-        (lambda path: write_tiff(path, pixels_of("x").astype(np.float32)), "float32.*uint16"),
+        (lambda path: write_image(path, pixels_of("x")[:12]), "has 12 band.*expected band B01, B02.*B12, B8A as 13"),
+        (lambda path: write_image(path, pixels_of("x", 63)), "63 x 63 px.*64 x 64 px"),
+        (lambda path: write_image(path, pixels_of("x").astype(np.float32)), "float32.*uint16"),
     ],
 )
 def test_a_broken_image_is_named(tree, tmp_path, damage, named):

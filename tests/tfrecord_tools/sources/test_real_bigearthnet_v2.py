@@ -9,6 +9,7 @@ from bigearth_tf.data.sharded_dataset import ShardedDataset
 from tfrecord_tools.conversion.convert_source import ConversionOptions, convert
 from tfrecord_tools.listing.archive import Folder
 from tfrecord_tools.listing.patch_lists import official_lists_folder, read_patch_lists
+from tfrecord_tools.listing.patch_matching import FoundFolders
 from tfrecord_tools.listing.patch_ref import PatchRef
 from tfrecord_tools.records.check_against_manifest import verify
 from tfrecord_tools.source import SourceInputs
@@ -47,11 +48,11 @@ def test_the_patterns_match_every_real_patch_and_no_tile(real_tables, monkeypatc
     both = pandas.concat(real_tables, ignore_index=True)
     columns = {"S2": "patch_id", "S1": "s1_name", "MAP": "patch_id"}
 
-    def found(root, kind, pattern, example):
-        names = both[columns[kind]]
+    def found(root, folders):
+        names, pattern, kind = both[columns[folders.kind]], folders.pattern, folders.kind
         assert names.str.fullmatch(pattern.pattern).all()
         assert not names.str.rsplit("_", n=2 if kind != "S1" else 3).str[0].str.fullmatch(pattern.pattern).any()
-        return {name: Folder(root, name) for name in names}
+        return FoundFolders(kind, root, {name: Folder(root, name) for name in names})
 
     monkeypatch.setattr("tfrecord_tools.sources.bigearthnet_v2.find_folders", found)
     refs, left_out = list_patches({"S2": "a", "S1": "b", "MAP": "c"}, both, ("snow", "cloud"))
