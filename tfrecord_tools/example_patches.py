@@ -16,6 +16,7 @@ from absl import flags
 
 from bigearth_tf.runtime.command import run_command
 from bigearth_tf.runtime.files import atomic_folder
+from bigearth_tf.runtime.system_files import list_own_files
 from tfrecord_tools.listing.patch_lists import official_lists_folder
 
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder to write; created if missing.", required=True)
@@ -29,7 +30,7 @@ _ARCHIVES = {
 def main() -> None:
     """Unpacks the patches, and prints how many each folder contains."""
     for folder in unpack(Path(_OUTPUT_DIR.value)):
-        print(f"{folder}: {len(list(folder.iterdir()))} patches")
+        print(f"{folder}: {len(list_own_files(folder))} patches")
 
 
 def unpack(output_dir: Path) -> list[Path]:

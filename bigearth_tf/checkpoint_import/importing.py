@@ -35,6 +35,7 @@ from bigearth_tf.runs.record import (
 )
 from bigearth_tf.runtime.files import atomic_folder
 from bigearth_tf.runtime.provenance import git_commit, package_versions
+from bigearth_tf.runtime.system_files import list_own_files
 from bigearth_tf.serving.export import export_run
 
 SAVED_MODEL_NAME = "saved_model"
@@ -126,7 +127,7 @@ def import_checkpoint(
 
 
 def _check_output_dir(output_dir: Path) -> None:
-    if not output_dir.exists() or (output_dir.is_dir() and not any(output_dir.iterdir())):
+    if not output_dir.exists() or (output_dir.is_dir() and not list_own_files(output_dir)):
         return
     result = output_dir / RESULT_NAME
     if not result.is_file() or "imported_from" not in json.loads(result.read_text(encoding="utf-8")):

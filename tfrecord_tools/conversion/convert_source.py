@@ -31,6 +31,7 @@ from bigearth_tf.data.manifest import (
 from bigearth_tf.runtime.files import write_json_atomically, write_text_atomically
 from bigearth_tf.runtime.progress import progress_bar
 from bigearth_tf.runtime.provenance import package_versions
+from bigearth_tf.runtime.system_files import list_own_files, shorten_names
 from tfrecord_tools.conversion.shards import (
     WORK_DIR,
     Problem,
@@ -157,8 +158,11 @@ def _claim(output_dir: Path, source: Source, plans: Sequence[ShardPlan], decisiv
     if plan_file.exists():
         _require_same(output_dir, json.loads(plan_file.read_text(encoding="utf-8"))["manifest"]["options"], decisive)
         return
-    if output_dir.exists() and any(path.name != WORK_DIR for path in output_dir.iterdir()):
-        raise ValueError(f"{output_dir}: contains other files. Name a new or empty folder with --output_dir.")
+    if others := [name for name in list_own_files(output_dir) if name != WORK_DIR]:
+        raise ValueError(
+            f"{output_dir}: contains other files, {shorten_names(others)}. "
+            "Name a new or empty folder with --output_dir."
+        )
     skeleton: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "dataset": source.spec.name,

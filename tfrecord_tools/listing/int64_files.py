@@ -14,9 +14,9 @@ from bigearth_tf.data.bands import Band
 from bigearth_tf.data.datasets.bigearthnet_v1 import SPEC
 from bigearth_tf.data.int64_schema import detect_int64_format, read_example
 from bigearth_tf.data.manifest import MANIFEST_NAME
+from bigearth_tf.runtime.system_files import is_system_file
 from tfrecord_tools.listing.known_layouts import describe_other_data
 from tfrecord_tools.listing.packed_files import explain_packed_file
-from tfrecord_tools.listing.system_files import is_system_file
 
 _NAME = re.compile(r"(train|val|validation|test)_(\d+)\.tfrecord")
 _COPY_AGAIN = "Copy this file again from its origin."

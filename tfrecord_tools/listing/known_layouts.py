@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from bigearth_tf.data.datasets.eurosat_ms import CLASS_NAMES
+from bigearth_tf.runtime.system_files import is_system_file, shorten_names
 from tfrecord_tools.listing.packed_files import explain_packed_file
-from tfrecord_tools.listing.system_files import is_system_file
 
 _MAX_ENTRIES, _MAX_ENTRIES_PER_FOLDER = 3000, 300
 
@@ -116,9 +116,7 @@ def describe_other_data(root: str, source: str, flag: str) -> str:
         return f" It contains {layout.what}, such as {path[1:]}: {_advise(layout, root, path)}."
     if not paths:
         return " It is empty."
-    names = sorted({path.split("/")[1] for path in paths})
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return f" It contains {', '.join(names[:3])}{more}."
+    return f" It contains {shorten_names(sorted({path.split('/')[1] for path in paths}))}."
 
 
 def explain_renaming(root: str, name: str) -> str:

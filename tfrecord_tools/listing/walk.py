@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 from absl import logging
 
+from bigearth_tf.runtime.system_files import is_system_file
 from tfrecord_tools.listing.archive import File, Folder, Member, is_missing, read_members
 from tfrecord_tools.listing.packed_files import explain_packed_file
-from tfrecord_tools.listing.system_files import is_system_file
 
 BROKEN_LINKS = "links that lead nowhere"
 LINKS_IN_TAR = "links in the tar"

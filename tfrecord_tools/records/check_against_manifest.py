@@ -9,13 +9,15 @@ from bigearth_tf.data.record_formats import FORMATS
 from bigearth_tf.data.sharded_dataset import ShardedDataset
 from bigearth_tf.runtime.files import file_sha256
 from bigearth_tf.runtime.progress import progress_bar
+from bigearth_tf.runtime.system_files import list_own_files
 from tfrecord_tools.conversion.shards import WORK_DIR
 
 
 def verify(dataset: ShardedDataset) -> list[str]:
     """Returns one line for each problem; an empty list if there is none."""
     known = {shard.name for shard in dataset.shards()} | {MANIFEST_NAME, WORK_DIR}
-    problems = [f"{path}: not in the manifest" for path in sorted(dataset.folder.iterdir()) if path.name not in known]
+    others = [name for name in list_own_files(dataset.folder) if name not in known]
+    problems = [f"{dataset.folder / name}: not in the manifest" for name in others]
     seen: dict[str, str] = {}
     total = sum(shard.num_records for shard in dataset.shards())
     with progress_bar(total, "verify", "record") as progress:

@@ -22,6 +22,7 @@ import numpy as np
 from bigearth_tf.data.bands import BANDS, PATCH_EXTENT_M, S1, S2_ALL
 from bigearth_tf.runtime.files import atomic_folder, write_json_atomically
 from bigearth_tf.runtime.progress import progress_bar
+from bigearth_tf.runtime.system_files import list_own_files, shorten_names
 from tfrecord_tools.listing.patch_lists import ORIGIN_NAME
 from tfrecord_tools.parallel import map_in_processes
 from tfrecord_tools.raster import geotiff
@@ -223,10 +224,7 @@ def _folders(output_dir: str, place: Place, with_s1: bool) -> dict[str, tuple[st
 
 
 def _is_complete(folder: str, names: tuple[str, ...]) -> bool:
-    try:
-        return len(os.listdir(folder)) == len(names) + 1
-    except FileNotFoundError:
-        return False
+    return len(list_own_files(folder)) == len(names) + 1
 
 
 def write_lists(output_dir: str, seed: int, num_patches: int) -> None:
@@ -284,10 +282,10 @@ def _claim_folder(output_dir: str, settings: dict[str, int | bool]) -> None:
                 f"{output_dir} contains synthetic patches made with {found}, not with {settings}. Use those settings, "
                 "name another --output_dir, or delete the folder."
             )
-    elif os.listdir(output_dir):
+    elif others := list_own_files(output_dir):
         raise ValueError(
-            f"{output_dir} is not empty and has no {SETTINGS_FILE}: it contains something else. Name a new or empty "
-            "--output_dir."
+            f"{output_dir} is not empty and has no {SETTINGS_FILE}: it contains {shorten_names(others)}. Name a new or "
+            "empty --output_dir."
         )
     else:
         write_json_atomically(Path(path), settings)

@@ -158,10 +158,20 @@ def test_a_folder_with_another_data_set_is_refused(archive, records, options, na
 
 
 def test_a_folder_with_other_files_is_refused(archive, tmp_path):
-    (tmp_path / "thesis.tex").touch()
-    with pytest.raises(ValueError, match="contains other files"):
+    names = ["a.bib", "b.tex", "c.tex", "d.tex", ".DS_Store"]
+    for name in names:
+        (tmp_path / name).touch()
+    with pytest.raises(ValueError, match="contains other files, a.bib, b.tex, c.tex and 1 more. Name a new or empty"):
         run(archive, tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
+
+
+def test_files_that_a_system_leaves_are_nobodys(archive, records, tmp_path):
+    for name in (".DS_Store", ".nfs000012"):
+        (tmp_path / name).touch()
+    manifest = run(archive, tmp_path)
+    assert {name for name in contents(tmp_path) if name[0] != "."} == set(contents(records))
+    assert verify(ShardedDataset(tmp_path, manifest)) == []
 
 
 @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.full)])

@@ -201,8 +201,9 @@ def test_other_arguments_are_refused(archive, num_patches, seed, with_s1):
 
 
 def test_a_folder_with_other_files_and_wrong_numbers_are_refused(tmp_path):
-    (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(ValueError, match="not empty"):
+    for name in (".DS_Store", "thesis.txt"):
+        (tmp_path / name).write_text("years of work")
+    with pytest.raises(ValueError, match="not empty.*it contains thesis.txt. Name"):
         synthetic_patches.synthesize_archive(str(tmp_path), 2, 0, with_s1=False)
     for wrong in ({"num_patches": 0, "seed": 0}, {"num_patches": 1, "seed": -1}):
         with pytest.raises(ValueError, match="allowed are"):
