@@ -9,6 +9,7 @@ from pathlib import Path
 from bigearth_tf.data.bands import Band
 from bigearth_tf.data.label_kind import LabelKind
 from bigearth_tf.data.manifest import Manifest, Shard, manifest_digest, read_manifest
+from bigearth_tf.runtime.files import require_utf8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,8 +25,9 @@ class ShardedDataset:
 
         Raises:
             FileNotFoundError: The folder has no manifest, or a shard is missing.
-            ValueError: The manifest is not one that this code reads, or a shard has another size.
+            ValueError: The path is not UTF-8, this code does not read the manifest, or a shard has another size.
         """
+        require_utf8(folder)
         return cls(Path(folder), read_manifest(folder))
 
     @property

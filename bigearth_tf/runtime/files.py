@@ -14,6 +14,21 @@ from typing import Any
 _BLOCK_BYTES = 1 << 20
 
 
+def require_utf8(path: str | os.PathLike) -> None:
+    """Checks that TensorFlow can open a path.
+
+    Raises:
+        ValueError: The path is not UTF-8.
+    """
+    try:
+        os.fspath(path).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"{os.fspath(path)}: the name is not UTF-8, so that TensorFlow cannot open it. Rename the folder, or name "
+            "a link to it whose name is UTF-8."
+        ) from error
+
+
 def write_text_atomically(path: Path, text: str) -> None:
     """Writes a file next to its final name, then renames it."""
     with atomic_file(path) as temporary:

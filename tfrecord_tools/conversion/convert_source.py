@@ -28,7 +28,7 @@ from bigearth_tf.data.manifest import (
     read_manifest,
     write_manifest,
 )
-from bigearth_tf.runtime.files import write_json_atomically, write_text_atomically
+from bigearth_tf.runtime.files import require_utf8, write_json_atomically, write_text_atomically
 from bigearth_tf.runtime.progress import progress_bar
 from bigearth_tf.runtime.provenance import package_versions
 from bigearth_tf.runtime.system_files import list_own_files, shorten_names
@@ -79,6 +79,7 @@ def convert(source: Source, output_dir: Path, options: ConversionOptions) -> Man
     """
     if not 0 <= options.task_index < options.num_tasks:
         raise ValueError(f"--task_index={options.task_index}: expected 0 ... {options.num_tasks - 1} (--num_tasks).")
+    require_utf8(output_dir)
     plans = plan_shards(source.refs, record_bytes(source.bands), options.shard_mb, options.num_shards)
     # Everything that decides the bytes of the shards. The manifest stores it as `options`.
     decisive: dict[str, object] = {

@@ -14,6 +14,7 @@ from bigearth_tf.data.bands import Band
 from bigearth_tf.data.datasets.bigearthnet_v1 import SPEC
 from bigearth_tf.data.int64_schema import detect_int64_format, read_example
 from bigearth_tf.data.manifest import MANIFEST_NAME
+from bigearth_tf.runtime.files import require_utf8
 from bigearth_tf.runtime.system_files import is_system_file
 from tfrecord_tools.listing.known_layouts import describe_other_data
 from tfrecord_tools.listing.packed_files import explain_packed_file
@@ -48,8 +49,9 @@ def list_int64_shards(folder: Path) -> list[Int64Shard]:
 
     Raises:
         FileNotFoundError: The folder is missing, or contains no shard.
-        ValueError: A file has another name, or a number is missing.
+        ValueError: The path is not UTF-8, a file has another name, or a number is missing.
     """
+    require_utf8(folder)
     if not folder.is_dir():
         if not folder.is_file():
             raise FileNotFoundError(f"{folder}: no such folder.")

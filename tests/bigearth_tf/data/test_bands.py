@@ -5,7 +5,7 @@ import pytest
 from bigearth_tf.data.bands import BAND_SETS, BANDS, get_bands
 
 
-def test_sizes_types_and_units():
+def test_bands_have_the_sizes_types_and_units_of_the_archive():
     sizes = {name: band.size_px for name, band in BANDS.items()}
     assert {name for name, size in sizes.items() if size == 120} == {"B02", "B03", "B04", "B08", "VV", "VH"}
     assert {name for name, size in sizes.items() if size == 60} == {"B05", "B06", "B07", "B8A", "B11", "B12"}
@@ -22,7 +22,7 @@ def test_statistics_are_those_of_the_benchmark():
     assert (BANDS["B8A"].mean, BANDS["B12"].std, BANDS["VH"].mean) == (2266.46036911, 818.86747235, -19.29044597721542)
 
 
-def test_band_sets():
+def test_band_sets_contain_the_bands_of_the_benchmark():
     assert len(BAND_SETS["S2"]) == 10
     assert not {"B01", "B09"} & set(BAND_SETS["S2"])
     assert BAND_SETS["MM"] == BAND_SETS["S2"] + BAND_SETS["S1"]

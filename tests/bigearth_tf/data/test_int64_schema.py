@@ -186,7 +186,7 @@ def test_backscatter_that_is_not_finite_is_reported(value):
         check(kind, changed(encode(kind), change))
 
 
-def test_the_mate_must_be_named():
+def test_a_record_of_a_pair_names_both_patches():
     kind = KINDS["mm"]
     with pytest.raises(ValueError, match="patch_name_s1"):
         check(kind, changed(encode(kind), lambda feature: feature["patch_name_s1"].bytes_list.value.pop()))

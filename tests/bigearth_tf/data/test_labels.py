@@ -39,7 +39,7 @@ def test_several_names_map_to_one_class_and_dropped_names_to_none():
     assert to_19_classes(["Airports", "Burnt areas"]) == ()
 
 
-def test_translate_to_either_nomenclature():
+def test_names_map_to_either_nomenclature():
     assert map_to_nomenclature(["Rice fields", "Airports"], "43") == ("Airports", "Rice fields")
     assert map_to_nomenclature(["Rice fields", "Airports"], "19") == ("Arable land",)
 

@@ -71,7 +71,7 @@ def test_a_tar_is_read_in_place(tree, tmp_path, form):
 
 
 @pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
-def test_long_and_foreign_names_of_a_tar(tmp_path, form):
+def test_long_names_and_umlauts_in_a_tar_are_read(tmp_path, form):
     path, long = tmp_path / "x.tar", "/".join(["ü" * 60] * 3)
     with tarfile.open(path, "w", format=form) as tar:
         for number in range(3):

@@ -7,14 +7,17 @@ import shutil
 import subprocess
 import tarfile
 import zipfile
+from pathlib import Path
 
 import pytest
 
+from bigearth_tf.data.sharded_dataset import ShardedDataset
 from tests.support.archives import S1_NAMES, S2_NAMES, write_lists, write_pair
 from tests.support.bigearthnet_v2 import table, write_tree
 from tests.support.eurosat_ms import pixels_of
 from tests.support.geotiffs import write_image
 from tests.support.sen12ms import NUM_PIXELS, write_triple
+from tfrecord_tools.conversion.convert_source import ConversionOptions, convert
 from tfrecord_tools.source import SourceInputs
 from tfrecord_tools.sources import open_source
 
@@ -90,7 +93,7 @@ def open_root(roots, source, flag, root):
 
 
 @pytest.mark.parametrize(("source", "flag"), OWN)
-def test_data_of_another_source_or_flag(roots, source, flag):
+def test_data_of_another_source_or_flag_are_named_with_the_flags_that_take_them(roots, source, flag):
     for name in SAID.keys() - OWN[source, flag]:
         with pytest.raises((ValueError, FileNotFoundError)) as caught:
             open_root(roots, source, flag, roots / name)
@@ -99,7 +102,7 @@ def test_data_of_another_source_or_flag(roots, source, flag):
         assert re.search(advice.replace("{root}", re.escape(str(roots / name))), str(caught.value)), caught.value
 
 
-def test_a_tar_of_other_data(roots, tmp_path):
+def test_a_tar_of_other_data_is_named_too(roots, tmp_path):
     with tarfile.open(tmp_path / "x.tar", "w") as tar:
         tar.add(roots / "eurosat", ".")
     with pytest.raises(FileNotFoundError, match="multispectral images of EuroSAT.*--source=eurosat_ms --input="):
@@ -143,7 +146,7 @@ def test_one_file_of_another_ending_is_named(roots, tmp_path):
         source.read(source.refs[0])
 
 
-def test_a_name_that_is_not_utf_8(roots, tmp_path):
+def test_a_folder_whose_name_is_not_utf_8_is_read(roots, tmp_path):
     root = shutil.copytree(roots / "v1" / "s2", os.path.join(tmp_path, os.fsdecode(b"\xe9t\xe9")))
     source = open_root(roots, "bigearthnet_v1", "s2", root)
     assert source.read(source.refs[0], gdal_only=True).patch_id == S2_NAMES[0]
@@ -151,3 +154,19 @@ def test_a_name_that_is_not_utf_8(roots, tmp_path):
     with pytest.raises(ValueError, match=r"/\\xe9t\\xe9/.*_B03.tif: the file is missing") as caught:
         source.read(source.refs[0])
     caught.value.file.encode()
+    # TensorFlow opens no such name, which is said at once, and a link is enough.
+    shutil.copytree(roots / "v1" / "s2", os.path.join(tmp_path, "whole"))
+    source = open_root(roots, "bigearthnet_v1", "s2", tmp_path / "whole")
+    out = Path(tmp_path, os.fsdecode(b"\xe9"))
+    message = "the name is not UTF-8, so that TensorFlow cannot open it.*a link to it"
+    with pytest.raises(ValueError, match=message):
+        convert(source, out, ConversionOptions())
+    assert not out.exists()
+    out.mkdir()
+    (tmp_path / "link").symlink_to(out)
+    convert(source, tmp_path / "link", ConversionOptions())
+    assert ShardedDataset.open(tmp_path / "link").num_records("train") == 1
+    with pytest.raises(ValueError, match=message):
+        ShardedDataset.open(out)
+    with pytest.raises(ValueError, match=message):
+        open_root(roots, "int64_tfrecords", "input", out)

@@ -51,7 +51,7 @@ def assert_unpacked(root):
         ("xz", "x.tar"),
     ],
 )
-def test_a_compressed_tar(tmp_path, kind, name):
+def test_a_compressed_tar_is_refused_with_the_command_that_decompresses_it(tmp_path, kind, name):
     path = tmp_path / name
     path.write_bytes(KINDS[kind](content_of_tar()))
     unpacked = run_advice(path, f"compressed with {kind}.*Decompress it once: ")
@@ -60,7 +60,7 @@ def test_a_compressed_tar(tmp_path, kind, name):
 
 
 @pytest.mark.parametrize("dot", ["", "."])
-def test_the_parts_of_a_compressed_tar(tmp_path, dot):
+def test_the_parts_of_a_compressed_tar_are_joined_and_decompressed(tmp_path, dot):
     content = gzip.compress(content_of_tar())
     for index, ending in enumerate(("aa", "ab")):
         (tmp_path / f"x.tar.gz{dot}{ending}").write_bytes(content[index * 50 : (index + 1) * 50 if not index else None])
@@ -72,7 +72,7 @@ def test_the_parts_of_a_compressed_tar(tmp_path, dot):
         assert_unpacked(unpacked)
 
 
-def test_a_zip(tmp_path):
+def test_a_zip_is_refused_with_the_command_that_unpacks_it(tmp_path):
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as file:
         file.writestr("patch_1/a.tif", b"1" * 700)
     assert_unpacked(run_advice(tmp_path / "x.zip", "is a zip.*Unpack it once, and name the folder"))

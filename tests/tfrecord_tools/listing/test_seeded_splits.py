@@ -52,7 +52,7 @@ def test_a_seed_always_gives_the_same_splits_and_another_seed_others():
     assert test[0] == {"River_3", "River_9"}
 
 
-def test_other_shares():
+def test_the_shares_may_be_given():
     members = [str(number) for number in range(20)]
     split_of = assign_splits({"": members}, seed=0, shares={"train": 75, "val": 25})
     assert collections.Counter(split_of.values()) == {"train": 15, "val": 5}

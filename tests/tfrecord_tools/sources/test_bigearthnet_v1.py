@@ -19,7 +19,8 @@ from tests.support.archives import (
 )
 from tfrecord_tools.listing.patch_lists import official_lists_folder, read_patch_lists
 from tfrecord_tools.raster.geotiff import write_band
-from tfrecord_tools.source import PatchError
+from tfrecord_tools.source import PatchError, SourceInputs
+from tfrecord_tools.sources import open_source
 from tfrecord_tools.sources.bigearthnet_v1 import find_patches, list_patches, read_patch
 
 REASONS = ("snow", "cloud", "no_label")
@@ -162,7 +163,7 @@ def test_exclusion_can_be_switched_off(archive):
     assert left_out == {"cloud": 1, "on no split list": 1}
 
 
-def test_sentinel_1_alone_and_pairs(archive):
+def test_sentinel_1_is_listed_alone_and_in_pairs(archive):
     root, lists = archive
     refs, left_out = list_patches(None, str(root / "s1"), lists, REASONS)
     assert ids(refs)[0] == (S1_NAMES[0], "train")
@@ -210,6 +211,27 @@ def test_lists_that_contradict_each_other_or_lack_a_file_are_refused(tmp_path):
     (lists / "val.csv").unlink()
     with pytest.raises(FileNotFoundError, match="val.csv"):
         read_patch_lists(lists)
+
+
+def test_only_the_split_lists_are_required(archive, tmp_path):
+    root, whole = archive
+    lists = root / "lists"
+    for path in lists.iterdir():
+        if path.stem not in ("train", "val", "test"):
+            path.unlink()
+    assert read_patch_lists(lists).split_of == whole.split_of
+    roots = {"s2": str(root / "s2"), "lists_dir": str(lists)}
+    source = open_source("bigearthnet_v1", SourceInputs(**roots))
+    assert (len(source.refs), source.exclusions) == (4, {"on no split list": 2})
+    assert source.read(source.refs[0]).attributes == {}
+    for further, name in (
+        ({"s1": str(root / "s1")}, "s1_s2_name_country_season"),
+        ({"exclude": ("snow",)}, "patches_with_"),
+    ):
+        message = f"{name}.*the list is missing; expected .*A folder of lists needs train.csv, val.csv and test.csv"
+        with pytest.raises(FileNotFoundError, match=message) as caught:
+            open_source("bigearthnet_v1", SourceInputs(**roots, **further))
+        assert ".py" not in str(caught.value)
 
 
 def test_a_short_line_in_the_table_of_pairs_is_refused(tmp_path):

@@ -140,7 +140,7 @@ def test_exclusions_are_counted_or_switched_off(archive, exclude, left_out, take
     assert [ref.patch_id for ref in source.refs] == [S2_NAMES[index] for index in taken]
 
 
-def test_two_tables_are_one(archive, records, tmp_path):
+def test_two_tables_give_what_one_gives(archive, records, tmp_path):
     table(range(4)).to_parquet(tmp_path / "metadata.parquet")
     table([4, 5]).to_parquet(tmp_path / "flagged.parquet")
     assert open_v2(archive, metadata=tmp_path / "metadata.parquet").exclusions == {

@@ -58,7 +58,7 @@ def records(tree, tmp_path_factory):
     return folder
 
 
-def test_the_manifest(records):
+def test_the_manifest_has_the_facts_of_the_data_set(records):
     manifest = read_manifest(records)
     assert (manifest.dataset, manifest.label_kind, manifest.licence) == ("eurosat_ms", LabelKind.SINGLE, "MIT")
     assert manifest.class_names == CLASS_NAMES == tuple(sorted(CLASS_NAMES))
@@ -174,7 +174,7 @@ def test_a_model_takes_the_batches_once_the_statistics_are_known(records):
         assert np.isfinite(model(batch["bands"]).numpy()).all()
 
 
-def test_the_real_images(shared_data, tmp_path):
+def test_the_real_images_are_converted_bit_by_bit(shared_data, tmp_path):
     root = shared_data / "eurosat_ms"
     manifest = run(root, tmp_path / "out", num_shards=1)
     assert verify(ShardedDataset(tmp_path / "out", manifest)) == []

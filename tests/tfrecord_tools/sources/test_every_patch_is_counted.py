@@ -62,7 +62,7 @@ def open_v1(root, s2, **further):
 NO_LABEL = "none of its labels (Airports; Bare rock) belongs to one of the 19 classes"
 
 
-def test_bigearthnet_v1(v1, tmp_path):
+def test_every_patch_of_bigearthnet_v1_is_counted(v1, tmp_path):
     # Seen are the twelve pairs; pair 11 cannot be known as one.
     exclusions, problems = count(open_v1(v1, v1 / "s2"), tmp_path / "out", 13)
     assert exclusions == {
@@ -71,7 +71,7 @@ def test_bigearthnet_v1(v1, tmp_path):
     assert problems == {S2_NAMES[2]: NO_LABEL}
 
 
-def test_bigearthnet_v1_in_a_tar(v1, tmp_path):
+def test_every_patch_of_bigearthnet_v1_in_a_tar_is_counted(v1, tmp_path):
     # The folder behind the link is not in the tar, so that patch 8 is without its Sentinel-2 image.
     with tarfile.open(tmp_path / "s2.tar", "w") as tar:
         tar.add(v1 / "s2", ".", filter=link)
@@ -103,7 +103,7 @@ def test_a_patch_without_one_of_the_19_classes_is_taken_on_request(v1, tmp_path)
         assert source.read(next(ref for ref in source.refs if ref.patch_id == S2_NAMES[2])).labels == labels
 
 
-def test_bigearthnet_v2(tmp_path):
+def test_every_patch_of_bigearthnet_v2_is_counted(tmp_path):
     write_tree(tmp_path)
     (tmp_path / "BigEarthNet-S2" / V2_S2_NAMES[0].rsplit("_", 2)[0] / V2_S2_NAMES[0]).rename(tmp_path / "away")
     next((tmp_path / "BigEarthNet-S1").rglob(f"{V2_S1_NAMES[1]}_VV.tif")).unlink()
@@ -133,14 +133,14 @@ def eurosat(tmp_path):
     return root
 
 
-def test_eurosat(eurosat, tmp_path):
+def test_every_patch_of_eurosat_is_counted(eurosat, tmp_path):
     inputs = SourceInputs(input=str(eurosat), partial_archive=True)
     exclusions, problems = count(open_source("eurosat_ms", inputs), tmp_path / "out", 10)
     assert exclusions == {"links that lead nowhere": 1}
     assert problems == {"Forest_4": "the file is missing", "Forest_6": "the file is missing"}
 
 
-def test_eurosat_in_a_tar(eurosat, tmp_path):
+def test_every_patch_of_eurosat_in_a_tar_is_counted(eurosat, tmp_path):
     inputs = SourceInputs(input=str(pack(eurosat, tmp_path / "x.tar")), partial_archive=True)
     exclusions, problems = count(open_source("eurosat_ms", inputs), tmp_path / "out", 8)
     assert exclusions == {"links in the tar": 2}
@@ -155,7 +155,7 @@ def test_a_class_without_an_image_is_an_error(eurosat):
         open_source("eurosat_ms", SourceInputs(input=str(eurosat)))
 
 
-def test_sen12ms(tmp_path):
+def test_every_patch_of_sen12ms_is_counted(tmp_path):
     root = tmp_path / "root"
     for patch in ("ROIs1158_spring_1_p30", "ROIs1158_spring_1_p31", "ROIs1868_summer_146_p202"):
         write_triple(root, patch, {1: NUM_PIXELS})
@@ -170,7 +170,7 @@ def test_sen12ms(tmp_path):
     assert problems == {"ROIs1158_spring_1_p31": "the file is missing"}
 
 
-def test_int64_records(tmp_path):
+def test_every_patch_of_int64_records_is_counted(tmp_path):
     (tmp_path / "root").mkdir()
     records = [encode_patch("s2", index, ["Airports"] if index == 1 else ["Pastures"]) for index in range(3)]
     broken = encode_patch("s2", 3, ["Pastures"]).replace(CLASSES_19[4].encode(), b"pastures")

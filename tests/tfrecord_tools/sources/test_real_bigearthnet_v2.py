@@ -72,6 +72,22 @@ def test_real_patches_are_read_bit_by_bit(real):
                 assert np.unique(patch.bands["reference_map"]).tolist() == [211, 231, 311, 313]
 
 
+@pytest.mark.parametrize("every", [40, pytest.param(1, marks=pytest.mark.full)])
+def test_real_patches_in_a_tar_are_those_that_gdal_reads(shared_data, every):
+    folder = shared_data / "bigearthnet_v2_real"
+    tar = folder / "BigEarthNet-S2.tar"
+    inputs = SourceInputs(s2=str(tar), metadata=str(folder / "metadata.parquet"))
+    source = open_source("bigearthnet_v2", inputs)
+    assert (len(source.refs), source.exclusions) == (401, {})
+    for ref in source.refs[::every]:
+        patch, again = source.read(ref), source.read(ref, gdal_only=True)
+        tile = ref.patch_id.rsplit("_", 2)[0]
+        for name, array in patch.bands.items():
+            path = f"/vsitar/{tar}/BigEarthNet-S2/{tile}/{ref.patch_id}/{ref.patch_id}_{name}.tif"
+            np.testing.assert_array_equal(array, gdal.Open(path).ReadAsArray(), strict=True)
+            np.testing.assert_array_equal(array, again.bands[name], strict=True)
+
+
 def open_in_part(real, what):
     tops = {"s2": "BigEarthNet-S2", "s1": "BigEarthNet-S1", "maps": "Reference_Maps"}
     roots = {name: str(real / tops[name]) for name in what}

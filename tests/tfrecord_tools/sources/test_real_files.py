@@ -32,14 +32,14 @@ def last_part(path):
     return path.stem.removesuffix("_map").rsplit("_", 1)[1]
 
 
-def test_bigearthnet_v1(shared_data, tmp_path):
+def test_the_files_of_bigearthnet_v1_have_the_form_of_the_real_ones(shared_data, tmp_path):
     write_pair(tmp_path, 0, ["Pastures"])
     real = shared_data / "bigearthnet_v1"
     for name, ours in (("BigEarthNet-v1.0", S2_NAMES[0]), ("BigEarthNet-S1-v1.0", S1_NAMES[0])):
         assert forms(tmp_path.rglob(f"{ours}_*.tif"), last_part) == forms((real / name).rglob("*.tif"), last_part)
 
 
-def test_bigearthnet_v2(shared_data, tmp_path):
+def test_the_files_of_bigearthnet_v2_have_the_form_of_the_real_ones(shared_data, tmp_path):
     write_tree(tmp_path, indices=[0])
     real = shared_data / "bigearthnet_v2"
     assert len(forms(tmp_path.rglob("*.tif"), last_part)) == len(BANDS) + 1
@@ -51,13 +51,13 @@ def test_bigearthnet_v2(shared_data, tmp_path):
     assert parts == {"BigEarthNet-S2"}
 
 
-def test_eurosat(shared_data, tmp_path):
+def test_the_files_of_eurosat_have_the_form_of_the_real_ones(shared_data, tmp_path):
     write_image(tmp_path / "Forest_1.tif", eurosat_pixels("Forest_1"))
     real = forms((shared_data / "eurosat_ms").glob("*/*.tif"), lambda path: "")
     assert real == {"": {describe_image(tmp_path / "Forest_1.tif")}}
 
 
-def test_sen12ms(shared_data, tmp_path):
+def test_the_files_of_sen12ms_have_the_form_of_the_real_ones(shared_data, tmp_path):
     write_triple(tmp_path, SEN12MS_PATCH, {1: NUM_PIXELS})
     real = sorted((shared_data / "sen12ms_real").rglob("*.tif"))
     assert [path.parent.name for path in real] == ["lc_1", "s1_1"]
