@@ -75,7 +75,7 @@ def _measure(job: Job) -> dict[str, Any]:
     config = TrainConfig(
         model=job.model,
         model_overrides=job.model_overrides,
-        data=DataConfig(data_dir=job.records),
+        data=DataConfig(data_dir=job.records, bands="S2"),
         optimizer=OptimizerConfig(accumulate=job.accumulate),
         global_batch_size=job.rank_batch_size * replica.world_size,
     )

@@ -8,128 +8,154 @@ This module loads no TensorFlow, so that `--help` and an error in a field are sh
 import ast
 import dataclasses
 import operator
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple, TypeVar
+
+# The value of a field that follows the data.
+AUTO = "auto"
+T = TypeVar("T")
+
+
+def _field(default: T, meaning: str) -> T:
+    """Returns a field of a config; `meaning` is its documentation, which `--help` of a command shows."""
+    return dataclasses.field(default=default, metadata={"meaning": meaning})
+
+
+class Field(NamedTuple):
+    """A field of a `TrainConfig`: its dotted name, type, default, and what it means."""
+
+    name: str
+    kind: type
+    default: Any
+    meaning: str
 
 
 @dataclasses.dataclass
 class DataConfig:
     """The data, and how they are shuffled and augmented."""
 
-    # Folder of shards and their manifest; `--data_dir` sets it.
-    data_dir: str = ""
-    # A band set (RGB, S1, S2, S2_ALL, MM), or band names separated by commas.
-    bands: str = "S2"
-    # Memory for shuffling on one rank, in 10^6 bytes of records.
-    shuffle_mb: float = 500.0
-    # Random flips and rotations by 90 degrees, the same for all bands of a patch.
-    augment: bool = True
-    # Mixup (https://arxiv.org/abs/1710.09412): alpha of the Beta distribution of mixing shares; 0: no mixup.
-    mixup_alpha: float = 0.0
+    data_dir: str = _field("", "Folder of shards and their manifest; `--data_dir` sets it.")
+    bands: str = _field(
+        "auto",
+        "A band set (RGB, S1, S2, S2_ALL, MM), or band names separated by commas; auto: S2, or all stored bands "
+        "if the data lack one of S2.",
+    )
+    shuffle_mb: float = _field(500.0, "Memory for shuffling on one rank, in 10^6 bytes of records.")
+    augment: bool = _field(True, "Random flips and rotations by 90 degrees, the same for all bands of a patch.")
+    mixup_alpha: float = _field(
+        0.0, "Mixup (https://arxiv.org/abs/1710.09412): alpha of the Beta distribution of mixing shares; 0: no mixup."
+    )
 
 
 @dataclasses.dataclass
 class LossConfig:
     """The loss."""
 
-    # binary_cross_entropy or focal for multi-label data, softmax for single-label data; auto
-    # chooses binary_cross_entropy or softmax.
-    name: str = "auto"
-    # Share of each label that is spread equally: over present and absent, or with softmax over all classes.
-    label_smoothing: float = 0.0
-    # Exponent of the focal loss (https://arxiv.org/abs/1708.02002, section 3.2).
-    focal_gamma: float = 2.0
-    # none; balanced: inversely proportional to the class counts of the train split, with mean 1.
-    class_weights: str = "none"
-    # Factor of the sum of squares of all kernels (not of biases and norms), added to the loss.
-    l2: float = 0.0
+    name: str = _field(
+        "auto",
+        "binary_cross_entropy or focal for multi-label data, softmax for single-label data; auto: "
+        "binary_cross_entropy or softmax.",
+    )
+    label_smoothing: float = _field(
+        0.0, "Share of each label that is spread equally: over present and absent, or with softmax over all classes."
+    )
+    focal_gamma: float = _field(2.0, "Exponent of the focal loss (https://arxiv.org/abs/1708.02002, section 3.2).")
+    class_weights: str = _field(
+        "none", "none; balanced: inversely proportional to the class counts of the train split, with mean 1."
+    )
+    l2: float = _field(0.0, "Factor of the sum of squares of all kernels (not of biases and norms), added to the loss.")
 
 
 @dataclasses.dataclass
 class OptimizerConfig:
     """The optimizer."""
 
-    # adam, adamw, sgd, or lamb for large global batches (it needs tensorflow_addons).
-    name: str = "adam"
-    # Decoupled weight decay of adamw and lamb; it does not apply to norms and biases.
-    weight_decay: float = 0.0
-    # Momentum of sgd.
-    momentum: float = 0.9
-    # Largest norm of all gradients together; 0: no limit.
-    clip_norm: float = 0.0
-    # Number of parts of a rank's batch that are computed one after another, to save memory.
-    accumulate: int = 1
-    # Decay per step of the average of the weights, which is evaluated and saved as the best model; 0: no average.
-    ema_decay: float = 0.0
+    name: str = _field("adam", "adam, adamw, sgd, or lamb for large global batches (it needs tensorflow_addons).")
+    weight_decay: float = _field(
+        0.0, "Decoupled weight decay of adamw and lamb; it does not apply to norms and biases."
+    )
+    momentum: float = _field(0.9, "Momentum of sgd.")
+    clip_norm: float = _field(0.0, "Largest norm of all gradients together; 0: no limit.")
+    accumulate: int = _field(
+        1, "Number of parts of a rank's batch that are computed one after another, to save memory."
+    )
+    ema_decay: float = _field(
+        0.0,
+        "Decay per step of the average of the weights, which is evaluated and saved as the best model; 0: no average.",
+    )
 
 
 @dataclasses.dataclass
 class ScheduleConfig:
     """The learning rate over the run."""
 
-    # constant; step: x 0.1 at 80 % and 90 % of the run, as in the published benchmark; cosine: down to 0.
-    name: str = "cosine"
-    # Learning rate after the warm-up, before scaling.
-    peak: float = 1e-3
-    # Optimizer steps of linear warm-up from 0.
-    warmup_steps: int = 0
-    # How peak grows with the global batch: none; linear or sqrt in global_batch_size / reference_batch_size;
-    # explicit: times scale. The number of ranks has no influence.
-    scaling: str = "none"
-    reference_batch_size: int = 128
-    scale: float = 1.0
+    name: str = _field(
+        "cosine", "constant; step: x 0.1 at 80 % and 90 % of the run, as in the published benchmark; cosine: down to 0."
+    )
+    peak: float = _field(1e-3, "Learning rate after the warm-up, before scaling.")
+    warmup_steps: int = _field(0, "Optimizer steps of linear warm-up from 0.")
+    scaling: str = _field(
+        "none",
+        "How peak grows with the global batch: none; linear or sqrt in global_batch_size / reference_batch_size; "
+        "explicit: times scale. The number of ranks has no influence.",
+    )
+    reference_batch_size: int = _field(128, "Global batch for which peak is meant; linear and sqrt scale from it.")
+    scale: float = _field(1.0, "Factor of peak with scaling=explicit.")
 
 
 @dataclasses.dataclass
 class CommunicationConfig:
     """How gradients are reduced over ranks; on one rank it has no effect."""
 
-    # Compression of gradients on the network: none (as computed) or fp16.
-    compression: str = "none"
-    # average, or adasum (https://arxiv.org/abs/2006.02924), which needs 1, 2, 4, 8, ... ranks.
-    reduction: str = "average"
-    # Largest group of gradients that is sent at once, in 10^6 bytes.
-    fusion_mb: float = 64.0
-    # Whether batch norm uses statistics of the global batch instead of each rank's own.
-    sync_batch_norm: bool = False
-    # A rank that takes no step for this time ends the run, and reports where every rank is. The limit is ten times as
-    # long for first steps and for scoring, and at least ten times the duration of the step before.
-    stall_timeout_s: float = 60.0
+    compression: str = _field("none", "Compression of gradients on the network: none (as computed) or fp16.")
+    reduction: str = _field(
+        "average", "average, or adasum (https://arxiv.org/abs/2006.02924), which needs 1, 2, 4, 8, ... ranks."
+    )
+    fusion_mb: float = _field(64.0, "Largest group of gradients that is sent at once, in 10^6 bytes.")
+    sync_batch_norm: bool = _field(
+        False, "Whether batch norm uses statistics of the global batch instead of each rank's own."
+    )
+    stall_timeout_s: float = _field(
+        60.0,
+        "A rank that takes no step for this time ends the run, and reports where every rank is. The limit is ten "
+        "times as long for first steps and for scoring, and at least ten times the duration of the step before.",
+    )
 
 
 @dataclasses.dataclass
 class TrainConfig:
     """A training run. The same config on 1 or N ranks is the same algorithm."""
 
-    # One of bigearth_tf.models.list_models().
-    model: str = "wide_resnet_eca_b0"
-    # Fields of the model's config to replace, as keyword arguments: "width=4, attention='none'".
-    model_overrides: str = ""
+    model: str = _field("wide_resnet_eca_b0", "Name of a model; `python -m experiments.sweep --list` lists all.")
+    model_overrides: str = _field(
+        "", "Fields of the model's config to replace, as keyword arguments: \"width=4, attention='none'\"."
+    )
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     loss: LossConfig = dataclasses.field(default_factory=LossConfig)
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = dataclasses.field(default_factory=ScheduleConfig)
     communication: CommunicationConfig = dataclasses.field(default_factory=CommunicationConfig)
-    # Largest number of passes over the training split.
-    epochs: int = 30
-    # Records of one optimizer step, over all ranks together; a multiple of the number of ranks.
-    global_batch_size: int = 256
-    # Validation score that chooses the best checkpoint: one of
-    # `selection_scores` in bigearth_tf/evaluation/metric_table.py.
-    best_metric: str = "macro_f1"
-    # The run ends after this many epochs without a better score; 0: never.
-    early_stopping_epochs: int = 0
-    # float32, mixed_bfloat16 or mixed_float16 (with loss scaling).
-    precision: str = "float32"
-    # Whether to compile the loss and its gradients with XLA.
-    xla: bool = False
-    # Number of steps from one check of the clock, the signals and the loss to the next.
-    steps_per_execution: int = 1
-    # Minutes between two checkpoints within an epoch; each epoch ends with one.
-    checkpoint_minutes: float = 10.0
-    # Steps between two checkpoints within an epoch; 0: by the clock only.
-    checkpoint_steps: int = 0
-    # Seed of initial weights, order of records, augmentation and dropout.
-    seed: int = 42
+    epochs: int = _field(30, "Largest number of passes over the training split.")
+    global_batch_size: int = _field(
+        256, "Records of one optimizer step, over all ranks together; a multiple of the number of ranks."
+    )
+    best_metric: str = _field(
+        "macro_f1",
+        "Validation score that chooses the best checkpoint: one of `selection_scores` in "
+        "bigearth_tf/evaluation/metric_table.py; auto: micro_f1, or for single-label data accuracy, which is its "
+        "micro F1.",
+    )
+    early_stopping_epochs: int = _field(0, "The run ends after this many epochs without a better score; 0: never.")
+    precision: str = _field("float32", "float32, mixed_bfloat16 or mixed_float16 (with loss scaling).")
+    xla: bool = _field(False, "Whether to compile the loss and its gradients with XLA.")
+    steps_per_execution: int = _field(
+        1, "Number of steps from one check of the clock, the signals and the loss to the next."
+    )
+    checkpoint_minutes: float = _field(
+        10.0, "Minutes between two checkpoints within an epoch; each epoch ends with one."
+    )
+    checkpoint_steps: int = _field(0, "Steps between two checkpoints within an epoch; 0: by the clock only.")
+    seed: int = _field(42, "Seed of initial weights, order of records, augmentation and dropout.")
 
 
 _CHOICES = {
@@ -145,11 +171,12 @@ _CHOICES = {
 
 
 def validate(config: TrainConfig) -> None:
-    """Checks that each value is allowed; the type of a field alone does not ensure it.
+    """Checks that each value has the type of its field and is allowed.
 
     Raises:
-        ValueError: A field is out of range, or is not one of its allowed words.
+        ValueError: A field is of another type, is out of range, or is not one of its allowed words.
     """
+    check_types(config)
     parse_overrides(config.model_overrides)
     for name, allowed in _CHOICES.items():
         value = operator.attrgetter(name)(config)
@@ -185,6 +212,30 @@ def validate(config: TrainConfig) -> None:
     ]
     if wrong:
         raise ValueError(f"These fields of the config are missing or out of range: {'; '.join(wrong)}.")
+
+
+def list_fields(config: type = TrainConfig, prefix: str = "") -> Iterator[Field]:
+    """Yields the fields of a config and of its parts, in their order."""
+    for field in dataclasses.fields(config):
+        assert isinstance(field.type, type)
+        if dataclasses.is_dataclass(field.type):
+            yield from list_fields(field.type, f"{prefix}{field.name}.")
+        else:
+            yield Field(f"{prefix}{field.name}", field.type, field.default, field.metadata["meaning"])
+
+
+def check_types(config: Any, kind: type = TrainConfig, name: str = "") -> None:
+    """Checks that each field of a config, or of a part of it that has a name, has a value of its type.
+
+    Raises:
+        ValueError: A field has another type; names it.
+    """
+    accepted = (int, float) if kind is float else kind
+    if not isinstance(config, accepted) or (kind is not bool and isinstance(config, bool)):
+        raise ValueError(f"{name or 'config'}={config!r}: expected {kind.__name__}, not {type(config).__name__}.")
+    for field in dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ():
+        assert isinstance(field.type, type)
+        check_types(getattr(config, field.name), field.type, f"{name}.{field.name}".lstrip("."))
 
 
 def parse_overrides(text: str) -> dict[str, Any]:

@@ -17,9 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from absl import flags, logging
-from ml_collections import config_flags
 
+from bigearth_tf.config import AUTO, parse_overrides
+from bigearth_tf.data.bands import get_bands
+from bigearth_tf.data.manifest import read_manifest
 from bigearth_tf.runtime.command import run_command
+from bigearth_tf.training.resolve_config import resolve_config
+from experiments.shared.config_flag import define_config
+from experiments.shared.early_checks import check_before_tensorflow
 from experiments.shared.table_text import to_csv
 
 if TYPE_CHECKING:
@@ -27,7 +32,7 @@ if TYPE_CHECKING:
     from bigearth_tf.distributed.replica import Replica
     from bigearth_tf.models.scaling_search import Candidate, Coefficients
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "File with a get_config(); its model is the base (phi = 0).")
+_CONFIG = define_config("Its model is the base (phi = 0).", required=True)
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of shards and manifest to train on.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the search; needed for training.")
 _DRY_RUN = flags.DEFINE_boolean("dry_run", False, "Only print the candidates.")
@@ -41,7 +46,6 @@ _FLOPS_TOLERANCE = flags.DEFINE_float(
     "flops_tolerance", 0.25, "How far a candidate may exceed the budget, as a fraction of it.", lower_bound=0.0
 )
 _NUM_CLASSES = flags.DEFINE_integer("num_classes", 19, "Number of classes for which costs are computed.", lower_bound=1)
-flags.mark_flag_as_required("config")
 
 SEARCH_NAME = "search.csv"
 # Validation scores of each trained candidate, by its name.
@@ -118,15 +122,20 @@ def print_ranking(metric: str, ranking: list[Candidate], scores: Scores) -> None
 
 def main() -> None:
     """Prints the candidates, and trains and ranks them if there is data."""
-    from bigearth_tf.config import parse_overrides
-    from bigearth_tf.data.bands import get_bands
-    from bigearth_tf.models.scaling_search import CandidateSearch, SearchSpace
-
     config, workdir = _CONFIG.value, Path(_WORKDIR.value or "")
     is_training = bool(_DATA_DIR.value) and not _DRY_RUN.value
     if is_training and not _WORKDIR.value:
         raise ValueError("Name the folder of the search with --workdir, or print only the candidates with --dry_run.")
-    num_bands, overrides = len(get_bands(config.data.bands)), parse_overrides(config.model_overrides)
+    num_bands = len(get_bands("S2" if config.data.bands == AUTO else config.data.bands))
+    if is_training:
+        config.data.data_dir = _DATA_DIR.value
+        check_before_tensorflow(config, workdir)
+        manifest = read_manifest(config.data.data_dir)
+        config = resolve_config(config, manifest)
+        num_bands = len(manifest.select_bands(config.data.bands))
+    from bigearth_tf.models.scaling_search import CandidateSearch, SearchSpace
+
+    overrides = parse_overrides(config.model_overrides)
     search = CandidateSearch(config.model, overrides, num_bands, _NUM_CLASSES.value)
     candidates = search.find(SearchSpace(_STEP.value, _TOLERANCE.value, _FLOPS_BUDGET.value, _FLOPS_TOLERANCE.value))
     if not is_training:
@@ -137,7 +146,6 @@ def main() -> None:
     from bigearth_tf.distributed.folder_lock import lock_folder
     from bigearth_tf.distributed.replica import start_replica
 
-    config.data.data_dir = _DATA_DIR.value
     with exit_if_ranks_differ():
         replica = start_replica(config.communication.fusion_mb)
         preflight.run_preflight(replica)

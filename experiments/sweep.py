@@ -15,15 +15,15 @@ import sys
 from pathlib import Path
 
 from absl import flags
-from ml_collections import config_flags
 
-from bigearth_tf.evaluation.metric_table import MAIN_SCORES, title_of
-from bigearth_tf.runs.record import CONFIG_NAME, RESULT_NAME, RunResult, read_result, read_settings
+from bigearth_tf.runs.record import CONFIG_NAME, RESULT_NAME
 from bigearth_tf.runtime.command import run_command
-from experiments.shared.config_arguments import config_arguments
+from experiments.shared.config_flag import config_arguments, define_config
+from experiments.shared.light_registry import import_registry_without_tensorflow
+from experiments.shared.sweep_rows import COLUMNS, make_rows
 from experiments.shared.table_text import natural_sort_key, to_csv, to_markdown
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "File with a get_config(); its model is replaced.")
+_CONFIG = define_config("Its model is replaced.")
 _MODELS = flags.DEFINE_list("models", ["*"], "Names of models, or shell patterns of names, separated by commas.")
 _TASK_INDEX = flags.DEFINE_integer(
     "task_index", None, "Index of the model to train, from 0; default: SLURM's array task."
@@ -35,17 +35,8 @@ _KEEP_STAGED = flags.DEFINE_bool("keep_staged", False, "As for experiments.train
 _LIST = flags.DEFINE_bool("list", False, "Only print the index of each model.")
 _TABLE = flags.DEFINE_bool("table", False, "Only write the table.")
 
+
 TABLE_NAME = "sweep"
-# Column -> its title and alignment in Markdown. The CSV has all other scores of the test split as well.
-COLUMNS = {
-    "model": ("model", "---"),
-    "parameters": ("parameters", "---:"),
-    "best_epoch": ("best epoch", "---:"),
-    "chosen_by": ("chosen by", "---"),
-    "val_score": ("its validation score", "---:"),
-    **{f"test_{name}": (f"test {title_of(name)}", "---:") for name in MAIN_SCORES},
-    "train_seconds": ("training, s", "---:"),
-}
 
 
 def choose_models(patterns: list[str]) -> list[str]:
@@ -54,12 +45,12 @@ def choose_models(patterns: list[str]) -> list[str]:
     Raises:
         ValueError: A pattern matches no model.
     """
-    from bigearth_tf.models.registry import list_models, suggest
-
-    found = {pattern: list_models(pattern) for pattern in patterns}
-    for pattern, names in found.items():
-        if not names:
-            raise ValueError(f"--models={pattern}: no model has such a name; {suggest(pattern, list_models())}")
+    with import_registry_without_tensorflow() as registry:
+        found = {pattern: registry.list_models(pattern) for pattern in patterns}
+        for pattern, names in found.items():
+            if not names:
+                near = registry.suggest(pattern, registry.list_models())
+                raise ValueError(f"--models={pattern}: no model has such a name; {near}")
     return sorted({name for names in found.values() for name in names}, key=natural_sort_key)
 
 
@@ -87,37 +78,6 @@ def train_one() -> None:
     os.execv(
         sys.executable, [sys.executable, "-m", "experiments.train", *own, f"--config.model={name}", workdir, *data]
     )
-
-
-def make_rows(workdir: Path) -> list[dict[str, str]]:
-    """Returns a row for each finished run, the best validation score first.
-
-    Raises:
-        FileNotFoundError: No run is finished.
-        ValueError: A run is an imported model, or this version cannot read its files.
-    """
-    found = []
-    for path in sorted(workdir.glob(f"*/{RESULT_NAME}")):
-        result, best_metric = read_result(path.parent), read_settings(path.parent).config.best_metric
-        if not isinstance(result, RunResult):
-            raise ValueError(f"{path}: an imported model has no scores. Move its folder out of the sweep.")
-        found.append((result.val[best_metric], _row(result, best_metric)))
-    if not found:
-        raise FileNotFoundError(f"{workdir}: contains no folder with a result.json; no run of the sweep is finished.")
-    return [row for _, row in sorted(found, key=lambda pair: (-pair[0], pair[1]["model"]))]
-
-
-def _row(result: RunResult, best_metric: str) -> dict[str, str]:
-    return {
-        **dict.fromkeys(COLUMNS, ""),
-        "model": result.model,
-        "parameters": str(result.num_parameters),
-        "best_epoch": str(result.best_epoch),
-        "chosen_by": best_metric,
-        "val_score": f"{result.val[best_metric]:.4f}",
-        "train_seconds": f"{result.train_seconds:.1f}",
-        **{f"test_{name}": f"{value:.4f}" for name, value in result.test.items()},
-    }
 
 
 def write_table(workdir: Path) -> None:

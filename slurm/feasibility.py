@@ -58,7 +58,7 @@ def _describe_batch(config: TrainConfig, ranks: int) -> str:
 
 
 def _describe_data(plan: RunPlan) -> list[str]:
-    from bigearth_tf.training.plan import SPLITS
+    from bigearth_tf.training.resolve_config import SPLITS
 
     counts = ", ".join(f"{split} {plan.dataset.num_records(split):,}" for split in SPLITS)
     return [f"records: {counts}", f"{plan.steps_per_epoch:,} steps an epoch, {plan.config.epochs} epochs"]

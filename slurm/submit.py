@@ -13,10 +13,11 @@ import shlex
 from pathlib import Path
 
 from absl import flags
-from ml_collections import config_flags
 
+from bigearth_tf.data.manifest import MANIFEST_NAME
 from bigearth_tf.runtime.command import run_command
-from experiments.shared.config_arguments import config_arguments
+from experiments.shared.config_flag import config_arguments, define_config
+from experiments.shared.early_checks import check_before_tensorflow
 from slurm.cluster import Request, check_request, find_partition, read_partitions, read_site
 from slurm.job_chain import Chain, Job, check_no_other_jobs, queue_all
 
@@ -26,7 +27,7 @@ _FILE_FLAGS = ("s2", "s1", "maps", "input", "lists_dir", "metadata")
 _OWN_FLAGS = ("output_dir", "task_index", "num_tasks")
 
 _STEPS = flags.DEFINE_list("steps", ["train"], f"Steps to run, of {', '.join(STEPS)}; always in this order.")
-_CONFIG = config_flags.DEFINE_config_file("config", None, "File with a get_config() that returns a TrainConfig.")
+_CONFIG = define_config("The training follows it.")
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of the run; the jobs' output goes to WORKDIR/slurm.", required=True
 )
@@ -117,7 +118,6 @@ def check_work(steps: list[str], data_dir: str, request: Request) -> list[str]:
 
     workdir = Path(_WORKDIR.value)
     if "train" in steps:
-        _CONFIG.value.data.data_dir = data_dir
         fewest = (_MIN_NODES.value or 1) if _ELASTIC.value else request.nodes
         ranks = [nodes * request.ranks_per_node for nodes in range(request.nodes, fewest - 1, -1)]
         return check_training(_CONFIG.value, workdir, ranks, converted_before="convert" in steps)
@@ -208,6 +208,10 @@ def main() -> None:
     if not data_dir and steps != ["export"]:
         raise ValueError("Name the folder of the records with --data_dir.")
     convert_arguments = read_conversion_arguments() if "convert" in steps else []
+    if "train" in steps:
+        _CONFIG.value.data.data_dir = data_dir
+        has_data = "convert" not in steps or (Path(data_dir) / MANIFEST_NAME).exists()
+        check_before_tensorflow(_CONFIG.value, _WORKDIR.value, has_data=has_data)
     chain = make_chain(request, data_dir)
     print(*[request, *check_cluster(steps, chain), *check_work(steps, data_dir, request)], sep="\n")
     jobs = make_jobs(steps, chain, convert_arguments)

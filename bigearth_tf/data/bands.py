@@ -86,15 +86,17 @@ def get_bands(names: str | Iterable[str], table: Mapping[str, Band] = BANDS) -> 
     Raises:
         ValueError: No name is given, a name is neither a band nor a band set, or a name is given twice.
     """
+    of_set = f" of the set {names}" if isinstance(names, str) and names in BAND_SETS else ""
     if isinstance(names, str):
         names = BAND_SETS.get(names) or names.split(",")
     names = tuple(names)
-    allowed = f"the bands {', '.join(table)} and the sets {', '.join(BAND_SETS)} of them"
+    sets = [name for name, members in BAND_SETS.items() if set(members) <= set(table)]
+    allowed = f"the bands {', '.join(table)}" + (f" and the sets {', '.join(sets)} of them" if sets else "")
     if not names:
         raise ValueError(f"No band is named; allowed are {allowed}.")
     unknown = [name for name in names if name not in table]
     if unknown:
-        raise ValueError(f"Unknown band {', '.join(map(repr, unknown))}; allowed are {allowed}.")
+        raise ValueError(f"Unknown band {', '.join(map(repr, unknown))}{of_set}; allowed are {allowed}.")
     if len(set(names)) != len(names):
         raise ValueError(f"A band is named twice in {', '.join(names)}; name each once.")
     return tuple(table[name] for name in names)

@@ -11,10 +11,11 @@ import difflib
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import keras
 
-from bigearth_tf.config import parse_overrides
+from bigearth_tf.config import AUTO, parse_overrides
 from bigearth_tf.data.bands import Band
 from bigearth_tf.models.registry import create_model
 from bigearth_tf.runs.checkpoints import restore_best
@@ -29,8 +30,10 @@ from bigearth_tf.runs.record import (
 )
 
 
-def claim(workdir: Path, settings: RunSettings) -> None:
+def claim(workdir: Path, settings: RunSettings) -> dict[str, Any]:
     """Writes the settings of a run into its work folder, or compares them with those that are there.
+
+    Returns the identity of the run as the folder has it, which its checkpoints contain.
 
     Raises:
         ValueError: The folder belongs to a run of another config or data set.
@@ -39,17 +42,28 @@ def claim(workdir: Path, settings: RunSettings) -> None:
     if not path.exists():
         workdir.mkdir(parents=True, exist_ok=True)
         write_settings(workdir, settings)
-        return
-    wanted, stored = settings.identity(), json.loads(path.read_text(encoding="utf-8"))
-    stored = {key: stored.get(key) for key in wanted}
-    if stored != wanted:
-        there, here = (json.dumps(content, indent=1, sort_keys=True).splitlines() for content in (stored, wanted))
+        return settings.identity()
+    wanted, content = settings.identity(), json.loads(path.read_text(encoding="utf-8"))
+    stored = {key: content.get(key) for key in wanted}
+    if _resolve(stored, wanted) != wanted:
+        there, here = (json.dumps(identity, indent=1, sort_keys=True).splitlines() for identity in (stored, wanted))
         difference = [line for line in difflib.ndiff(there, here) if line[0] in "+-"]
         raise ValueError(
             f"{path}: this work folder belongs to another run (- there, + here):\n"
             + "\n".join(difference)
             + "\nName another --workdir, or give that run's config and data."
         )
+    return stored
+
+
+def _resolve(stored: Any, wanted: Any) -> Any:
+    """Returns a stored identity with the values of another one for each `auto`, which version 0.1.0 stored.
+
+    What `auto` stands for follows from the data, and both have the same data, or differ elsewhere.
+    """
+    if isinstance(stored, dict) and isinstance(wanted, dict):
+        return {key: _resolve(value, wanted.get(key)) for key, value in stored.items()}
+    return wanted if stored == AUTO else stored
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,6 +22,7 @@ from bigearth_tf.runtime.exit_codes import EXIT_BY_SIGNAL, EXIT_STOPPED
 from bigearth_tf.runtime.stop_signal import Stopped
 
 _EXIT_INTERRUPTED = EXIT_BY_SIGNAL + signal.SIGINT
+_REQUIRED = "it is required."
 _HELP_FLAGS = ("help", "helpfull", "helpshort", "helpxml")
 # A home folder at the start of a flag's value, or of one of several values: a shell leaves it as it is after a "=".
 _HOME = re.compile(r"(?<=[=,])~[^/,\s]*(?=[/,\s]|$)")
@@ -102,10 +103,25 @@ def _parse_flags(argv: list[str]) -> list[str]:
     """Parses flags; reports an override of an unknown config field like any other wrong flag."""
     for name in _HELP_FLAGS:
         _exit_with_success(flags.FLAGS[name])
+    for name in flags.FLAGS:
+        _mark_if_required(flags.FLAGS[name])
     try:
-        return app.parse_flags_with_usage(argv)
-    except KeyError as error:
-        sys.exit(f"error: {error.args[0]}; the fields are listed and explained in bigearth_tf/config.py")
+        return flags.FLAGS(argv)
+    except flags.Error as error:
+        text = str(error).replace(f"=None: {_REQUIRED}", f": {_REQUIRED}").replace("flag --", "--")
+        sys.exit(f"error: {text}\n--help explains the flags.")
+    except (KeyError, AttributeError) as error:  # As ml_collections reports an unknown field of a config.
+        text = re.sub(r"on dataclass <class '(?:\w+\.)*(\w+)'>", r"in \1", str(error.args[0]))
+        sys.exit(f"error: {text}; --help lists the fields of the config.")
+
+
+def _mark_if_required(flag: flags.Flag) -> None:
+    """Says in the help of a required flag, and in the message about a missing one, that it is required."""
+    for validator in flag.validators:
+        # absl marks a required flag by nothing else.
+        if validator.message == f"Flag --{flag.name} must have a value other than None.":
+            validator.message = f"{_REQUIRED} {flag.help.splitlines()[0]}"
+            flag.help = f"Required. {flag.help}"
 
 
 def _exit_with_success(flag: flags.Flag) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from bigearth_tf.config import LossConfig
+from bigearth_tf.config import AUTO, LossConfig
 from bigearth_tf.data.label_kind import LabelKind
+from bigearth_tf.training.resolve_config import AUTO_LOSSES
 from bigearth_tf.training.weight_decay import is_kernel
 
 
@@ -69,9 +70,7 @@ def make_loss(
     Raises:
         ValueError: The loss does not fit the data, or a class without training records would need a weight.
     """
-    name = config.name
-    if name == "auto":
-        name = "binary_cross_entropy" if label_kind is LabelKind.MULTI else "softmax"
+    name = AUTO_LOSSES[label_kind] if config.name == AUTO else config.name
     fitting = [key for key, row in _LOSSES.items() if row.label_kind is label_kind]
     if name not in fitting:
         raise ValueError(

@@ -13,22 +13,19 @@ from bigearth_tf.data.bands import Band
 from bigearth_tf.data.sharded_dataset import ShardedDataset
 from bigearth_tf.distributed import adasum
 from bigearth_tf.distributed.replica import Replica
-from bigearth_tf.evaluation.metric_table import selection_scores
 from bigearth_tf.input.pipeline import steps_per_epoch
 from bigearth_tf.input.shard_index import check_record_counts
 from bigearth_tf.models.registry import model_config
 from bigearth_tf.training.augmentation import check_mixup
 from bigearth_tf.training.losses import make_loss
 from bigearth_tf.training.optimizers import check_optimizer
+from bigearth_tf.training.resolve_config import SPLITS, resolve_config
 from bigearth_tf.training.schedules import make_schedule, peak_rate
-
-# The splits that a run reads.
-SPLITS = ("train", "val", "test")
 
 
 @dataclasses.dataclass(frozen=True)
 class RunPlan:
-    """A run that can be trained: its config, its data, and what follows from them.
+    """A run that can be trained: its config without `auto`, its data, and what follows from them.
 
     `bands` are the rows of the bands that the model takes.
     """
@@ -57,15 +54,13 @@ def plan_run(config: TrainConfig, world_size: int) -> RunPlan:
     check_without_data(config, world_size)
     dataset = ShardedDataset.open(config.data.data_dir)
     manifest = dataset.manifest
+    config = resolve_config(config, manifest)
     for split in SPLITS:
         if world_size > dataset.num_records(split):
             raise ValueError(
                 f"{world_size} ranks, but the split {split} has {dataset.num_records(split)} records; ask for fewer "
                 "ranks."
             )
-    allowed = selection_scores(dataset.label_kind)
-    if config.best_metric not in allowed:
-        raise ValueError(f"best_metric={config.best_metric!r}: unknown; allowed: {', '.join(allowed)}.")
     bands = dataset.select_bands(config.data.bands)
     steps = steps_per_epoch(manifest, config.global_batch_size, Replica(world_size=world_size))
     plan = RunPlan(config, dataset, bands, world_size, steps)

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from absl import logging
 
@@ -88,9 +89,8 @@ def _run(
     state = make_train_state(plan, replica)
     # Nothing was written before this line, because only now the config is known to work.
     with lock_folder(workdir, replica):
-        run_on_all_ranks(lambda: _claim(workdir, settings, replica), replica)
-        identity = json.dumps(settings.identity(), sort_keys=True)
-        checkpoints = RunCheckpoints(workdir, state.progress, identity, **state.trackables)
+        identity = run_on_all_ranks(lambda: _claim(workdir, settings, replica), replica)
+        checkpoints = RunCheckpoints(workdir, state.progress, json.dumps(identity, sort_keys=True), **state.trackables)
         resume(state, checkpoints, replica)
         own = _make_hooks(plan, state, checkpoints, workdir, replica)
         if profile and replica.is_chief:
@@ -98,10 +98,11 @@ def _run(
         TrainingLoop(plan, state, workdir, replica, [*own, *hooks]).run()
 
 
-def _claim(workdir: Path, settings: RunSettings, replica: Replica) -> None:
+def _claim(workdir: Path, settings: RunSettings, replica: Replica) -> dict[str, Any]:
     """Claims the work folder on rank 0; compares the settings on every rank that finds settings there."""
     if replica.is_chief or (workdir / CONFIG_NAME).exists():
-        claim(workdir, settings)
+        return claim(workdir, settings)
+    return settings.identity()
 
 
 def _make_hooks(

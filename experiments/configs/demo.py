@@ -10,12 +10,12 @@ from bigearth_tf.config import DataConfig, ScheduleConfig, TrainConfig
 
 
 def get_config() -> TrainConfig:
-    """Returns Adam with a warm-up and a cosine decay over 20 epochs, and the best epoch by validation micro F1."""
+    """Returns Adam with a warm-up and a cosine decay over 20 epochs, and the best epoch by micro F1."""
     return TrainConfig(
         model="wide_resnet_eca_b0",
         data=DataConfig(data_dir="runs/demo/records/synthetic"),
         schedule=ScheduleConfig(name="cosine", peak=5e-3, warmup_steps=20),
         epochs=20,
         global_batch_size=16,
-        best_metric="micro_f1",
+        best_metric="auto",
     )

@@ -5,7 +5,7 @@
 Time and score: not run on the full archive yet.
 """
 
-from bigearth_tf.config import LossConfig, OptimizerConfig, ScheduleConfig, TrainConfig
+from bigearth_tf.config import OptimizerConfig, ScheduleConfig, TrainConfig
 
 
 def get_config() -> TrainConfig:
@@ -17,7 +17,6 @@ def get_config() -> TrainConfig:
     """
     return TrainConfig(
         model="wide_resnet_eca_b0",
-        loss=LossConfig(name="binary_cross_entropy"),
         optimizer=OptimizerConfig(name="adamw", weight_decay=0.01),
         schedule=ScheduleConfig(name="cosine", peak=1e-3, warmup_steps=1000),
         epochs=100,

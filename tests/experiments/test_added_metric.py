@@ -32,7 +32,7 @@ from bigearth_tf.runs.record import (
     write_result,
     write_settings,
 )
-from experiments import sweep
+from experiments.shared.sweep_rows import make_rows
 
 NAMES = ("a", "b", "c")
 REASONS = {"class": "", "micro": "", "macro": ""}
@@ -104,7 +104,7 @@ def test_it_is_found_everywhere(added, tmp_path):
     # A sweep tabulates it.
     if name in epoch:
         write_run(tmp_path / "run", epoch, by_class)
-        (swept,) = sweep.make_rows(tmp_path)
+        (swept,) = make_rows(tmp_path)
         assert swept[f"test_{name}"] == f"{epoch[name]:.4f}"
         assert json.loads((tmp_path / "run" / "result.json").read_text())["test"][name] == epoch[name]
 

@@ -144,7 +144,8 @@ def test_an_elastic_run_asks_slurm_to_keep_the_job_when_a_node_is_lost(records, 
     (["--steps=convert", "--data_dir=x", "--convert_args=--s2=nowhere"], "--s2=nowhere: no such file or folder"),
     (["--steps=convert", "--data_dir=x", "--convert_args=--s2=slurm --num_tasks=3"], "leave out --num_tasks"),
     ([f"--config={TINY}", "--data_dir=x", "--config.epoch=3"], "epoch"),
-    ([f"--config={TINY}", "--data_dir=x"], "There is no sbatch on this machine: submit on a login node"),
+    ([f"--config={TINY}", "--data_dir=x", "--steps=convert,train", "--convert_args=--s2=slurm"],
+     "There is no sbatch on this machine: submit on a login node"),
 ])  # fmt: skip
 def test_wrong_flags_are_reported_at_once(arguments, message, without_slurm, tmp_path):
     result = submit(f"--workdir={tmp_path / 'run'}", *arguments, path=without_slurm)
@@ -269,7 +270,7 @@ def check(config, workdir, ranks=2):
     (6, {"global_batch_size": 12}, "6 ranks, but the split test has 5 records"),
     (2, {"global_batch_size": 64}, "global_batch_size=64 is more than the 32 training records"),
     (2, {"data.bands": "S1"}, "VV"),
-    (2, {"best_metric": "speed"}, "best_metric='speed': unknown; allowed: micro_precision"),
+    (2, {"best_metric": "speed"}, "best_metric='speed': unknown; allowed: auto, micro_precision"),
     (2, {"model": "resnet5"}, "Unknown model 'resnet5'; did you mean resnet50"),
     (2, {"model_overrides": "depht=3"}, "has no field 'depht'"),
     (2, {"epochs": 0}, "epochs"),

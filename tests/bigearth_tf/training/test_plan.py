@@ -7,6 +7,7 @@ import pytest
 from bigearth_tf.config import DataConfig, TrainConfig
 from bigearth_tf.distributed.replica import Replica
 from bigearth_tf.training.plan import RunPlan, check_without_data, plan_run
+from bigearth_tf.training.resolve_config import resolve_config
 from bigearth_tf.training.train import train
 from slurm.feasibility import check_training
 from tests.support.records import write_records
@@ -57,8 +58,12 @@ WITH_DATA = [
     (6, {"global_batch_size": 12}, "6 ranks, but the split test has 5 records; ask for fewer ranks"),
     (1, {"global_batch_size": 64}, "global_batch_size=64 is more than the 32 training records"),
     (1, {"data.bands": "S1"}, "VV"),
-    (1, {"best_metric": "speed"}, "best_metric='speed': unknown; allowed: micro_precision"),
-    (1, {"best_metric": "accuracy"}, "best_metric='accuracy': unknown"),
+    (1, {"best_metric": "speed"}, "best_metric='speed': unknown; allowed: auto, micro_precision"),
+    (
+        1,
+        {"best_metric": "accuracy"},
+        "best_metric='accuracy': a score of single-label data, and these are multi-label data",
+    ),
     (1, {"loss.name": "softmax"}, "loss.name='softmax' does not fit multi-label data"),
     (1, {"epochs": 3, "schedule.warmup_steps": 12}, "leaves nothing of a run of 12 steps"),
 ]
@@ -132,4 +137,5 @@ def test_a_plan_has_what_follows_from_config_and_data(records):
     assert (plan.world_size, plan.steps_per_epoch, plan.total_steps) == (2, 4, 20)
     assert [band.name for band in plan.bands] == ["B04", "B03", "B02"]
     assert plan.dataset.folder == records
-    assert dataclasses.asdict(plan.config) == dataclasses.asdict(config)
+    assert dataclasses.asdict(plan.config) == dataclasses.asdict(resolve_config(config, plan.dataset.manifest))
+    assert (plan.config.loss.name, config.loss.name) == ("binary_cross_entropy", "auto")
