@@ -11,7 +11,7 @@ from two tables of the same form, and --metadata names one or both, separated by
 the patches of both. With the first table alone, the other patches are counted as not in the metadata; with both tables
 they are counted as snow and cloud, or converted if --exclude is empty.
 
-Tried on real files: both tables, 402 patches of Sentinel-2, two of Sentinel-1 and a reference map, in the layout of the
+Tried on real files: both tables, 402 patches of Sentinel-2, one of Sentinel-1 and a reference map, in the layout of the
 archive and in a tar.
 """
 
