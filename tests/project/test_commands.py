@@ -1,5 +1,6 @@
 """Commands answer --help at once, report a user error in one message, and run the whole pipeline together."""
 
+import ast
 import json
 import os
 import re
@@ -68,6 +69,19 @@ def test_a_user_error_is_one_message_without_a_traceback(command, arguments, mes
     assert message in result.stderr + result.stdout
     assert "Traceback" not in result.stderr
     assert not (REPOSITORY / "x").exists()
+
+
+def test_git_ignores_the_default_folders_of_outputs():
+    """The launcher's, too, which test_launch_here.py checks, are in runs/."""
+    defaults = []
+    for command in COMMANDS:
+        for node in ast.walk(ast.parse((REPOSITORY / f"{command.replace('.', '/')}.py").read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "flags.DEFINE_string":
+                name, default = map(ast.literal_eval, node.args[:2])
+                defaults += [default] if default and name in ("output_dir", "output", "root", "workdir") else []
+    assert sorted(defaults) == ["runs/demo", "runs/inspection"]
+    ignored = ["git", "check-ignore", *(f"{default}/file" for default in [*defaults, "runs/launch-1"])]
+    assert len(subprocess.run(ignored, cwd=REPOSITORY, capture_output=True, text=True).stdout.splitlines()) == 3
 
 
 def test_the_traceback_is_there_on_request():

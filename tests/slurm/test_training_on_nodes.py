@@ -1,7 +1,9 @@
 """Tests that training on a real SLURM cluster, in every layout of ranks, gives the result of one process."""
 
 import json
+import os
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bigearth_tf.distributed.folder_lock import LOCK_NAME
+from bigearth_tf.runtime.locks import hold_lock
 from tests.support.paths import REPOSITORY
 from tests.support.records import write_records
 from tests.support.slurm_cluster.cluster import ENDED
@@ -123,6 +127,22 @@ def test_a_job_that_is_killed_and_queued_again_ends_with_the_result_of_an_uninte
     assert job.wait() == "COMPLETED", job.output
     assert job["Restarts"] == "1"
     assert_equal_to(alone, tmp_path / "run")
+
+
+def test_a_job_waits_until_another_process_has_left_its_work_folder(
+    start_cluster, batch_script, environment, records, alone, tmp_path
+):
+    """As after a lost node, when a process of the job before may still be ending there."""
+    cluster, workdir = start_cluster(), tmp_path / "run"
+    workdir.mkdir()
+    with hold_lock(workdir / LOCK_NAME, workdir):
+        script = batch_script(*train(records, workdir))
+        job = cluster.submit("-N2", "--ntasks-per-node=1", script, environ=environment)
+        holder = f"process {os.getpid()} on {re.escape(socket.gethostname())}"
+        job.wait_for(f"run: in use by {holder} since .* Waiting for up to 120 s")
+        assert not (workdir / "config.json").exists()
+    assert job.wait() == "COMPLETED", job.output
+    assert_equal_to(alone, workdir)
 
 
 def test_a_scratch_that_is_too_small_is_reported(start_cluster, batch_script, environment, tmp_path):
