@@ -7,9 +7,9 @@ import dataclasses
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Optional, Protocol
 
-from bigearth_tf.data.bands import get_bands
+from bigearth_tf.data.bands import Band, get_bands
 from bigearth_tf.data.label_kind import LabelKind
 from bigearth_tf.data.sharded_dataset import ShardedDataset
 from bigearth_tf.distributed.consensus import run_on_all_ranks
@@ -18,7 +18,7 @@ from bigearth_tf.distributed.replica import Replica
 from bigearth_tf.distributed.watchdog import Watchdog
 from bigearth_tf.evaluation.inference import make_predict_step, predict_split
 from bigearth_tf.evaluation.prediction_table import NamedPredictions, Predictions
-from bigearth_tf.runs.record import DatasetRecord, RunResult, digest_shards
+from bigearth_tf.runs.record import RunResult, digest_shards
 from bigearth_tf.runs.work_folder import FinishedRun, load_finished_run
 
 # Pixels mean the same only if these agree; mean and standard deviation are part of the model.
@@ -108,7 +108,23 @@ def _why_not_tuned(data: ShardedDataset, split: str) -> str:
     return "" if "val" in data.manifest.splits else "Thresholds are not tuned: the data set has no split val."
 
 
-def check_fit(trained_on: DatasetRecord, data: ShardedDataset) -> None:
+class TrainedOn(Protocol):
+    """What a model was trained on, as the settings of a run or the card of an export say."""
+
+    @property
+    def bands(self) -> tuple[Band, ...]:
+        """Rows of the bands that the model takes."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Its classes, in order."""
+
+    @property
+    def label_kind(self) -> LabelKind:
+        """Kind of the labels."""
+
+
+def check_fit(trained_on: TrainedOn, data: ShardedDataset) -> None:
     """Checks that a model can score the records of a data set.
 
     Args:

@@ -1,4 +1,4 @@
-"""Explanations of a model: which pixels and which bands change the logit of a class, and whether the maps can be trusted."""
+"""Explanations of a model: which pixels and bands change the logit of a class, and whether the maps can be trusted."""
 
 from bigearth_tf.explain.attribution import Attribution
 from bigearth_tf.explain.explainer import Explainer, Settings

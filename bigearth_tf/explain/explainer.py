@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Optional
 
 import keras
@@ -12,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from bigearth_tf.data.bands import Band
+from bigearth_tf.data.datasets import find_level
 from bigearth_tf.data.label_kind import LabelKind
 from bigearth_tf.evaluation.inference import to_probabilities
 from bigearth_tf.explain.attribution import Attribution, spread
@@ -20,7 +22,7 @@ from bigearth_tf.explain.grad_cam import grad_cam
 from bigearth_tf.explain.integrated_gradients import integrated_gradients, midpoints
 from bigearth_tf.explain.occlusion import Score, Windows, occlusion
 from bigearth_tf.runs.work_folder import load_finished_run
-from bigearth_tf.serving.exported_model import read_card
+from bigearth_tf.serving.model_inputs import ModelInputs, read_model_inputs
 from bigearth_tf.serving.predictor import Predictor
 
 METHODS = ("grad_cam", "occlusion", "integrated_gradients")
@@ -32,7 +34,7 @@ _SMALLEST = 1e-7
 class Settings:
     """Settings of the methods: the windows of occlusion, the steps of integrated gradients, and the batch size."""
 
-    windows: Windows = Windows()
+    windows: Windows = dataclasses.field(default_factory=Windows)
     steps: int = 64
     batch_size: int = 32
 
@@ -47,52 +49,40 @@ class Settings:
 
 
 class Explainer:
-    """A model, what it takes and what it returns; the methods explain its logits, not its probabilities.
+    """A model whose logits, not whose probabilities, are explained.
 
-    `bands` are the rows of its inputs, `class_names` its outputs; `methods` are those of `METHODS` that it allows.
+    `inputs` says what it takes and returns; `score` computes its logits; `baseline` has the mean of each band, which
+    replaces pixels; `methods` are those of `METHODS` that it allows.
     """
 
-    def __init__(
-        self,
-        score: Score,
-        bands: Sequence[Band],
-        class_names: Sequence[str],
-        label_kind: LabelKind = LabelKind.MULTI,
-        model: Optional[keras.Model] = None,
-    ) -> None:
+    def __init__(self, score: Score, inputs: ModelInputs, model: Optional[keras.Model] = None) -> None:
         """Keeps the parts; `from_model`, `from_run` and `from_export` make them.
 
         Args:
             score: Raw bands -> logits.
-            bands: Rows of the bands, with their means.
-            class_names: K names.
-            label_kind: Kind of the labels that the model was trained on.
+            inputs: The bands with their means, and the classes.
             model: The model of `score`, for methods that need gradients.
+
+        Raises:
+            ValueError: The mean of a band is not known.
         """
         self.score = score
-        self.bands = tuple(bands)
-        self.class_names = tuple(class_names)
-        self.label_kind = label_kind
-        self.baseline: dict[str, float] = {band.name: _mean_of(band) for band in bands}
+        self.inputs = inputs
+        self.baseline: dict[str, float] = {band.name: _mean_of(band) for band in inputs.bands}
         self._model = model
         self._gradients = DifferentiableModel(model) if model is not None else None
 
     @classmethod
-    def from_model(
-        cls,
-        model: keras.Model,
-        bands: Sequence[Band],
-        class_names: Sequence[str],
-        label_kind: LabelKind = LabelKind.MULTI,
-    ) -> Explainer:
+    def from_model(cls, model: keras.Model, inputs: ModelInputs) -> Explainer:
         """Returns the explainer of a functional model: raw bands -> logits."""
-        signature = {band.name: tf.TensorSpec([None, band.size_px, band.size_px], band.dtype) for band in bands}
+        rows = inputs.bands
+        signature = {band.name: tf.TensorSpec([None, band.size_px, band.size_px], band.dtype) for band in rows}
         compiled = tf.function(lambda batch: model(batch, training=False), input_signature=[signature], autograph=False)
 
         def score(batch: Mapping[str, np.ndarray]) -> np.ndarray:
             return compiled({name: tf.constant(batch[name]) for name in signature}).numpy()
 
-        return cls(score, bands, class_names, label_kind, model)
+        return cls(score, inputs, model)
 
     @classmethod
     def from_run(cls, workdir: str | os.PathLike) -> Explainer:
@@ -103,7 +93,15 @@ class Explainer:
             ValueError: This version cannot read the files of the run.
         """
         run = load_finished_run(workdir)
-        return cls.from_model(run.model, run.bands, run.class_names, run.settings.dataset.label_kind)
+        trained_on = run.settings.dataset
+        inputs = ModelInputs(
+            bands=run.bands,
+            class_names=run.class_names,
+            label_kind=trained_on.label_kind,
+            dataset=trained_on.name,
+            level=find_level(trained_on.name),
+        )
+        return cls.from_model(run.model, inputs)
 
     @classmethod
     def from_export(cls, folder: str | os.PathLike) -> Explainer:
@@ -116,17 +114,15 @@ class Explainer:
             FileNotFoundError: The folder has no SavedModel, or no model card.
         """
         predictor = Predictor(folder)
-        rows = read_card(folder)["inputs"]
-        bands = [Band(**rows[name]) for name in predictor.inputs]
 
         def score(batch: Mapping[str, np.ndarray]) -> np.ndarray:
-            probabilities = predictor.predict_batch(batch)
+            probabilities = predictor.predict_batch(batch).astype(np.float64)
             if predictor.label_kind is LabelKind.SINGLE:
                 return np.log(np.maximum(probabilities, _SMALLEST))
-            clipped = np.clip(probabilities.astype(np.float64), _SMALLEST, 1 - _SMALLEST)
+            clipped = np.clip(probabilities, _SMALLEST, 1 - _SMALLEST)
             return np.log(clipped) - np.log1p(-clipped)
 
-        return cls(score, bands, predictor.class_names, predictor.label_kind)
+        return cls(score, read_model_inputs(folder))
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -153,12 +149,27 @@ class Explainer:
         Raises:
             ValueError: The model is an export.
         """
-        if self._model is None:
-            raise ValueError("Random weights need the model itself, not its export; name the run by --workdir.")
+        model = self._require_model()
         rng = np.random.default_rng(seed)
-        copy = keras.models.clone_model(self._model)
-        copy.set_weights([rng.permutation(array.ravel()).reshape(array.shape) for array in self._model.get_weights()])
-        return self.from_model(copy, self.bands, self.class_names, self.label_kind)
+        copy = keras.models.clone_model(model)
+        copy.set_weights([rng.permutation(array.ravel()).reshape(array.shape) for array in model.get_weights()])
+        return self.from_model(copy, self.inputs)
+
+    def weights_sha256(self) -> str:
+        """Returns a hash of the weights of the model.
+
+        Raises:
+            ValueError: The model is an export.
+        """
+        digest = hashlib.sha256()
+        for array in self._require_model().get_weights():
+            digest.update(array.tobytes())
+        return digest.hexdigest()
+
+    def _require_model(self) -> keras.Model:
+        if self._model is None:
+            raise ValueError("This needs the model itself, not its export; name the run by --workdir.")
+        return self._model
 
     def logits(self, bands: Mapping[str, np.ndarray]) -> np.ndarray:
         """Returns the logits [K] of a patch.
@@ -179,7 +190,7 @@ class Explainer:
         bands: Mapping[str, np.ndarray],
         class_name: Optional[str] = None,
         method: str = "integrated_gradients",
-        settings: Settings = Settings(),  # noqa: B008 - frozen
+        settings: Settings = Settings(),
     ) -> Attribution:
         """Returns how much each pixel of a patch contributes to the logit of a class.
 
@@ -196,10 +207,10 @@ class Explainer:
             raise ValueError(reason)
         logits = self.logits(bands)
         index = self.class_index(class_name) if class_name else int(np.argmax(logits))
-        probabilities = to_probabilities(tf.constant(logits[np.newaxis]), self.label_kind).numpy()[0]
+        probabilities = to_probabilities(tf.constant(logits[np.newaxis]), self.inputs.label_kind).numpy()[0]
         attribution = Attribution(
             method=method,
-            class_name=self.class_names[index],
+            class_name=self.inputs.class_names[index],
             logit=float(logits[index]),
             probability=float(probabilities[index]),
             values=np.zeros(0, np.float32),
@@ -212,9 +223,9 @@ class Explainer:
         Raises:
             ValueError: The model has no such class.
         """
-        if class_name not in self.class_names:
-            raise ValueError(f"The model has no class {class_name!r}; it has {', '.join(self.class_names)}.")
-        return self.class_names.index(class_name)
+        if class_name not in self.inputs.class_names:
+            raise ValueError(f"The model has no class {class_name!r}; it has {', '.join(self.inputs.class_names)}.")
+        return self.inputs.class_names.index(class_name)
 
     def _attribute(
         self, attribution: Attribution, bands: Mapping[str, np.ndarray], index: int, settings: Settings
@@ -244,12 +255,12 @@ class Explainer:
         Raises:
             ValueError: A band is missing, or has another size or type.
         """
-        for band in self.bands:
+        for band in self.inputs.bands:
             found = f"{bands[band.name].dtype} {list(bands[band.name].shape)}" if band.name in bands else "missing"
             expected = f"{band.dtype} [{band.size_px}, {band.size_px}]"
             if found != expected:
                 raise ValueError(f"The model takes band {band.name} as {expected}; in this patch it is {found}.")
-        return {band.name: bands[band.name] for band in self.bands}
+        return {band.name: bands[band.name] for band in self.inputs.bands}
 
 
 def _mean_of(band: Band) -> float:

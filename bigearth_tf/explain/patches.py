@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Optional
+from typing import Any, Optional
 
 import numpy as np
 
@@ -12,6 +13,8 @@ from bigearth_tf.data.bands import Band
 from bigearth_tf.data.sharded_dataset import ShardedDataset
 from bigearth_tf.distributed.replica import Replica
 from bigearth_tf.input.pipeline import make_eval_dataset
+from bigearth_tf.input.shard_index import name_broken_records
+from bigearth_tf.serving.patch_inputs import InputPatch
 
 _BATCH_SIZE = 32
 
@@ -24,19 +27,13 @@ class Georeference:
     """
 
     crs_wkt: str
-    geotransform: tuple[float, float, float, float, float, float]
+    geotransform: tuple[float, ...]
 
 
 @dataclasses.dataclass(frozen=True)
-class PatchToExplain:
-    """A patch: band name -> [size_px, size_px] as stored; `labels` are its true classes.
+class PatchToExplain(InputPatch):
+    """A patch, and its place where it is known: records do not store it."""
 
-    `labels` and `georeference` are None where they are not known; records have no georeference.
-    """
-
-    patch_id: str
-    bands: Mapping[str, np.ndarray]
-    labels: Optional[tuple[str, ...]] = None
     georeference: Optional[Georeference] = None
 
 
@@ -63,16 +60,23 @@ def read_patches(
     missing = set(patch_ids)
     number = len(missing) or min(count, data.num_records(split))
     batch_size = min(_BATCH_SIZE, data.num_records(split))
-    for batch in make_eval_dataset(data, split, bands, batch_size=batch_size, replica=Replica()):
-        for row, patch_id in enumerate(batch["patch_id"].numpy().astype(str)):
-            wanted = patch_id in missing if patch_ids else True
-            if not wanted or not batch["mask"][row] or not number:
+    batches = make_eval_dataset(data, split, bands, batch_size=batch_size, replica=Replica())
+    with name_broken_records(data, split):
+        for patch in itertools.chain.from_iterable(_split_batch(batch, data.class_names) for batch in batches):
+            if patch_ids and patch.patch_id not in missing:
                 continue
+            missing.discard(patch.patch_id)
+            yield patch
             number -= 1
-            missing.discard(patch_id)
-            labels = tuple(data.class_names[index] for index in np.flatnonzero(batch["labels"][row]))
-            yield PatchToExplain(patch_id, {name: array[row].numpy() for name, array in batch["bands"].items()}, labels)
-        if not number:
-            return
-    if missing:
-        raise ValueError(f"{data.folder}: the split {split} has no patch {', '.join(sorted(missing))}.")
+            if not number:
+                return
+    raise ValueError(f"{data.folder}: the split {split} has no patch {', '.join(sorted(missing))}.")
+
+
+def _split_batch(batch: Mapping[str, Any], class_names: Sequence[str]) -> Iterator[PatchToExplain]:
+    for row in np.flatnonzero(batch["mask"]):
+        yield PatchToExplain(
+            patch_id=batch["patch_id"][row].numpy().decode(),
+            bands={name: array[row].numpy() for name, array in batch["bands"].items()},
+            labels=tuple(class_names[index] for index in np.flatnonzero(batch["labels"][row])),
+        )

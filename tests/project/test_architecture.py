@@ -29,6 +29,7 @@ ROOMS = {
     "training": _RUNS | {"evaluation"},
     "serving": _RUNS | {"evaluation"},
     "mapping": _RUNS | {"evaluation", "serving"},
+    "explain": _RUNS | {"evaluation", "serving", "mapping"},
     "checkpoint_import": _RUNS | {"layers", "evaluation", "serving"},
     "launch": {"runtime", "distributed"},
 }

@@ -1,4 +1,4 @@
-"""Attribution maps: known exactly for linear models, complete, and offered where the structure of a model allows them."""
+"""Attribution maps: exact for linear models, complete, and offered where the structure of a model allows them."""
 
 import dataclasses
 
@@ -14,6 +14,8 @@ from bigearth_tf.explain.differentiable import DifferentiableModel
 from bigearth_tf.explain.occlusion import Windows
 from bigearth_tf.layers.band_stack import band_inputs
 from bigearth_tf.models.registry import create_model
+from bigearth_tf.serving.model_inputs import ModelInputs
+from tests.support.tiny_models import write_means_model
 
 # Bands of three native sizes: 120 px, 60 px and 20 px become 12, 6 and 2 px.
 BANDS = tuple(
@@ -21,6 +23,11 @@ BANDS = tuple(
 )
 CLASSES = ("first", "second")
 ONE_PIXEL = Settings(Windows(1, 1))
+
+
+def takes(bands):
+    """Returns what a model with these bands and two classes takes."""
+    return ModelInputs(tuple(bands), CLASSES, LabelKind.MULTI, dataset="", level=None)
 
 
 def random_patch(bands=BANDS, seed=0):
@@ -37,7 +44,7 @@ def linear():
     rng = np.random.default_rng(1)
     weights = {band.name: rng.normal(0, 0.01, (band.size_px, band.size_px, 2)) for band in BANDS}
     model.set_weights([np.concatenate([array.reshape(-1, 2) for array in weights.values()]), rng.normal(0, 1, 2)])
-    return Explainer.from_model(model, BANDS, CLASSES), weights
+    return Explainer.from_model(model, takes(BANDS)), weights
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +53,7 @@ def curved():
     keras.utils.set_random_seed(3)
     bands = get_bands("B02,B03,B05")
     model = create_model("wide_resnet_eca_b0", bands=bands, num_classes=2, resolution_px=16, width=0.5)
-    return Explainer.from_model(model, bands, CLASSES), random_patch(bands)
+    return Explainer.from_model(model, takes(bands)), random_patch(bands)
 
 
 def test_integrated_gradients_of_a_linear_model_are_its_weights_times_the_difference(linear):
@@ -89,7 +96,7 @@ def test_occlusion_of_a_model_that_reads_one_pixel_shows_the_windows_over_it():
     def score(batch):
         return np.stack([np.where(batch["B02"][:, 7, 2] > 100, 3.0, 1.0), np.zeros(len(batch["B02"]))], axis=1)
 
-    explainer = Explainer(score, BANDS, CLASSES)
+    explainer = Explainer(score, takes(BANDS))
     patch = random_patch()
     patch["B02"][7, 2] = 200
     found = explainer.explain(patch, "first", "occlusion", Settings(Windows(3, 1))).values
@@ -120,7 +127,7 @@ def test_grad_cam_of_a_pooled_map_adds_up_to_the_logit_without_bias():
     rng = np.random.default_rng(0)
     kernel, head = rng.uniform(0, 0.1, (12, 12, 1, 3)), np.array([[1.0, 0], [2.0, 0], [0.5, -1]])
     model.set_weights([kernel, np.zeros(3), head, np.array([0.7, 0])])
-    explainer = Explainer.from_model(model, bands, CLASSES)
+    explainer = Explainer.from_model(model, takes(bands))
     patch = {"B02": np.zeros((120, 120), "uint16")}
     patch["B02"][24:36, 60:72] = 500
     found = explainer.explain(patch, "first", "grad_cam")
@@ -147,7 +154,7 @@ def test_grad_cam_of_a_pooled_map_adds_up_to_the_logit_without_bias():
 def test_grad_cam_is_offered_where_the_structure_of_a_model_has_maps(name, overrides, sizes):
     model = create_model(name, bands="B02,B05", num_classes=2, **overrides)
     assert DifferentiableModel(model).map_sizes == sizes
-    explainer = Explainer.from_model(model, get_bands("B02,B05"), CLASSES)
+    explainer = Explainer.from_model(model, takes(get_bands("B02,B05")))
     assert explainer.methods[-2:] == ("occlusion", "integrated_gradients")
     assert ("grad_cam" in explainer.methods) == bool(sizes)
 
@@ -159,7 +166,7 @@ def test_the_output_of_a_model_in_the_model_is_a_map():
     inputs = band_inputs(get_bands("B02"))
     maps = backbone(keras.layers.Reshape((120, 120, 1))(keras.layers.Rescaling(0.01)(inputs["B02"])))
     model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.GlobalAveragePooling2D()(maps)))
-    explainer = Explainer.from_model(model, get_bands("B02"), CLASSES)
+    explainer = Explainer.from_model(model, takes(get_bands("B02")))
     assert DifferentiableModel(model).map_sizes == ((4, 4),)
     assert explainer.explain(random_patch(get_bands("B02")), "first", "grad_cam").values.shape == (120, 120)
 
@@ -198,16 +205,28 @@ def test_what_does_not_fit_is_refused(linear):
     ):
         Windows(3, 4)
     with pytest.raises(ValueError, match="not finite"):
-        Explainer(lambda batch: np.full((1, 2), np.nan), BANDS, CLASSES).logits(patch)
+        Explainer(lambda batch: np.full((1, 2), np.nan), takes(BANDS)).logits(patch)
     with pytest.raises(ValueError, match="Band B02 has no mean"):
-        Explainer(explainer.score, [dataclasses.replace(BANDS[0], mean=None)], CLASSES)
+        Explainer(explainer.score, takes([dataclasses.replace(BANDS[0], mean=None)]))
 
 
-def test_an_export_allows_occlusion_of_the_same_logits():
-    """Without a model there are predictions only; the logits are those of the probabilities."""
-    explainer = Explainer(lambda batch: np.zeros((len(batch["B02"]), 2)), BANDS, CLASSES, LabelKind.SINGLE)
+@pytest.mark.parametrize("label_kind", LabelKind)
+def test_an_export_allows_occlusion_of_the_logits_of_its_probabilities(tmp_path, label_kind):
+    """The logits of this model are (mean of a band - 1000) / 500."""
+    rows = get_bands("B02,B05")
+    explainer = Explainer.from_export(write_means_model(tmp_path / "model", rows, CLASSES, label_kind=label_kind))
     assert explainer.methods == ("occlusion",)
+    patch = {band.name: np.full((band.size_px, band.size_px), round(band.mean), band.dtype) for band in rows}
+    patch["B05"][:30] += 600
+    logits = np.array([(pixels.mean() - 1000) / 500 for pixels in patch.values()])
+    if label_kind is LabelKind.SINGLE:
+        logits -= np.log(np.exp(logits).sum())
+    np.testing.assert_allclose(explainer.logits(patch), logits, atol=1e-4)
+    found = explainer.explain(patch, "second", "occlusion", Settings(Windows(60, 60)))
+    assert found.values[60:].max() == pytest.approx(0, abs=1e-8)
+    if label_kind is LabelKind.MULTI:
+        assert found.values.sum() == pytest.approx(600 / 2 / 500, rel=1e-3)
     with pytest.raises(ValueError, match="integrated_gradients needs gradients, which an exported model does not have"):
-        explainer.explain(random_patch())
+        explainer.explain(patch)
     with pytest.raises(ValueError, match="not its export"):
         explainer.randomize()
