@@ -85,6 +85,18 @@ def parse_examples(serialized: tf.Tensor, bands: Sequence[Band], num_classes: in
     }
 
 
+def parse_attributes(serialized: tf.Tensor, names: Sequence[str]) -> dict[str, tf.Tensor]:
+    """Returns the texts of a batch by attribute, string [B]; "" where a record lacks the attribute.
+
+    Args:
+        serialized: Records, string [B].
+        names: Names of attributes, as the manifest lists them.
+    """
+    if not names:
+        return {}
+    return tf.io.parse_example(serialized, {name: tf.io.FixedLenFeature([], tf.string, "") for name in names})
+
+
 def _decode_band(raw: tf.Tensor, band: Band) -> tf.Tensor:
     pixels = tf.io.decode_raw(raw, tf.as_dtype(band.dtype), little_endian=True)
     return tf.reshape(pixels, [-1, band.size_px, band.size_px])

@@ -87,17 +87,12 @@ def predict_dataset(
     Raises:
         ValueError: The ranks together did not see each record exactly once.
     """
-    columns: dict[str, list[np.ndarray]] = {"patch_ids": [], "labels": [], "probabilities": []}
-    for batch in dataset:
-        real = batch["mask"].numpy().astype(bool)
-        columns["patch_ids"].append(batch["patch_id"].numpy()[real].astype(str))
-        columns["labels"].append(batch["labels"].numpy()[real])
-        columns["probabilities"].append(predict_step(batch["bands"]).numpy()[real])
-    mine = {name: np.concatenate(rows) for name, rows in columns.items() if rows}
-    parts = [part for part in gather(mine, replica) if part]  # A rank may have no batch.
-    table = {name: np.concatenate([part[name] for part in parts]) for name in columns}
-    order = np.argsort(table["patch_ids"], kind="stable")
-    predictions = Predictions(**{name: rows[order] for name, rows in table.items()})
+    batches = [_score_batch(predict_step, batch) for batch in dataset]
+    # A rank may have no batch.
+    mine = _concatenate(batches) if batches else None
+    parts = [part for part in gather(mine, replica) if part]
+    whole = _concatenate(parts)
+    predictions = whole.select(np.argsort(whole.patch_ids, kind="stable"))
     found = len(np.unique(predictions.patch_ids))
     if not found == len(predictions.patch_ids) == num_records:
         raise ValueError(
@@ -105,3 +100,28 @@ def predict_dataset(
             "Check the data set with `python -m tfrecord_tools.verify`."
         )
     return predictions
+
+
+def _score_batch(predict_step: PredictStep, batch: dict[str, Any]) -> Predictions:
+    """Returns the rows of a batch without its padding."""
+    real = batch["mask"].numpy().astype(bool)
+    return Predictions(
+        _decode(batch["patch_id"], real),
+        batch["labels"].numpy()[real],
+        predict_step(batch["bands"]).numpy()[real],
+        {name: _decode(texts, real) for name, texts in batch.get("attributes", {}).items()},
+    )
+
+
+def _decode(texts: tf.Tensor, real: np.ndarray) -> np.ndarray:
+    return np.array([text.decode() for text in texts.numpy()[real]], dtype=str)
+
+
+def _concatenate(parts: Sequence[Predictions]) -> Predictions:
+    first = parts[0]
+    return Predictions(
+        np.concatenate([part.patch_ids for part in parts]),
+        np.concatenate([part.labels for part in parts]),
+        np.concatenate([part.probabilities for part in parts]),
+        {name: np.concatenate([part.attributes[name] for part in parts]) for name in first.attributes},
+    )

@@ -1,16 +1,26 @@
-"""The table of a model's predictions, from which every score is computed, in memory and as a Parquet file.
+"""The table of a model's predictions, from which every score is computed: in memory, as Parquet and as CSV.
 
-The file has one row per patch, sorted by patch id: `patch_id` (string), then `label/<class>` (bool) for each class of
-the model in its order, then `probability/<class>` (float32, exactly as computed) in the same order. The metadata key
-`bigearth_tf` holds JSON with `class_names` and `label_kind`.
+A file has one row per patch, sorted by patch id, and these columns:
+
+- `patch_id` (string), then the attributes of the records, such as `country` (string, empty where a record lacks it);
+- `true_labels` and `predicted`: names of classes, separated by "; ";
+- for each class of the model in its order, `label/<class>` (bool), then `probability/<class>` (float32, exactly as
+  computed), then `decision/<class>` (bool: predicted at the threshold 0.5, or as the most probable class), and
+  `decision_tuned/<class>` if an evaluation tuned thresholds.
+
+The metadata key `bigearth_tf` of a Parquet file contains JSON with `class_names` and `label_kind`. Files of version
+0.1.0 have only the columns of patch ids, labels and probabilities.
 """
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import io
 import json
 import os
 from pathlib import Path
+from typing import Optional
 
 import numpy as np
 import pyarrow
@@ -21,15 +31,25 @@ from bigearth_tf.runtime.files import atomic_file
 
 PREDICTIONS_NAME = "predictions.parquet"
 _METADATA_KEY = b"bigearth_tf"
+_LABEL_COLUMNS = ("true_labels", "predicted")
 
 
 @dataclasses.dataclass(frozen=True)
 class Predictions:
-    """One row per record, sorted by patch id: `patch_ids` [N], `labels` [N, K] multi-hot, `probabilities` [N, K]."""
+    """One row per record: `patch_ids` [N], `labels` [N, K] multi-hot, `probabilities` [N, K].
+
+    `attributes` maps the name of an attribute to the texts of the records [N].
+    """
 
     patch_ids: np.ndarray
     labels: np.ndarray
     probabilities: np.ndarray
+    attributes: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+
+    def select(self, rows: np.ndarray | slice) -> Predictions:
+        """Returns the rows of these indices."""
+        attributes = {name: texts[rows] for name, texts in self.attributes.items()}
+        return Predictions(self.patch_ids[rows], self.labels[rows], self.probabilities[rows], attributes)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,8 +61,12 @@ class NamedPredictions:
     label_kind: LabelKind
 
 
-def write_predictions(predictions: NamedPredictions, path: str | os.PathLike) -> None:
-    """Writes a table atomically; the same table gives the same bytes.
+def make_columns(predictions: NamedPredictions, tuned_thresholds: Optional[np.ndarray] = None) -> dict[str, np.ndarray]:
+    """Returns the columns of a stored table by name, [N] each: texts, bool, and float32 for probabilities.
+
+    Args:
+        predictions: The table.
+        tuned_thresholds: [K], for columns of the decisions by them; without, only those at 0.5 are included.
 
     Raises:
         ValueError: The number of classes is not the number of names, or a probability is not between 0 and 1.
@@ -55,15 +79,57 @@ def write_predictions(predictions: NamedPredictions, path: str | os.PathLike) ->
             f"{table.probabilities.shape[1]} of probabilities do not fit together."
         )
     check_probabilities(table)
-    columns = {"patch_id": pyarrow.array(table.patch_ids, pyarrow.string())}
-    for index, name in enumerate(class_names):
-        columns[f"label/{name}"] = pyarrow.array(table.labels[:, index].astype(bool))
-    for index, name in enumerate(class_names):
-        columns[f"probability/{name}"] = pyarrow.array(table.probabilities[:, index].astype(np.float32))
-    note = {"class_names": list(class_names), "label_kind": predictions.label_kind}
+    truth, label_kind = table.labels.astype(bool), predictions.label_kind
+    decided = label_kind.decide(table.probabilities)
+    by_class = {"label": truth, "probability": table.probabilities.astype(np.float32), "decision": decided}
+    if tuned_thresholds is not None:
+        by_class["decision_tuned"] = label_kind.decide(table.probabilities, tuned_thresholds)
+    return {
+        "patch_id": table.patch_ids,
+        **table.attributes,
+        **dict(zip(_LABEL_COLUMNS, (_join_names(chosen, class_names) for chosen in (truth, decided)))),
+        **{
+            f"{kind}/{name}": values[:, index]
+            for kind, values in by_class.items()
+            for index, name in enumerate(class_names)
+        },
+    }
+
+
+def _join_names(chosen: np.ndarray, class_names: tuple[str, ...]) -> np.ndarray:
+    return np.array(["; ".join(name for name, is_chosen in zip(class_names, row) if is_chosen) for row in chosen])
+
+
+def write_predictions(
+    predictions: NamedPredictions, path: str | os.PathLike, tuned_thresholds: Optional[np.ndarray] = None
+) -> None:
+    """Writes a table atomically as Parquet; the same table gives the same bytes. Arguments as for `make_columns`.
+
+    Raises:
+        ValueError: As for `make_columns`.
+    """
+    columns = {name: pyarrow.array(values) for name, values in make_columns(predictions, tuned_thresholds).items()}
+    note = {"class_names": list(predictions.class_names), "label_kind": predictions.label_kind}
     metadata = {_METADATA_KEY: json.dumps(note, ensure_ascii=False).encode()}
     with atomic_file(Path(path)) as temporary:
         parquet.write_table(pyarrow.table(columns).replace_schema_metadata(metadata), temporary, compression="zstd")
+
+
+def format_csv(predictions: NamedPredictions) -> str:
+    """Returns the same table as CSV: bool as true and false, probabilities with all digits of float32.
+
+    Raises:
+        ValueError: As for `make_columns`.
+    """
+    columns = make_columns(predictions)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    cells = [
+        np.where(values, "true", "false") if values.dtype == bool else values.astype(str) for values in columns.values()
+    ]
+    writer.writerows(zip(*cells))
+    return text.getvalue()
 
 
 def check_probabilities(table: Predictions) -> None:
@@ -101,8 +167,10 @@ def read_predictions(path: str | os.PathLike) -> NamedPredictions:
         )
         patch_ids = np.array(stored.column("patch_id").to_pylist(), dtype=str)
         label_kind = LabelKind(note["label_kind"])
+        texts = [name for name in stored.column_names[1:] if "/" not in name and name not in _LABEL_COLUMNS]
+        attributes = {name: np.array(stored.column(name).to_pylist(), dtype=str) for name in texts}
     except (pyarrow.ArrowException, KeyError, ValueError) as error:
         raise ValueError(
             f"{path}: not a table of predictions that `python -m experiments.evaluate` writes ({error!r})."
         ) from error
-    return NamedPredictions(Predictions(patch_ids, labels, probabilities), names, label_kind)
+    return NamedPredictions(Predictions(patch_ids, labels, probabilities, attributes), names, label_kind)

@@ -215,7 +215,15 @@ def read_tuned_thresholds(folder: str | os.PathLike, class_names: Sequence[str])
     path = Path(folder) / EVALUATION_NAME
     if not path.exists():
         raise FileNotFoundError(f"{path}: missing; it contains the tuned thresholds. Use --thresholds=fixed.")
-    classes = json.loads(path.read_text(encoding="utf-8"))["classes"]
-    if not all("tuned" in classes[name] for name in class_names):
-        raise ValueError(f"{path}: has no tuned thresholds. Use --thresholds=fixed.")
-    return np.array([classes[name]["tuned"]["threshold"] for name in class_names], np.float32)
+    evaluation = json.loads(path.read_text(encoding="utf-8"))
+    thresholds = tuned_thresholds(evaluation)
+    if thresholds is None or list(evaluation["classes"]) != list(class_names):
+        raise ValueError(f"{path}: has no tuned thresholds of these classes. Use --thresholds=fixed.")
+    return thresholds
+
+
+def tuned_thresholds(evaluation: dict[str, Any]) -> Optional[np.ndarray]:
+    """Returns the tuned thresholds of an evaluation, float32 [K] in class order; None if it has none."""
+    if "tuned" not in evaluation["decisions"]:
+        return None
+    return np.array([row["tuned"]["threshold"] for row in evaluation["classes"].values()], np.float32)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -15,6 +16,7 @@ import tensorflow as tf
 from bigearth_tf.data.bands import Band
 from bigearth_tf.data.manifest import Manifest, Shard
 from bigearth_tf.data.record_formats import FORMATS
+from bigearth_tf.data.record_schema import parse_attributes
 from bigearth_tf.data.sharded_dataset import ShardedDataset
 from bigearth_tf.distributed.replica import Replica
 from bigearth_tf.input.read_tables import Table, read_row, tabulate_lanes, tabulate_pieces
@@ -111,6 +113,8 @@ def make_eval_dataset(
 ) -> tf.data.Dataset:
     """Returns this rank's stretch of a split, each record once and in stable order; the last batch is padded.
 
+    If records have attributes, a batch also has `attributes`, of `parse_attributes`.
+
     Raises:
         FileNotFoundError: A shard is missing.
         ValueError: The split does not exist, or a shard does not contain as many whole records as the manifest says.
@@ -123,8 +127,8 @@ def make_eval_dataset(
     read_piece = _make_piece_reader(dataset, shards, pieces)
 
     @_do_not_convert
-    def parse_batch(records: tf.Tensor) -> dict[str, tf.Tensor]:
-        return _parse(records, bands, dataset.manifest, batch_size)
+    def parse_batch(records: tf.Tensor) -> dict[str, Any]:
+        return _parse(records, bands, dataset.manifest, batch_size, dataset.manifest.attributes)
 
     return (
         tf.data.Dataset.range(len(pieces.counts))
@@ -222,11 +226,19 @@ def _shuffle(records: tf.data.Dataset, buffer: int, seed: tf.Tensor, seed2: tf.T
     return tf.data.experimental.from_variant(variant, _RECORD_SPEC)
 
 
-def _parse(serialized: tf.Tensor, bands: Sequence[Band], manifest: Manifest, batch_size: int) -> dict[str, tf.Tensor]:
+def _parse(
+    serialized: tf.Tensor,
+    bands: Sequence[Band],
+    manifest: Manifest,
+    batch_size: int,
+    attributes: Sequence[str] = (),
+) -> dict[str, Any]:
     """Returns the parsed batch, padded to `batch_size` with its first record and mask 0."""
     count = tf.shape(serialized)[0]
     if serialized.shape[0] != batch_size:
         serialized = tf.concat([serialized, tf.repeat(serialized[:1], batch_size - count)], axis=0)
     filled = tf.ensure_shape(serialized, [batch_size])
     batch = FORMATS[manifest.record_format].parse(filled, bands, len(manifest.class_names))
+    if attributes:
+        batch = {**batch, "attributes": parse_attributes(filled, attributes)}
     return {**batch, "mask": tf.cast(tf.range(batch_size) < count, tf.float32)}

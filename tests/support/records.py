@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -37,9 +38,18 @@ MULTI_LABEL = Labels()
 
 
 def write_records(
-    folder: Path, counts: dict[str, int], num_shards: int = 2, bands="RGB", seed: int = 0, labels: Labels = MULTI_LABEL
+    folder: Path,
+    counts: dict[str, int],
+    num_shards: int = 2,
+    bands="RGB",
+    seed: int = 0,
+    labels: Labels = MULTI_LABEL,
+    attributes: Sequence[str] = (),
 ) -> Manifest:
-    """Writes `counts[split]` records of each split, with one or two classes each; returns the manifest."""
+    """Writes `counts[split]` records of each split, with one or two classes each; returns the manifest.
+
+    Records with an odd number have the attributes; others lack them.
+    """
     folder.mkdir(parents=True)
     rng = np.random.default_rng(seed)
     rows = get_bands(bands)
@@ -52,13 +62,14 @@ def write_records(
             with tf.io.TFRecordWriter(str(folder / name)) as writer:
                 for number in numbers:
                     indices = classes_of(number, labels.kind)
+                    texts = dict.fromkeys(attributes, f"país {number}") if number % 2 else {}
                     pixels = {band.name: learnable_pixels(band, indices, rng) for band in rows}
-                    writer.write(encode_example(f"{split}_{number:03d}", sorted(indices), pixels, rows))
+                    writer.write(encode_example(f"{split}_{number:03d}", sorted(indices), pixels, rows, texts))
                     for class_index in indices:
                         class_counts[class_index] += 1
             path = folder / name
             shards.append(Shard(name, split, len(numbers), path.stat().st_size, file_sha256(path), tuple(class_counts)))
-    manifest = make_manifest(rows, shards, labels)
+    manifest = dataclasses.replace(make_manifest(rows, shards, labels), attributes=tuple(attributes))
     write_manifest(manifest, folder)
     return manifest
 

@@ -132,7 +132,7 @@ def test_tables_that_differ_in_classes_patches_or_labels_are_refused():
             r"only the first has 1 \(patch_003\); only the second has 1 \(stranger\)",
         ),
         (
-            NamedPredictions(Predictions(*(rows[:58] for rows in dataclasses.astuple(table))), NAMES, LabelKind.MULTI),
+            NamedPredictions(table.select(slice(58)), NAMES, LabelKind.MULTI),
             r"only the first has 2 \(patch_058, ...\); only the second has none",
         ),
     ):

@@ -121,6 +121,17 @@ def test_data_that_do_not_fit_the_model_are_refused(finished):
             check_fit(dataclasses.replace(trained_on, **change), data)
 
 
+def test_the_attributes_of_records_come_with_their_predictions(finished, tmp_path):
+    folder, _ = finished
+    write_records(tmp_path / "records", {"val": 3, "test": 5}, attributes=("country", "season"))
+    found = predict_run(folder / "run", tmp_path / "records", "test", Replica())
+    numbers = [int(patch_id[-3:]) for patch_id in found.scored.table.patch_ids]
+    expected = [f"país {number}" if number % 2 else "" for number in numbers]
+    assert found.scored.table.attributes["country"].tolist() == expected
+    assert set(found.scored.table.attributes) == {"country", "season"}
+    assert len(found.validation.attributes["season"]) == 3
+
+
 def test_a_broken_record_is_named(finished, tmp_path):
     folder, _ = finished
     manifest = write_records(tmp_path / "records", {"test": 6})

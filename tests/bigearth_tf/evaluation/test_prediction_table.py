@@ -1,12 +1,22 @@
 """Predictions as a Parquet file: exact round trip, and errors of wrong tables and files."""
 
+import csv
+import dataclasses
+import io
+
 import numpy as np
 import pyarrow
 import pytest
 from pyarrow import parquet
 
 from bigearth_tf.data.label_kind import LabelKind
-from bigearth_tf.evaluation.prediction_table import NamedPredictions, Predictions, read_predictions, write_predictions
+from bigearth_tf.evaluation.prediction_table import (
+    NamedPredictions,
+    Predictions,
+    format_csv,
+    read_predictions,
+    write_predictions,
+)
 
 NAMES = ("Arable land", "Transitional woodland, shrub", "Ödland/Wüste")
 
@@ -39,9 +49,35 @@ def test_any_reader_of_parquet_finds_the_columns(tmp_path):
     table = predictions.table
     write_predictions(predictions, tmp_path / "p.parquet")
     columns = parquet.read_table(tmp_path / "p.parquet").to_pydict()
-    assert list(columns)[:2] == ["patch_id", "label/Arable land"]
+    assert list(columns)[:4] == ["patch_id", "true_labels", "predicted", "label/Arable land"]
     assert columns["label/Arable land"] == [bool(value) for value in table.labels[:, 0]]
     assert np.float32(columns["probability/Ödland/Wüste"]).tolist() == table.probabilities[:, 2].tolist()
+
+
+def test_decisions_and_attributes_stand_next_to_labels_and_probabilities(tmp_path):
+    predictions = make_predictions()
+    table = dataclasses.replace(
+        predictions.table,
+        probabilities=np.float32([[0.5, 0.49999997, 0.9], [0, 0.2, 0.1], [1, 1, 1], [0.3, 0.6, 0.1], [0.7, 0, 0]]),
+        attributes={"country": np.array(["Österreich", "Serbia", "", "Finland", "Kosovo"])},
+    )
+    predictions = dataclasses.replace(predictions, table=table)
+    write_predictions(predictions, tmp_path / "predictions.parquet", np.float32([0.6, 0.2, 0.5]))
+    columns = parquet.read_table(tmp_path / "predictions.parquet").to_pydict()
+    assert list(columns)[:4] == ["patch_id", "country", "true_labels", "predicted"]
+    assert columns["country"] == ["Österreich", "Serbia", "", "Finland", "Kosovo"]
+    assert columns["predicted"][:2] == [f"{NAMES[0]}; {NAMES[2]}", ""]
+    assert columns[f"decision/{NAMES[1]}"] == [False, False, True, True, False]
+    assert columns[f"decision_tuned/{NAMES[1]}"] == [True, True, True, True, False]
+    assert read_predictions(tmp_path).table.attributes["country"].tolist() == columns["country"]
+    # The CSV has the same columns and exactly the same values.
+    rows = list(csv.DictReader(io.StringIO(format_csv(predictions))))
+    assert list(rows[0]) == [name for name in columns if not name.startswith("decision_tuned")]
+    for index, row in enumerate(rows):
+        for name, cell in row.items():
+            value = columns[name][index]
+            read = {bool: cell == "true", str: cell, float: float(np.float32(cell)) if name[:4] == "prob" else None}
+            assert read[type(value)] == value, name
 
 
 def test_the_same_table_gives_the_same_bytes(tmp_path):
