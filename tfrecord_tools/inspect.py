@@ -2,7 +2,8 @@
 
     python -m tfrecord_tools.inspect --data_dir=records --output_dir=inspection
 
-The text needs only the manifest and is printed at once; `classes.png` and `samples.png` follow, unless --noplots.
+The text needs only the manifest and is printed at once; `classes.png` and `samples.png` follow, and the same as PDF,
+unless --noplots.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from bigearth_tf.data.sharded_dataset import ShardedDataset
 from bigearth_tf.runtime.command import run_command
 
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder with a manifest and its shards.", required=True)
-_OUTPUT_DIR = flags.DEFINE_string("output_dir", "runs/inspection", "Folder for classes.png and samples.png.")
+_OUTPUT_DIR = flags.DEFINE_string(
+    "output_dir", "runs/inspection", "Folder for classes.png and samples.png, and both as PDF."
+)
 _PLOTS = flags.DEFINE_bool("plots", True, "Write the images.")
 _SAMPLES = flags.DEFINE_integer("samples", 12, "Patches on the contact sheet; 0 for none.", lower_bound=0)
 _SPLIT = flags.DEFINE_string("split", None, "Split of the samples; default: train, or the first.")
@@ -53,12 +56,12 @@ def _plot(dataset: ShardedDataset, split: str) -> None:
 
     output_dir = Path(_OUTPUT_DIR.value)
     output_dir.mkdir(parents=True, exist_ok=True)
-    plot_class_frequencies(output_dir / "classes.png", dataset.manifest)
-    print(f"\nwrote {output_dir / 'classes.png'}")
+    paths = plot_class_frequencies(output_dir / "classes", dataset.manifest)
+    print(f"\nwrote {' and '.join(map(str, paths))}")
     records = sample_records(dataset, split, _SAMPLES.value)
     if records:
-        plot_samples(output_dir / "samples.png", dataset.manifest, split, records)
-        print(f"wrote {output_dir / 'samples.png'}")
+        paths = plot_samples(output_dir / "samples", dataset.manifest, split, records)
+        print(f"wrote {' and '.join(map(str, paths))}")
 
 
 if __name__ == "__main__":

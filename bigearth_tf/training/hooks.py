@@ -17,6 +17,7 @@ import keras
 import tensorflow as tf
 
 from bigearth_tf.config import TrainConfig
+from bigearth_tf.data.datasets import find_level
 from bigearth_tf.distributed.replica import Replica
 from bigearth_tf.distributed.watchdog import Watchdog
 from bigearth_tf.evaluation.inference import make_predict_step
@@ -212,7 +213,7 @@ class SampleImagesHook(Hook):
         batches = make_eval_dataset(dataset, "val", self._plan.bands, batch_size=count, replica=Replica())
         batch = next(iter(batches))
         text = describe_samples(batch, self._predict_step(batch["bands"]).numpy(), dataset.class_names)
-        self._log.images(validation.step, sample_images(batch["bands"]), text)
+        self._log.images(validation.step, sample_images(batch["bands"], find_level(dataset.manifest.dataset)), text)
 
 
 class ProfileHook(Hook):

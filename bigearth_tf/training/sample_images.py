@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 
-from bigearth_tf.data.true_color import true_color
+from bigearth_tf.data.true_color import common_stretch, true_color
 
 _TOP = 5
 
 
-def sample_images(bands: Mapping[str, Any]) -> np.ndarray:
-    """Returns images float32 [B, H, W, 3] in 0 ... 1 of bands {name: [B, h, w]}, gray where a color is missing."""
+def sample_images(bands: Mapping[str, Any], level: Optional[str] = None) -> np.ndarray:
+    """Returns images float32 [B, H, W, 3] in 0 ... 1 of bands {name: [B, h, w]}, gray where a color is missing.
+
+    `level` is the processing level of Sentinel-2, as in `common_stretch`.
+    """
     pixels = {name: np.asarray(values) for name, values in bands.items()}
-    images = [true_color({name: values[row] for name, values in pixels.items()}) for row in range(_num_rows(pixels))]
+    patches = [{name: values[row] for name, values in pixels.items()} for row in range(_num_rows(pixels))]
+    stretch = common_stretch(patches, level)
+    images = [true_color(patch, stretch) for patch in patches]
     return np.stack([image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=-1) for image in images])
 
 

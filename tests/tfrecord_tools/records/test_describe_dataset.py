@@ -12,10 +12,11 @@ from PIL import Image
 
 from bigearth_tf.data.bands import S1, get_bands
 from bigearth_tf.data.int64_schema import encode_int64_example
-from bigearth_tf.data.labels import CLASSES_19
+from bigearth_tf.data.labels import CLASSES_19, CLASSES_43
 from bigearth_tf.data.manifest import Shard, write_manifest
 from bigearth_tf.data.sharded_dataset import ShardedDataset
-from bigearth_tf.data.true_color import true_color, visible_bands
+from bigearth_tf.data.true_color import common_stretch, describe_stretch, true_color, visible_bands
+from bigearth_tf.runtime.figures import wrap, wrap_id
 from bigearth_tf.runtime.files import file_sha256
 from tests.support.records import write_records
 from tfrecord_tools.records import describe_dataset
@@ -200,14 +201,43 @@ def test_an_image_uses_the_bands_that_exist():
     assert np.isfinite(true_color({"VV": ramp * 0})).all()
 
 
+def test_images_of_level_1c_share_a_stretch_of_each_band():
+    """Forest under a bright blue atmosphere is dark and green, not as bright and blue as the sea next to it."""
+    rng = np.random.default_rng(0)
+    noise = rng.normal(0, 5, (2, 3, 20, 20)).astype(np.float32)
+    forest = dict(zip(("B04", "B03", "B02"), noise[0] + [[[350.0]], [[600.0]], [[900.0]]]))
+    sand = dict(zip(("B04", "B03", "B02"), noise[1] + [[[2500.0]], [[2200.0]], [[2000.0]]]))
+    assert common_stretch([forest, sand], "L2A") is None
+    assert common_stretch([{"VV": forest["B04"]}], "L1C") is None
+    alone = true_color(forest).mean(axis=(0, 1))
+    assert alone[2] > 0.9, "stretched by itself, forest is blue"
+    stretch = common_stretch([forest, sand], "L1C")
+    assert (true_color(forest, stretch).mean(axis=(0, 1)) < 0.2).all()
+    assert (true_color(sand, stretch).mean(axis=(0, 1)) > 0.9).all()
+    assert "over all images" in describe_stretch(stretch)
+    assert "its own percentiles" in describe_stretch(None)
+
+
+def test_long_ids_break_behind_underscores_and_names_are_whole():
+    patch_id = "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_26_57"
+    lines = wrap_id(patch_id, 38).split("\n")
+    assert "".join(lines) == patch_id
+    assert len(lines) == 2 and lines[0].endswith("_") and max(map(len, lines)) <= 38
+    longest = max(CLASSES_43, key=len)
+    for width in (30, 46, 100):
+        wrapped = wrap(longest, width)
+        assert wrapped.replace("\n", " ") == longest
+        assert max(map(len, wrapped.split("\n"))) <= width
+
+
 def test_the_images_show_every_split_and_every_sample(dataset, manifest, tmp_path):
-    plot_class_frequencies(tmp_path / "classes.png", manifest)
+    plot_class_frequencies(tmp_path / "classes", manifest)
     colors = {tuple(pixel) for pixel in np.asarray(Image.open(tmp_path / "classes.png").convert("RGB")).reshape(-1, 3)}
     assert {(0x00, 0x72, 0xB2), (0xE6, 0x9F, 0x00), (0x00, 0x9E, 0x73)} <= colors
     sizes = []
     for count in (1, 4, 11):
         plot_samples(
-            tmp_path / "samples.png",
+            tmp_path / "samples",
             manifest,
             "train",
             sample_records(dataset, "train", count),
