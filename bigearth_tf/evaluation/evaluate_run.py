@@ -14,7 +14,13 @@ from bigearth_tf.distributed.folder_lock import lock_folder
 from bigearth_tf.distributed.replica import Replica, convert_lost_rank_errors
 from bigearth_tf.evaluation.predict_run import RunPredictions, predict_run
 from bigearth_tf.evaluation.prediction_table import PREDICTIONS_NAME, write_predictions
-from bigearth_tf.evaluation.report import EVALUATION_NAME, EvaluationOptions, evaluate_table, write_evaluation
+from bigearth_tf.evaluation.report import (
+    EVALUATION_NAME,
+    EvaluationOptions,
+    evaluate_table,
+    tuned_thresholds,
+    write_evaluation,
+)
 from bigearth_tf.runs.record import digest_shards
 from bigearth_tf.runtime.files import write_text_atomically
 
@@ -73,9 +79,11 @@ def write_report(predicted: RunPredictions, folder: Path, options: EvaluationOpt
     scores = evaluate_table(predicted.scored, predicted.validation, options)
     evaluation = {"about": predicted.about, **scores}
     folder.mkdir(parents=True, exist_ok=True)
-    write_predictions(predicted.scored, folder / PREDICTIONS_NAME)
+    write_predictions(predicted.scored, folder / PREDICTIONS_NAME, tuned_thresholds(evaluation))
     pictures = plot_evaluation(folder, predicted.scored.table, evaluation)
-    write_text_atomically(folder / TEXT_NAME, format_evaluation(evaluation, pictures))
+    write_text_atomically(
+        folder / TEXT_NAME, format_evaluation(evaluation, [name for name in pictures if name.endswith(".png")])
+    )
     write_evaluation(evaluation, folder)
     return WrittenReport(folder, evaluation, (TEXT_NAME, EVALUATION_NAME, PREDICTIONS_NAME, *pictures))
 

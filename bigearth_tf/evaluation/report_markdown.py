@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import PurePath
 from typing import Any
 
 from bigearth_tf.data.label_kind import LabelKind
@@ -20,15 +22,16 @@ _SINGLE_NOTES = """\
 """
 
 
-def format_evaluation(evaluation: dict[str, Any], pictures: tuple[str, ...]) -> str:
+def format_evaluation(evaluation: dict[str, Any], pictures: Sequence[str]) -> str:
     """Returns the Markdown text of an evaluation.
 
     Args:
         evaluation: From `evaluate_table`, with `about`: `model`, `dataset`, `source`, `split` and `thresholds`.
-        pictures: File names of the plots in the same folder.
+        pictures: File names of the plots in the same folder, as PNG; each is also there as PDF.
     """
     about, draws = evaluation["about"], evaluation["bootstrap"]
     images = "\n\n".join(f"![{name}]({name})" for name in pictures)
+    vectors = ", ".join(f"[{PurePath(name).stem}.pdf]({PurePath(name).stem}.pdf)" for name in pictures)
     return f"""# {about["model"]} on {about["dataset"]}, {about["split"]}
 
 {evaluation["num_records"]:,} records of {about["source"]}, {evaluation["labels_per_record"]:.2f} labels per record.
@@ -52,6 +55,8 @@ In parentheses: the 95 % interval of a bootstrap over patches ({draws["draws"]:,
 {_format_classes(evaluation)}
 
 {images}
+
+The same as vector graphics: {vectors}
 
 ## What the numbers mean
 

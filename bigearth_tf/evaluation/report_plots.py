@@ -1,50 +1,61 @@
-"""Plots of an evaluation: F1 by class, precision-recall curves, calibration, and errors by pairs of classes."""
+"""Plots of an evaluation: F1 by class, precision-recall curves, and errors by pairs of classes."""
 
 from __future__ import annotations
 
 import math
 import os
-import textwrap
-from typing import Any, Literal, NamedTuple, Optional
+from pathlib import Path
+from typing import Any, NamedTuple, Optional
 
-import matplotlib
 import numpy as np
-
-from bigearth_tf.data.label_kind import LabelKind
-from bigearth_tf.evaluation.prediction_table import Predictions
-from bigearth_tf.evaluation.ranking_scores import precision_recall_curve
-
-matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.ticker import PercentFormatter
 
-_DPI = 110
-# Okabe and Ito's colors, which people can distinguish whatever their color vision (https://jfly.uni-koeln.de/color/).
-_COLORS = {"fixed": "#0072b2", "tuned": "#d55e00"}
+from bigearth_tf.data.label_kind import LabelKind
+from bigearth_tf.evaluation.calibration_plot import plot_calibration
+from bigearth_tf.evaluation.prediction_table import Predictions
+from bigearth_tf.evaluation.ranking_scores import precision_recall_curve
+from bigearth_tf.runtime.figures import BLUE, VERMILION, save_figure, tidy, wrap
+
+_COLORS = {"fixed": BLUE, "tuned": VERMILION}
 _LABELS = {"fixed": "threshold 0.5", "tuned": "threshold tuned on validation"}
 # The scale of colors ends at the largest share, but not below this one: a few errors should not look like many.
 _MIN_SCALE_END = 0.1
+# Points of a curve, which may have one for each record.
+_CURVE_POINTS = 1000
 
 
 def plot_evaluation(folder: str | os.PathLike, table: Predictions, evaluation: dict[str, Any]) -> tuple[str, ...]:
-    """Writes every plot of an evaluation into a folder, and returns their file names."""
-    plot_class_f1(os.path.join(folder, "f1_by_class.png"), evaluation)
-    plot_precision_recall(os.path.join(folder, "precision_recall.png"), table, evaluation)
-    plot_calibration(os.path.join(folder, "calibration.png"), evaluation)
-    plot_errors(os.path.join(folder, "errors.png"), evaluation)
-    return ("f1_by_class.png", "precision_recall.png", "calibration.png", "errors.png")
+    """Writes every plot of an evaluation into a folder, as PNG and as PDF; returns the names of the PNG files first."""
+    stem = Path(folder)
+    paths = (
+        plot_class_f1(stem / "f1_by_class", evaluation),
+        plot_precision_recall(stem / "precision_recall", table, evaluation),
+        plot_calibration(stem / "calibration", evaluation, describe(evaluation)),
+        plot_errors(stem / "errors", evaluation),
+    )
+    return tuple(path.name for same_kind in zip(*paths) for path in same_kind)
 
 
-def plot_class_f1(path: str | os.PathLike, evaluation: dict[str, Any]) -> None:
-    """Writes a PNG with one row per class, the most frequent at the top: F1, its interval, and the support."""
+def describe(evaluation: dict[str, Any]) -> str:
+    """Returns the title of every plot: the model, the data set, the split and its number of records."""
+    about = evaluation["about"]
+    return f"{about['model']} on {about['dataset']}, {about['split']} ({evaluation['num_records']:,} records)"
+
+
+def plot_class_f1(stem: Path, evaluation: dict[str, Any]) -> tuple[Path, ...]:
+    """Writes a figure with one row per class, the most frequent at the top: F1, its interval, and the support."""
     rows = sorted(evaluation["classes"].items(), key=lambda item: -item[1]["support"])
     kinds = list(evaluation["decisions"])
-    figure, axes = plt.subplots(figsize=(9, 1.5 + 0.42 * len(rows)), layout="constrained")
+    figure, axes = plt.subplots(figsize=(9, 1.7 + 0.42 * len(rows)), layout="constrained")
     places = np.arange(len(rows))
     for number, kind in enumerate(kinds):
         offset = 0.26 * (number - (len(kinds) - 1) / 2)
         _draw_f1_of_classes(axes, places + offset, [row[kind]["f1"] for _, row in rows], evaluation, kind)
-    axes.set_yticks(places, [_wrap(name, 50) for name, _ in rows], fontsize=8)
+    for place, (_, row) in zip(places, rows):
+        if not row["support"]:
+            axes.text(0.01, place, "no record has this class", fontsize=7, color="0.4", va="center")
+    axes.set_yticks(places, [wrap(name, 50) for name, _ in rows], fontsize=8)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlim(0, 1)
     support = axes.secondary_yaxis("right")
@@ -53,16 +64,19 @@ def plot_class_f1(path: str | os.PathLike, evaluation: dict[str, Any]) -> None:
     support.spines[:].set_visible(False)
     support.set_ylabel(f"records that have the class, of {evaluation['num_records']:,}", fontsize=8)
     axes.set_xlabel("F1, with its 95 % bootstrap interval over patches; dotted: macro F1", fontsize=8)
-    _tidy(axes)
+    tidy(axes)
+    axes.set_title(describe(evaluation), fontsize=9, loc="left")
     figure.legend(*axes.get_legend_handles_labels(), fontsize=8, frameon=False, ncols=2, loc="outside upper left")
-    _save(figure, path)
+    return save_figure(figure, stem)
 
 
 def _draw_f1_of_classes(
     axes: plt.Axes, places: np.ndarray, scores: list[dict[str, float]], evaluation: dict[str, Any], kind: str
 ) -> None:
-    # A class without records has no interval.
-    values, low, high = (np.array([score.get(key, np.nan) for score in scores]) for key in ("value", "low", "high"))
+    # A class without records has no interval, and is not drawn.
+    values, low, high = (
+        np.array([score[key] if "low" in score else np.nan for score in scores]) for key in ("value", "low", "high")
+    )
     mean = evaluation["decisions"][kind]["scores"]["macro_f1"]["value"]
     axes.errorbar(
         values,
@@ -88,8 +102,8 @@ class _Curve(NamedTuple):
     name: Optional[str]
 
 
-def plot_precision_recall(path: str | os.PathLike, table: Predictions, evaluation: dict[str, Any]) -> None:
-    """Writes a PNG of precision over recall and the points of the thresholds: all classes together, then each class."""
+def plot_precision_recall(stem: Path, table: Predictions, evaluation: dict[str, Any]) -> tuple[Path, ...]:
+    """Writes a figure of precision over recall, with the thresholds' points: all classes together, then each class."""
     curves = [_Curve("all classes together", table.labels.ravel(), table.probabilities.ravel(), None)]
     curves += [
         _Curve(name, present, probabilities, name)
@@ -97,25 +111,31 @@ def plot_precision_recall(path: str | os.PathLike, table: Predictions, evaluatio
     ]
     columns = math.ceil(math.sqrt(len(curves)))
     rows = math.ceil(len(curves) / columns)
-    size = (2.6 * columns, 2.75 * rows + 0.4)
     figure, grid = plt.subplots(
-        rows, columns, figsize=size, sharex=True, sharey=True, squeeze=False, layout="constrained"
+        rows,
+        columns,
+        figsize=(max(2.6 * columns, 7.5), 2.85 * rows + 0.7),
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
     )
     cells = grid.ravel()
     for axes in cells[len(curves) :]:
         axes.set_axis_off()
     for axes, curve in zip(cells, curves):
-        axes.set_title(_wrap(curve.title, 32, lines=3), fontsize=7.5)
+        axes.set_title(wrap(curve.title, 44), fontsize=7.5)
         axes.set(xlim=(0, 1), ylim=(0, 1.02), aspect="equal")
-        _tidy(axes, grid="both", labelsize=7)
+        tidy(axes, grid="both", labelsize=7)
         _draw_curve(axes, curve, evaluation)
     for axes in cells[: len(curves)][-columns:]:  # The last cell of each column.
         axes.tick_params(labelbottom=True)
     figure.supxlabel("recall", fontsize=9)
     figure.supylabel("precision", fontsize=9)
     handles, labels = cells[0].get_legend_handles_labels()
-    figure.legend(handles, labels, fontsize=8, frameon=False, ncols=len(labels), loc="outside upper left")
-    _save(figure, path)
+    figure.legend(handles, labels, title=describe(evaluation), title_fontsize=9, fontsize=8, frameon=False,
+                  ncols=len(labels), loc="outside upper center")  # fmt: skip
+    return save_figure(figure, stem)
 
 
 def _draw_curve(axes: plt.Axes, curve: _Curve, evaluation: dict[str, Any]) -> None:
@@ -124,7 +144,8 @@ def _draw_curve(axes: plt.Axes, curve: _Curve, evaluation: dict[str, Any]) -> No
         axes.text(0.5, 0.5, "no record\nhas this class", ha="center", va="center", fontsize=8, color="0.4")
         return
     precision, recall = precision_recall_curve(present, curve.probabilities)
-    axes.step(recall, precision, where="pre", color="0.25", linewidth=1.3)
+    kept = np.unique(np.linspace(0, len(recall) - 1, _CURVE_POINTS).round().astype(int))
+    axes.step(recall[kept], precision[kept], where="pre", color="0.25", linewidth=1.3)
     axes.axhline(
         present.mean(), color="0.6", linewidth=0.8, linestyle=":", label="share of records that have the class"
     )
@@ -139,54 +160,6 @@ def _draw_curve(axes: plt.Axes, curve: _Curve, evaluation: dict[str, Any]) -> No
     value = ranked["average_precision" if name else "micro_average_precision"]["value"]
     text = f"AP {value:.2f}\n{int(present.sum()):,} present"
     axes.text(0.04, 0.05, text, fontsize=7, bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1})
-
-
-def plot_calibration(path: str | os.PathLike, evaluation: dict[str, Any]) -> None:
-    """Writes a PNG of the true share over the probability, a histogram of probabilities, and each class's error."""
-    figure = plt.figure(figsize=(12.5, max(5.2, 0.9 + 0.31 * len(evaluation["classes"]))), layout="constrained")
-    grid = figure.add_gridspec(2, 2, width_ratios=(1, 1), height_ratios=(3, 1))
-    diagram = figure.add_subplot(grid[0, 0])
-    _draw_reliability(diagram, evaluation)
-    _draw_histogram(figure.add_subplot(grid[1, 0], sharex=diagram), evaluation["calibration"]["bins"])
-    errors = {name: row["expected_calibration_error"] for name, row in evaluation["classes"].items()}
-    _draw_class_errors(figure.add_subplot(grid[:, 1]), errors)
-    _save(figure, path)
-
-
-def _draw_reliability(axes: plt.Axes, evaluation: dict[str, Any]) -> None:
-    calibration = evaluation["calibration"]
-    means, shares = ([row[key] for row in calibration["bins"]] for key in ("mean_probability", "share_true"))
-    axes.plot([0, 1], [0, 1], color="0.6", linewidth=0.9, linestyle=":")
-    axes.plot(means, shares, "o-", color=_COLORS["fixed"], markersize=4.5, linewidth=1.2)
-    axes.set(xlim=(0, 1), ylim=(0, 1))
-    axes.set_ylabel("share that is true", fontsize=8)
-    multi = evaluation["label_kind"] == LabelKind.MULTI
-    unit = "each class of each record" if multi else "the most probable class of each record"
-    error = calibration["expected_calibration_error"]
-    axes.set_title(f"All predictions ({unit})\nexpected calibration error {error:.4f}", fontsize=9, loc="left")
-    axes.text(0.03, 0.93, "above the line: underconfident;  below: overconfident", fontsize=7, color="0.4")
-    _tidy(axes, grid="both")
-
-
-def _draw_histogram(axes: plt.Axes, bins: list[dict[str, float]]) -> None:
-    starts, counts = ([row[key] for row in bins] for key in ("from", "count"))
-    width = bins[0]["to"] - bins[0]["from"]
-    axes.bar(starts, counts, width, align="edge", color=_COLORS["fixed"], edgecolor="white", linewidth=0.5)
-    axes.set_yscale("log")
-    axes.set_ylabel("predictions", fontsize=8)
-    axes.set_xlabel("predicted probability", fontsize=8)
-    _tidy(axes, grid="both")
-
-
-def _draw_class_errors(axes: plt.Axes, errors: dict[str, float]) -> None:
-    names = sorted(errors, key=lambda name: -errors[name])
-    drawn = axes.barh(range(len(names)), [errors[name] for name in names], height=0.62, color=_COLORS["fixed"])
-    axes.bar_label(drawn, [f"{errors[name]:.3f}" for name in names], fontsize=7, padding=2)
-    axes.set_yticks(range(len(names)), [_wrap(name, 50) for name in names], fontsize=7.5)
-    axes.set_ylim(len(names) - 0.4, -0.6)
-    axes.margins(x=0.1)
-    axes.set_title("Expected calibration error by class", fontsize=9, loc="left")
-    _tidy(axes)
 
 
 class _ErrorTable(NamedTuple):
@@ -215,8 +188,8 @@ def _tabulate_errors(evaluation: dict[str, Any], names: list[str]) -> _ErrorTabl
     return _ErrorTable(title, names, counts, counts.sum(axis=1), "records")
 
 
-def plot_errors(path: str | os.PathLike, evaluation: dict[str, Any]) -> None:
-    """Writes a PNG with one row per class: which classes are predicted wrongly in the records that miss it.
+def plot_errors(stem: Path, evaluation: dict[str, Any]) -> tuple[Path, ...]:
+    """Writes a figure with one row per class: which classes are predicted wrongly in the records that miss it.
 
     For single-label data it is the confusion matrix, as shares of each true class.
     """
@@ -225,14 +198,14 @@ def plot_errors(path: str | os.PathLike, evaluation: dict[str, Any]) -> None:
     shares = table.counts / np.maximum(table.totals, 1)[:, np.newaxis]
     scale_end = max(_MIN_SCALE_END, float(shares.max()))
     size = 0.37 * len(names)
-    figure, axes = plt.subplots(figsize=(size + 4.8, size + 3.4), layout="constrained")
+    figure, axes = plt.subplots(figsize=(max(size + 5.2, 8.5), size + 3.9), layout="constrained")
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=scale_end, aspect="auto")
     _write_shares(axes, shares, 0.6 * scale_end)
-    axes.set_xticks(range(len(table.columns)), [_wrap(name, 38) for name in table.columns], fontsize=7, rotation=55,
-                    ha="left", rotation_mode="anchor")  # fmt: skip
+    columns = [wrap(name, 46) for name in table.columns]
+    axes.set_xticks(range(len(columns)), columns, fontsize=7, rotation=90, linespacing=1.1)
     axes.xaxis.tick_top()
-    rows = [f"{_wrap(name, 46)}, {count:,} {table.unit}" for name, count in zip(names, table.totals.tolist())]
-    axes.set_yticks(range(len(names)), rows, fontsize=6.8)
+    rows = [wrap(f"{name}, {count:,} {table.unit}", 56) for name, count in zip(names, table.totals.tolist())]
+    axes.set_yticks(range(len(names)), rows, fontsize=6.8, linespacing=1.05)
     axes.tick_params(length=0)
     if len(table.columns) > len(names):
         axes.axvline(len(names) - 0.5, color="white", linewidth=3)
@@ -240,8 +213,9 @@ def plot_errors(path: str | os.PathLike, evaluation: dict[str, Any]) -> None:
     bar = figure.colorbar(image, ax=axes, shrink=0.5, aspect=30, format=PercentFormatter(1.0, decimals=0, symbol=" %"))
     bar.ax.tick_params(labelsize=7)
     bar.outline.set_visible(False)
-    figure.supxlabel(f"{table.title}, in %", fontsize=8)
-    _save(figure, path)
+    figure.suptitle(describe(evaluation), fontsize=9)
+    figure.supxlabel(wrap(f"{table.title}, in %", round(20 * (size + 5.2))), fontsize=8)
+    return save_figure(figure, stem)
 
 
 def _write_shares(axes: plt.Axes, shares: np.ndarray, dark_from: float) -> None:
@@ -253,19 +227,3 @@ def _write_shares(axes: plt.Axes, shares: np.ndarray, dark_from: float) -> None:
 
 def _label_of(evaluation: dict[str, Any], kind: str) -> str:
     return _LABELS[kind] if evaluation["label_kind"] == LabelKind.MULTI else "most probable class"
-
-
-def _save(figure: plt.Figure, path: str | os.PathLike) -> None:
-    figure.savefig(path, dpi=_DPI)
-    plt.close(figure)
-
-
-def _tidy(axes: plt.Axes, grid: Literal["x", "both"] = "x", labelsize: float = 8) -> None:
-    axes.grid(axis=grid, color="0.9")
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(axis=grid, labelsize=labelsize)
-
-
-def _wrap(name: str, width: int, lines: int = 2) -> str:
-    return "\n".join(textwrap.wrap(name, width, max_lines=lines, placeholder=" ..."))

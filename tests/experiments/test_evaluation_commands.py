@@ -39,9 +39,11 @@ def evaluated(tmp_path_factory):
 
 def test_a_report_is_written(evaluated):
     output = evaluated / "run0" / "evaluation" / "test"
-    pictures = {"f1_by_class.png", "precision_recall.png", "calibration.png", "errors.png"}
+    stems = ("f1_by_class", "precision_recall", "calibration", "errors")
+    pictures = {f"{stem}.png" for stem in stems}
     assert {path.name for path in output.iterdir()} == {
         "predictions.parquet", "evaluation.json", "evaluation.md", "ranks", *pictures,
+        *(f"{stem}.pdf" for stem in stems),
     }  # fmt: skip
     for name in pictures:
         assert (output / name).read_bytes().startswith(b"\x89PNG")

@@ -44,8 +44,10 @@ IMPORTERS = {
     # The launcher runs Horovod's rendezvous server.
     "horovod": {"bigearth_tf/distributed/replica.py", "bigearth_tf/launch/server.py"},
     "matplotlib": {
+        "bigearth_tf/evaluation/calibration_plot.py",
         "bigearth_tf/evaluation/report_plots.py",
         "bigearth_tf/mapping/quick_look.py",
+        "bigearth_tf/runtime/figures.py",
         "experiments/shared/plot_predictions.py",
         "tfrecord_tools/records/plot_dataset.py",
     },

@@ -28,10 +28,14 @@ def make_table(num_classes, label_kind, prefix):
 def test_pictures_are_drawn(tmp_path, num_classes, label_kind, tunes):
     names, table = CLASSES_19[:num_classes], make_table(num_classes, label_kind, "t")
     validation = make_table(num_classes, label_kind, "val") if tunes else None
-    evaluation = evaluate_table(NamedPredictions(table, names, label_kind), validation, EvaluationOptions(10, 5))
+    scores = evaluate_table(NamedPredictions(table, names, label_kind), validation, EvaluationOptions(10, 5))
+    evaluation = {"about": {"model": "m", "dataset": "d", "split": "test"}, **scores}
     pictures = plot_evaluation(tmp_path, table, evaluation)
     assert {path.name for path in tmp_path.iterdir()} == set(pictures)
-    for name in pictures:
+    assert [name for name in pictures if name.endswith(".pdf")] == [name[:-3] + "pdf" for name in pictures[:4]]
+    for name in pictures[4:]:
+        assert (tmp_path / name).read_bytes().startswith(b"%PDF")
+    for name in pictures[:4]:
         image = np.asarray(Image.open(tmp_path / name).convert("L"))
         assert 300 < image.shape[0] < 2000, name
         assert 300 < image.shape[1] < 2000, name
