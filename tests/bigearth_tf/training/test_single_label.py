@@ -1,5 +1,6 @@
 """Single-label data from end to end: training, scores, evaluation, export and prediction."""
 
+import csv
 import json
 
 import numpy as np
@@ -11,6 +12,7 @@ from bigearth_tf.data.label_kind import LabelKind
 from bigearth_tf.data.labels import CLASSES_19
 from bigearth_tf.distributed.replica import Replica
 from bigearth_tf.evaluation.predict_run import predict_run
+from bigearth_tf.evaluation.prediction_table import read_predictions
 from bigearth_tf.evaluation.report import EvaluationOptions, evaluate_table
 from bigearth_tf.serving.export import export_run
 from bigearth_tf.serving.predictor import Predictor
@@ -90,12 +92,19 @@ def test_the_command_prints_one_class_for_each_patch(exported, tmp_path):
     result = warm_python.run([*command, f"--output_dir={tmp_path / 'out'}"], cwd=REPOSITORY)
     assert result.returncode == 0, result.stderr[-2000:]
     (said,) = [line for line in result.stdout.splitlines() if "predicted" in line]
-    header, row = (tmp_path / "out" / "predictions.csv").read_text().splitlines()
-    probabilities = np.float64(row.split(",")[-19:])
+    with (tmp_path / "out" / "predictions.csv").open(newline="", encoding="utf-8") as file:
+        (row,) = csv.DictReader(file)
+    probabilities = np.array([float(row[f"probability/{name}"]) for name in CLASSES_19])
     assert probabilities.sum() == pytest.approx(1.0, abs=1e-4)
     most_probable = CLASSES_19[int(np.argmax(probabilities))]
     assert said.split("predicted")[1].strip() == f"{most_probable} {probabilities.max():.2f}"
-    assert header.startswith("patch_id,true_labels")
+    assert (row["true_labels"], row["predicted"]) == ("Pastures", most_probable)
+    assert [name for name in CLASSES_19 if row[f"decision/{name}"] == "true"] == [most_probable]
+    stored = read_predictions(tmp_path / "out")
+    assert (stored.label_kind, stored.table.patch_ids.tolist()) == (LabelKind.SINGLE, [row["patch_id"]])
+    np.testing.assert_array_equal(stored.table.probabilities[0], probabilities.astype(np.float32))
+    for name in ("predictions.png", "predictions.pdf"):
+        assert (tmp_path / "out" / name).stat().st_size > 10_000
 
 
 def test_a_model_without_its_card_is_refused(exported, tmp_path):
