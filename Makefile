@@ -29,10 +29,10 @@ lint: ## ruff and mypy
 	$(PYTHON_IN_VENV) -m mypy
 
 test: lint ## ruff, mypy, and every behavior once, on SLURM too if it is installed; at most 8 minutes on 2 cores
-	$(PYTHON_IN_VENV) -m pytest -n 2 --dist worksteal
+	$(PYTHON_IN_VENV) -m pytest -n 3 --dist worksteal
 
 test-full: lint keras3 ## the same with every model, every damage and Keras 3; at most 35 minutes
-	$(PYTHON_IN_VENV) -m pytest -n 2 --dist worksteal --full -m "not (slurm and full)"
+	$(PYTHON_IN_VENV) -m pytest -n 3 --dist worksteal --full -m "not (slurm and full)"
 
 test-slurm: slurm ## every test on a SLURM cluster that the tests start on this machine; at most 10 minutes
 	@bash .ci/set_up test
