@@ -117,7 +117,7 @@ def test_gpus_are_requested_and_a_second_run_in_the_folder_is_refused(cluster, l
 def test_from_patches_to_an_exported_model(cluster, login):
     jobs = cluster.folder / "jobs"
     for index in range(20):
-        write_pair(jobs, index, ["Pastures"] if index % 2 else ["Airports"])
+        write_pair(jobs, index, ["Pastures"] if index % 2 else ["Coniferous forest"])
     write_lists(jobs / "lists", {"train": list(range(12)), "val": list(range(12, 16)), "test": [16, 17, 18, 19]})
     source = "--s2=s2 --lists_dir=lists --num_shards=2"
     output = login(
@@ -148,7 +148,9 @@ def test_jobs_after_a_failed_one_are_cancelled(cluster, login, records):
     jobs = cluster.folder / "jobs"
     shutil.copytree(jobs / records, jobs / "damaged")
     shard = jobs / "damaged" / "train-00000-of-00002.tfrecord"
-    shard.write_bytes(bytes(shard.stat().st_size))  # Of the right size: only reading shows the damage.
+    content = bytearray(shard.read_bytes())
+    content[100] ^= 1  # Of the first record: its length still fits, only reading its content shows the damage.
+    shard.write_bytes(content)
     steps = ("--steps=train,export", "--data_dir=damaged", "--workdir=failing")
     states = wait(cluster, login(*SUBMIT, *ON_CPUS, *steps))
     output = logs(jobs / "failing")

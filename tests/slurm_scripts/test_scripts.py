@@ -94,7 +94,7 @@ def test_a_script_runs_its_command(script, arguments, message, tmp_path):
     assert message in output, output
     assert (result.returncode == 0) == ("error" not in message)
     launched = script in ("train", "zoo", "evaluate")
-    assert (tmp_path / f"{script}-7" / "rank-0.log").exists() == launched
+    assert (tmp_path / "runs" / f"{script}-7" / "rank-0.log").exists() == launched
 
 
 @pytest.fixture(params=SITES, ids=names)
