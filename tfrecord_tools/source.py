@@ -1,6 +1,7 @@
 """The types of a data source: a patch, the inputs that a user names, and the source itself.
 
-Of listing/, this module imports only what a place of a patch is; the modules of sources/ build on both.
+Of listing/, this module imports only what a place of a patch is, and how other data are recognized; the modules of
+sources/ build on both.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from bigearth_tf.data.bands import Band
 from bigearth_tf.data.datasets import DatasetSpec
 from bigearth_tf.data.label_kind import LabelKind
 from tfrecord_tools.listing.archive import PACK_AGAIN, UnreadableMemberError, is_missing
+from tfrecord_tools.listing.known_layouts import recognize_data
 from tfrecord_tools.listing.patch_ref import PatchRef
 
 MISSING = "the file is missing"
@@ -158,9 +160,12 @@ def require_inputs(inputs: SourceInputs, source: str, needed: tuple[str, ...], a
     missing = [f"--{name}" for name in needed if name not in given]
     extra = [f"--{name}" for name in sorted(given - set(needed) - set(allowed))]
     if missing or extra:
+        of_others = [getattr(inputs, name) for name in ("input", "s2", "s1", "maps") if f"--{name}" in extra]
+        known = [f" {root}:{text}" for root in of_others if (text := recognize_data(root, "", ""))]
         raise ValueError(
             f"--source={source} takes {', '.join('--' + name for name in needed + allowed)}"
             + (f"; missing: {', '.join(missing)}" if missing else "")
             + (f"; not taken: {', '.join(extra)}" if extra else "")
             + "."
+            + "".join(known)
         )

@@ -8,7 +8,7 @@ import os
 import re
 import shlex
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from bigearth_tf.data.datasets.eurosat_ms import CLASS_NAMES
@@ -100,6 +100,8 @@ _LAYOUTS = (
 def describe_other_data(root: str, source: str, flag: str) -> str:
     """Returns a sentence on what a folder or tar contains instead of what was looked for, and how to go on.
 
+    If nothing is recognized, the sentence names the first files.
+
     Args:
         root: Folder or tar; only its first few thousand entries are read.
         source: The source that looked for patches.
@@ -109,14 +111,26 @@ def describe_other_data(root: str, source: str, flag: str) -> str:
         OSError: A file cannot be read.
     """
     paths = list(itertools.islice(_sample(root), _MAX_ENTRIES))
-    for layout in _LAYOUTS:
-        path = next((path for path in paths if layout.pattern.search(path)), None)
-        if path is None or (layout.source, layout.flag) == (source, flag):
-            continue
-        return f" It contains {layout.what}, such as {path[1:]}: {_advise(layout, root, path)}."
+    if known := _recognize(root, paths, source, flag):
+        return known
     if not paths:
         return " It is empty."
     return f" It contains {shorten_names(sorted({path.split('/')[1] for path in paths}))}."
+
+
+def recognize_data(root: str | None, source: str, flag: str) -> str:
+    """Returns what `describe_other_data` does for data that are recognized, and "" for others or none."""
+    if not root or not os.path.isdir(root):
+        return ""
+    return _recognize(root, list(itertools.islice(_sample(root), _MAX_ENTRIES)), source, flag)
+
+
+def _recognize(root: str, paths: Sequence[str], source: str, flag: str) -> str:
+    for layout in _LAYOUTS:
+        path = next((path for path in paths if layout.pattern.search(path)), None)
+        if path is not None and (layout.source, layout.flag) != (source, flag):
+            return f" It contains {layout.what}, such as {path[1:]}: {_advise(layout, root, path)}."
+    return ""
 
 
 def explain_renaming(root: str, name: str) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import collections
 import os
 import re
-import sys
 import tarfile
 from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
@@ -186,8 +185,7 @@ def _walk_tar(root: str) -> Iterator[Member]:
 
 def _find_tar_folders(root: str, pattern: re.Pattern[str], left_out: collections.Counter[str]) -> dict[str, Folder]:
     """Returns each folder by name, the bytes of its members joined into as few ranges as possible."""
-    parents: dict[str, str] = {}
-    ranges: dict[str, list[list[int]]] = {}
+    ranges: dict[str, dict[str, list[list[int]]]] = {}  # By parent, which most folders share.
     refusals: dict[str, str] = {}
     for member in _walk_tar(root):
         parent, name = os.path.split(member.file.member.removeprefix("./"))
@@ -198,18 +196,17 @@ def _find_tar_folders(root: str, pattern: re.Pattern[str], left_out: collections
                 continue
         elif not member.is_folder:
             refusals[name] = member.file.refusal or "is not a folder"
-        if parents.setdefault(name, sys.intern(parent)) != parent:
-            raise ValueError(
-                f"{root}: folder {name} is in two places, {os.path.join(parents[name], name)} and "
-                f"{os.path.join(parent, name)}. Keep one."
-            )
-        parts = ranges.setdefault(name, [])
+        parts = ranges.setdefault(parent, {}).setdefault(name, [])
         # The header of the folder itself may lie between two members.
         if parts and member.start - parts[-1][1] <= 2 * tarfile.BLOCKSIZE:
             parts[-1][1] = member.end
         else:
             parts.append([member.start, member.end])
-    return {
-        name: Folder(root, name, tuple((start, end) for start, end in parts), refusals.get(name, ""))
-        for name, parts in ranges.items()
-    }
+    found: dict[str, Folder] = {}
+    for parent, by_name in ranges.items():
+        for name, parts in by_name.items():
+            if name in found:
+                places = sorted(os.path.join(parent, name) for parent, others in ranges.items() if name in others)
+                raise ValueError(f"{root}: folder {name} is in two places, {' and '.join(places)}. Keep one.")
+            found[name] = Folder(root, name, tuple((start, end) for start, end in parts), refusals.get(name, ""))
+    return found

@@ -89,6 +89,8 @@ def _decode(file: File, bands: Sequence[Band]) -> list[np.ndarray]:
             )
         pixels = dataset.ReadAsArray()
     except RuntimeError as error:
+        with os_errors_as_problems(file, f"a complete GeoTIFF of band {names}"):
+            file.read_bytes()  # GDAL does not tell an error of the disk from a damaged file.
         raise PatchError(file, f"cannot be read ({error})", f"a complete GeoTIFF of band {names}") from error
     if pixels is None:
         raise PatchError(file, "cannot be read", f"a complete GeoTIFF of band {names}")

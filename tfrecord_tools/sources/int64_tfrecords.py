@@ -25,7 +25,7 @@ from tfrecord_tools.listing.int64_files import (
     read_frames,
 )
 from tfrecord_tools.listing.patch_ref import PatchRef
-from tfrecord_tools.source import Patch, PatchError, Source, SourceInputs, require_inputs
+from tfrecord_tools.source import Patch, PatchError, Source, SourceInputs, os_errors_as_problems, require_inputs
 
 _FIX = "Copy this file again from its origin."
 
@@ -81,10 +81,13 @@ def _read(ref: PatchRef, bands: tuple[Band, ...], record_format: str, *, gdal_on
     del gdal_only  # The records contain no GeoTIFF.
     file = ref.parts[0]
     assert isinstance(file, File)
+    expected = f"patch {ref.patch_id} in the schema {record_format}"
+    with os_errors_as_problems(file, expected):
+        data = file.read_bytes()
     try:
-        patch_id, indices, pixels = decode_int64_record(file.read_bytes(), bands, record_format)
+        patch_id, indices, pixels = decode_int64_record(data, bands, record_format)
         if patch_id != ref.patch_id:
             raise ValueError(f"is now patch {patch_id}")
-    except (ValueError, OSError) as error:
-        raise PatchError(file, str(error), f"patch {ref.patch_id} in the schema {record_format}", _FIX) from error
+    except ValueError as error:
+        raise PatchError(file, str(error), expected, _FIX) from error
     return Patch(patch_id, pixels, tuple(CLASSES_19[index] for index in indices))

@@ -102,6 +102,14 @@ def test_data_of_another_source_or_flag_are_named_with_the_flags_that_take_them(
         assert re.search(advice.replace("{root}", re.escape(str(roots / name))), str(caught.value)), caught.value
 
 
+@pytest.mark.parametrize("name", ["eurosat", "sen12ms", "int64"])
+def test_data_under_a_flag_that_the_source_does_not_take_are_recognized(roots, name):
+    what, advice = SAID[name]
+    pattern = f"not taken: --input. {roots / name}: It contains {what}.*{advice.replace('{root}', str(roots / name))}"
+    with pytest.raises(ValueError, match=pattern):
+        open_source("bigearthnet_v1", SourceInputs(input=str(roots / name)))
+
+
 def test_a_tar_of_other_data_is_named_too(roots, tmp_path):
     with tarfile.open(tmp_path / "x.tar", "w") as tar:
         tar.add(roots / "eurosat", ".")

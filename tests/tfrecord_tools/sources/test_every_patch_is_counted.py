@@ -197,6 +197,19 @@ def test_a_file_without_permission_is_a_problem_with_its_reason(what):
         assert source.read(source.refs[0]).patch_id == S2_NAMES[0]
 
 
+@pytest.mark.parametrize("what", ["B03.tif", "labels_metadata.json"])
+def test_an_error_of_the_disk_is_a_problem_with_its_reason(tmp_path, what):
+    write_pair(tmp_path, 0, ["Pastures"])
+    lists = write_lists(tmp_path / "lists", {"train": [0]})
+    source = open_source("bigearthnet_v1", SourceInputs(s2=str(tmp_path / "s2"), lists_dir=str(lists)))
+    path = tmp_path / "s2" / S2_NAMES[0] / f"{S2_NAMES[0]}_{what}"
+    path.unlink()
+    path.symlink_to("/proc/self/mem")  # A regular file whose first bytes cannot be read.
+    with pytest.raises(PatchError, match=rf"{what}: cannot be read \(Input/output error\).*Check the disk") as caught:
+        source.read(source.refs[0])
+    assert "Extract" not in caught.value.fix and "split list" not in str(caught.value)
+
+
 def test_an_image_of_eurosat_without_permission_is_a_problem_with_its_reason():
     with ordinary_user() as root:
         path = root / "Forest" / "Forest_1.tif"

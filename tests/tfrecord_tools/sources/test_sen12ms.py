@@ -165,7 +165,7 @@ def test_a_missing_member_of_a_triple_is_named(small_tree, tmp_path, part, packe
 @pytest.mark.parametrize("part", ["s1", "s2", "lc"])
 def test_a_part_that_was_not_unpacked_at_all_is_named_at_once(small_tree, part):
     shutil.rmtree(small_tree / "ROIs1970_fall" / f"{part}_3")
-    with pytest.raises(FileNotFoundError, match=f"no files of {part} found"):
+    with pytest.raises(FileNotFoundError, match=f"no files of {part} found, such as ROIs1158_spring_{part}_1_p30.tif"):
         open_source("sen12ms", SourceInputs(input=str(small_tree)))
 
 
