@@ -14,7 +14,9 @@ import pytest
 import tensorflow as tf
 
 from bigearth_tf.config import DataConfig, ScheduleConfig, TrainConfig, parse_overrides, validate
+from bigearth_tf.data.bands import get_bands
 from bigearth_tf.data.label_kind import LabelKind
+from bigearth_tf.data.manifest import Shard
 from bigearth_tf.data.sharded_dataset import ShardedDataset
 from bigearth_tf.distributed.replica import Replica
 from bigearth_tf.evaluation.inference import make_predict_step, predict_dataset
@@ -27,11 +29,12 @@ from bigearth_tf.runs.work_folder import load_finished_run
 from bigearth_tf.training import train as train_module
 from bigearth_tf.training.hooks import Hook
 from bigearth_tf.training.optimizers import make_optimizer
+from bigearth_tf.training.resolve_config import resolve_config
 from bigearth_tf.training.schedules import make_schedule
 from bigearth_tf.training.train import train
 from tests.support import warm_python
 from tests.support.paths import REPOSITORY
-from tests.support.records import CLASS_NAMES, write_records
+from tests.support.records import CLASS_NAMES, MULTI_LABEL, make_manifest, write_records
 
 
 @pytest.fixture(scope="module")
@@ -354,7 +357,9 @@ def test_every_config_is_valid_and_builds(path):
     config = importlib.import_module(f"experiments.configs.{path.stem}").get_config()
     config.data.data_dir = "somewhere"
     validate(config)
-    assert config.best_metric in ("auto", *selection_scores(LabelKind.MULTI))
+    shards = [Shard(f"{split}.tfrecord", split, 9, 1, "0", (3, 3, 3)) for split in ("train", "val", "test")]
+    config = resolve_config(config, make_manifest(get_bands("S2"), shards, MULTI_LABEL))
+    assert config.best_metric in selection_scores(LabelKind.MULTI)
     make_optimizer(config.optimizer, make_schedule(config.schedule, 10000, config.global_batch_size))
     build_once(config.model, config.data.bands, config.model_overrides)
 
