@@ -2,9 +2,10 @@
 
     python -m tfrecord_tools.convert --s2=BigEarthNet-v1.0 --s1=BigEarthNet-S1-v1.0 --output_dir=records
 
-Each input is a folder or an uncompressed tar. After an interruption, the same command writes the shards that are
-missing. Several tasks share the work with --task_index and --num_tasks, whose defaults are SLURM's array variables;
-`python -m tfrecord_tools.finalize` then writes the manifest.
+Each input is a folder or an uncompressed tar. After an interruption, or if shards of a finished data set were lost, the
+same command writes the shards that are missing; with --repair, also those that are damaged. Several tasks share the
+work with --task_index and --num_tasks, whose defaults are SLURM's array variables; `python -m tfrecord_tools.finalize`
+then writes the manifest.
 """
 
 from __future__ import annotations
@@ -28,11 +29,18 @@ _NUM_SHARDS = flags.DEFINE_integer(
 )
 _GZIP = flags.DEFINE_bool("gzip", False, "Compress: a fifth smaller, several times slower to read.")
 _WORKERS = flags.DEFINE_integer("workers", os.cpu_count() or 1, "Processes that write shards.", lower_bound=1)
-_TASK_INDEX = flags.DEFINE_integer("task_index", None, "Index of this task, from 0; default: SLURM's array task.")
+_TASK_INDEX = flags.DEFINE_integer(
+    "task_index", None, "Index of this task, from 0; default: SLURM's array task.", lower_bound=0
+)
 _NUM_TASKS = flags.DEFINE_integer(
-    "num_tasks", None, "Number of tasks that share the work; default: SLURM's array tasks, or 1."
+    "num_tasks", None, "Number of tasks that share the work; default: SLURM's array tasks, or 1.", lower_bound=1
 )
 _ALLOW_PROBLEMS = flags.DEFINE_integer("allow_problems", 0, "Leave out up to this many broken patches.", lower_bound=0)
+_REPAIR = flags.DEFINE_bool(
+    "repair", False, "Check every shard by its SHA-256, and write again what is damaged, also the manifest."
+)
+# Set by SLURM for a task of an array.
+_ARRAY_VARIABLES = ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_MIN", "SLURM_ARRAY_TASK_COUNT")
 
 
 def main() -> None:
@@ -49,8 +57,9 @@ def main() -> None:
         task_index=task_index,
         num_tasks=num_tasks,
         allow_problems=_ALLOW_PROBLEMS.value,
+        repair=_REPAIR.value,
     )
-    complete = (output_dir / MANIFEST_NAME).exists()
+    before = _time_of(output_dir / MANIFEST_NAME)
     manifest = convert(open_source(flags.FLAGS.source, read_source_inputs()), output_dir, options)
     if manifest is None:
         print(
@@ -59,13 +68,23 @@ def main() -> None:
         )
         return
     print(manifest.summary())
-    print(f"{'complete already: ' if complete else 'wrote '}{output_dir / MANIFEST_NAME}")
+    was_complete = before is not None and before == _time_of(output_dir / MANIFEST_NAME)
+    print(f"{'complete already: ' if was_complete else 'wrote '}{output_dir / MANIFEST_NAME}")
+
+
+def _time_of(path: Path) -> int | None:
+    return path.stat().st_mtime_ns if path.exists() else None
 
 
 def _task() -> tuple[int, int]:
     """Returns this task's index and the number of tasks: from the flags, else from a SLURM array, else 0 and 1."""
     slurm = os.environ
     if _NUM_TASKS.value is None and _TASK_INDEX.value is None and "SLURM_ARRAY_TASK_ID" in slurm:
+        if missing := [name for name in _ARRAY_VARIABLES if name not in slurm]:
+            raise ValueError(
+                f"SLURM_ARRAY_TASK_ID is set, but not {', '.join(missing)}: give --task_index and --num_tasks, or "
+                "unset SLURM_ARRAY_TASK_ID to convert everything in this process."
+            )
         first, step = int(slurm["SLURM_ARRAY_TASK_MIN"]), int(slurm.get("SLURM_ARRAY_TASK_STEP", "1"))
         return (int(slurm["SLURM_ARRAY_TASK_ID"]) - first) // step, int(slurm["SLURM_ARRAY_TASK_COUNT"])
     if (_NUM_TASKS.value is None) != (_TASK_INDEX.value is None):

@@ -20,7 +20,7 @@ _ALLOW_PROBLEMS = flags.DEFINE_integer("allow_problems", 0, "Leave out up to thi
 
 def main() -> None:
     """Writes the manifest, and prints its summary."""
-    from tfrecord_tools.conversion.convert_source import finalize
+    from tfrecord_tools.conversion.finalization import finalize
 
     output_dir = Path(_OUTPUT_DIR.value)
     print(finalize(output_dir, _ALLOW_PROBLEMS.value).summary())

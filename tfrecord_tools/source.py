@@ -25,6 +25,8 @@ from tfrecord_tools.listing.patch_ref import PatchRef
 MISSING = "the file is missing"
 _RESTORE = "Extract this patch from the archive again."
 _PERMIT = "Give yourself the permission to read it (chmod u+r; u+rx for a folder), and run the same command."
+# These concern this process or the whole system, not one patch.
+_OF_ALL_PATCHES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 _CHECK_DISK = "Check the disk, or the connection to it, and run the same command."
 
 
@@ -65,12 +67,15 @@ def os_errors_as_problems(file: object, expected: str) -> Iterator[None]:
 
     Raises:
         PatchError: The block has raised an OSError.
+        OSError: This process has no more memory or files.
     """
     try:
         yield
     except UnreadableMemberError as error:
         raise PatchError(file, str(error), expected, PACK_AGAIN) from error
     except OSError as error:
+        if error.errno in _OF_ALL_PATCHES:
+            raise
         if is_missing(error):
             raise PatchError(file, MISSING, expected) from error
         fix = _PERMIT if error.errno in (errno.EACCES, errno.EPERM) else _CHECK_DISK

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 from absl import flags
 
+from bigearth_tf.data.manifest import RECONVERT, read_manifest
 from bigearth_tf.data.sharded_dataset import ShardedDataset
 from bigearth_tf.runtime.command import run_command
 from tfrecord_tools.source_flags import define_source_flags, read_source_inputs
@@ -28,12 +30,13 @@ _WORKERS = flags.DEFINE_integer("workers", os.cpu_count() or 1, "Processes that 
 def main() -> None:
     """Checks the data set, prints the result, and exits with 1 if anything is wrong."""
     # TensorFlow and GDAL are loaded here: --help must not wait for them.
-    from tfrecord_tools.records.check_against_manifest import verify
+    from tfrecord_tools.records.check_against_manifest import STRAY, verify
     from tfrecord_tools.records.compare_with_source import compare, require_same_source
     from tfrecord_tools.source import SourceInputs
     from tfrecord_tools.sources import open_source
 
-    dataset = ShardedDataset.open(_DATA_DIR.value)
+    # Not `open`, which stops at the first shard that is missing.
+    dataset = ShardedDataset(Path(_DATA_DIR.value), read_manifest(_DATA_DIR.value, check_shards=False))
     inputs = read_source_inputs()
     if inputs != SourceInputs() and not flags.FLAGS.source:
         raise ValueError("Flags of a source are given, but not which: name it with --source to compare with it.")
@@ -41,12 +44,15 @@ def main() -> None:
     if source:
         require_same_source(dataset, source)
     problems = verify(dataset)
+    is_damaged = any(not problem.endswith(STRAY) for problem in problems)
     if source and not problems:
         problems = compare(dataset, source, _WORKERS.value)
     elif source:
         print("not compared with the source: the records are damaged")
     for problem in problems:
         print(problem)
+    if is_damaged:
+        print(RECONVERT)
     shards = dataset.shards()
     total = sum(shard.num_records for shard in shards)
     compared = ", compared with the source" if source else ""

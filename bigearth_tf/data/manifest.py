@@ -21,7 +21,11 @@ MANIFEST_NAME = "manifest.json"
 SCHEMA_VERSION = 1
 # record_schema.py defines "bigearth_tf", int64_schema.py the others.
 RECORD_FORMATS = ("bigearth_tf", "published_s2", "published_mm")
-RECONVERT = "Run `python -m tfrecord_tools.verify`, and convert again what it names."
+RECONVERT = (
+    "Run the `python -m tfrecord_tools.convert` command of this data set again with --repair: it writes again what is "
+    "missing or damaged, which `python -m tfrecord_tools.verify` lists. Int64 TFRecords: copy the file again from its "
+    "origin."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,8 +160,12 @@ def manifest_digest(manifest: Manifest) -> str:
     return hashlib.sha256(json.dumps(dataclasses.asdict(manifest), sort_keys=True).encode()).hexdigest()
 
 
-def read_manifest(folder: str | os.PathLike) -> Manifest:
+def read_manifest(folder: str | os.PathLike, *, check_shards: bool = True) -> Manifest:
     """Returns the manifest of a folder after comparing the shards' names and sizes with it.
+
+    Args:
+        folder: The folder of the shards.
+        check_shards: Whether to compare; without, shards may be missing or damaged.
 
     Raises:
         FileNotFoundError: The folder has no manifest, or a shard is missing.
@@ -173,8 +181,8 @@ def read_manifest(folder: str | os.PathLike) -> Manifest:
     try:
         manifest = manifest_from_json(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{path}: not a manifest that this version reads ({error!r}). Convert again.") from error
-    for shard in manifest.shards:
+        raise ValueError(f"{path}: not a manifest that this version reads ({error!r}). {RECONVERT}") from error
+    for shard in manifest.shards if check_shards else ():
         file = path.with_name(shard.name)
         if not file.exists():
             raise FileNotFoundError(f"{file}: the manifest names this shard, but it is missing. {RECONVERT}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import os
 import shutil
@@ -14,7 +15,11 @@ _NOBODY = 65534
 
 @contextlib.contextmanager
 def ordinary_user() -> Iterator[Path]:
-    """Yields a new folder, and makes this process an ordinary user until the context ends."""
+    """Yields a new folder, and makes this process an ordinary user until the context ends.
+
+    Such a user may not be able to import modules: those that the context needs must be loaded before.
+    """
+    codecs.lookup("utf-8-sig")  # Loads a module, and remembers for the rest of the process if it cannot.
     folder = Path(tempfile.mkdtemp())
     user = os.geteuid()
     try:

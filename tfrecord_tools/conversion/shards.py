@@ -22,7 +22,9 @@ from bigearth_tf.data.bands import Band
 from bigearth_tf.data.labels import label_indices
 from bigearth_tf.data.manifest import Shard, shard_from_json
 from bigearth_tf.runtime.files import file_sha256, write_json_atomically
+from tfrecord_tools.conversion.problems import Problem, find_problem
 from tfrecord_tools.listing.patch_ref import PatchRef
+from tfrecord_tools.parallel import report_progress
 from tfrecord_tools.source import PatchError, ReadPatch
 
 WORK_DIR = "_conversion"
@@ -38,25 +40,21 @@ class ShardPlan:
     refs: tuple[PatchRef, ...]
 
 
-class Problem(NamedTuple):
-    """A broken patch: its id, the file, what is wrong, what was expected, and how to fix it.
-
-    The names are the columns of `problems.csv` and keys in manifests on users' disks.
-    """
-
-    patch_id: str
-    file: str
-    problem: str
-    expected: str
-    mend: str
-
-
 @dataclasses.dataclass(frozen=True)
 class WrittenShard:
-    """A shard that was written: its row of the manifest, and the broken patches that it does not contain."""
+    """A shard that was written: its row of the manifest, and the broken patches that it does not contain.
+
+    If `is_final`, these patches were tolerated in an earlier manifest, and are not tried again.
+    """
 
     shard: Shard
     problems: tuple[Problem, ...]
+    is_final: bool = False
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the shard need not be written again."""
+        return self.is_final or not self.problems
 
 
 class ShardSource(NamedTuple):
@@ -64,11 +62,12 @@ class ShardSource(NamedTuple):
 
     bands: tuple[Band, ...]
     class_names: tuple[str, ...]
+    attributes: tuple[str, ...]
     read: ReadPatch
     roots: tuple[str, ...]
 
 
-class _Record(NamedTuple):
+class Record(NamedTuple):
     """A serialized record and its label indices."""
 
     data: bytes
@@ -93,7 +92,7 @@ def plan_shards(
     for split, members in sorted(by_split.items()):
         members.sort(key=lambda ref: (_stable_hash(ref.patch_id), ref.patch_id))
         requested = num_shards or math.ceil(len(members) * record_bytes / (shard_mb * 1e6))
-        count = min(requested, len(members))
+        count = max(1, min(requested, len(members)))
         for index in range(count):
             part = members[index * len(members) // count : (index + 1) * len(members) // count]
             plans.append(ShardPlan(f"{split}-{index:05d}-of-{count:05d}.tfrecord", split, tuple(part)))
@@ -115,36 +114,45 @@ def plan_digest(plans: Iterable[ShardPlan], options: dict[str, object]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def read_written_shard(output_dir: Path, name: str) -> WrittenShard | None:
-    """Returns the shard that an earlier process wrote, None if there is none or it was not finished."""
-    note, path = _note(output_dir, name), output_dir / name
-    if not note.exists() or not path.exists():
+def read_note(output_dir: Path, name: str) -> WrittenShard | None:
+    """Returns the shard that an earlier process wrote; None if there is none, or it is not finished or was damaged."""
+    note, path = _note_path(output_dir, name), output_dir / name
+    try:
+        content = json.loads(note.read_text(encoding="utf-8"))
+        shard = shard_from_json(content["shard"])
+        problems = tuple(Problem(*problem) for problem in content["problems"])
+        if path.stat().st_size != shard.num_bytes:
+            return None
+    except (FileNotFoundError, ValueError, TypeError, KeyError):
         return None
-    content = json.loads(note.read_text(encoding="utf-8"))
-    shard = shard_from_json(content["shard"])
-    if path.stat().st_size != shard.num_bytes:
-        return None
-    return WrittenShard(shard, tuple(Problem(*problem) for problem in content["problems"]))
+    return WrittenShard(shard, problems, bool(content.get("is_final")))
 
 
-def _note(output_dir: Path, name: str) -> Path:
+def write_note(output_dir: Path, written: WrittenShard) -> None:
+    """Notes that a shard is written."""
+    content = {"shard": dataclasses.asdict(written.shard), "problems": written.problems, "is_final": written.is_final}
+    write_json_atomically(_note_path(output_dir, written.shard.name), content)
+
+
+def remove_note(output_dir: Path, name: str) -> None:
+    """Removes the note of a shard, so that it is written again."""
+    _note_path(output_dir, name).unlink(missing_ok=True)
+
+
+def _note_path(output_dir: Path, name: str) -> Path:
     return output_dir / WORK_DIR / f"{name}.json"
 
 
 def write_shard(plan: ShardPlan, output_dir: Path, source: ShardSource, compression: str = "") -> WrittenShard:
-    """Writes a shard, unless it is finished, and returns it.
+    """Writes a shard and returns it; reports each of its patches as progress, the last one when the shard is finished.
 
-    Broken patches are skipped and reported. The shard is written in `_conversion/` and renamed; a note of it is written
-    last and stays in `_conversion/` until the manifest is written. A shard without its broken patches is written again
-    in each conversion of the folder.
+    Broken patches are skipped. The shard is written in `_conversion/` and renamed; a note of it is written last and
+    stays in `_conversion/` until the manifest is written.
 
     Raises:
         FileNotFoundError: The source as a whole has disappeared.
         OSError: The folder cannot be written, for example because the disk is full.
     """
-    earlier = read_written_shard(output_dir, plan.name)
-    if earlier and not earlier.problems:
-        return earlier
     temporary = output_dir / WORK_DIR / f"{plan.name}.{os.getpid()}.tmp"
     class_counts, problems = _write_records(temporary, plan, source, compression)
     # The disk writes while the core computes the checksum, which `atomic_file` would not allow.
@@ -153,12 +161,12 @@ def write_shard(plan: ShardPlan, output_dir: Path, source: ShardSource, compress
         digest, num_bytes = file_sha256(temporary), temporary.stat().st_size
         flushed.result()
     count = len(plan.refs) - len(problems)
-    shard = Shard(plan.name, plan.split, count, num_bytes, digest, class_counts)
-    _note(output_dir, plan.name).unlink(missing_ok=True)
+    written = WrittenShard(Shard(plan.name, plan.split, count, num_bytes, digest, class_counts), problems)
+    remove_note(output_dir, plan.name)
     temporary.replace(output_dir / plan.name)
-    content = {"shard": dataclasses.asdict(shard), "problems": problems}
-    write_json_atomically(_note(output_dir, plan.name), content)
-    return WrittenShard(shard, problems)
+    write_note(output_dir, written)
+    report_progress()
+    return written
 
 
 def _write_records(
@@ -172,8 +180,10 @@ def _write_records(
     problems = []
     try:
         with tf.io.TFRecordWriter(os.fspath(path), compression) as writer:
-            for ref in plan.refs:
-                record = _encode_patch(ref, source)
+            for number, ref in enumerate(plan.refs):
+                if number:
+                    report_progress()  # Of the patch before this one.
+                record = encode_patch(ref, source)
                 if isinstance(record, Problem):
                     problems.append(record)
                     continue
@@ -188,23 +198,22 @@ def _write_records(
     return tuple(class_counts), tuple(problems)
 
 
-def _encode_patch(ref: PatchRef, source: ShardSource) -> _Record | Problem:
-    """Returns the record of a patch, or what is wrong with the patch."""
+def encode_patch(ref: PatchRef, source: ShardSource) -> Record | Problem:
+    """Returns the record of a patch, or what is wrong with the patch.
+
+    Raises:
+        FileNotFoundError: The source as a whole has disappeared.
+        OSError: This process has no more memory or files.
+    """
     from bigearth_tf.data.record_schema import encode_example
 
     try:
         patch = source.read(ref)
         indices = label_indices(patch.labels, source.class_names)
-    except PatchError as error:
-        for root in source.roots:
-            if not os.path.exists(root):
-                raise FileNotFoundError(
-                    f"{root}: the source has disappeared. Make it available again, and run the same command: "
-                    "it writes what is missing."
-                ) from error
-        return Problem(ref.patch_id, error.file, error.problem, error.expected, error.fix)
+    except (PatchError, OSError) as error:
+        return find_problem(ref, error, source.roots)
     data = encode_example(ref.patch_id, indices, patch.bands, source.bands, patch.attributes)
-    return _Record(data, indices)
+    return Record(data, indices)
 
 
 def _flush(path: Path) -> None:

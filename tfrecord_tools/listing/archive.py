@@ -58,14 +58,14 @@ class File(NamedTuple):
         return bool(self.member) or _has_type(self.path, stat.S_ISREG)
 
     def check(self) -> None:
-        """Opens the file and closes it again.
+        """Reads the first byte.
 
         Raises:
-            OSError: The file is missing, is not a regular file, or cannot be opened.
+            OSError: The file is missing, is not a regular file, or cannot be read.
         """
         if not self.exists():
             raise FileNotFoundError(f"{self}: no such file")
-        os.close(self._open())
+        self.read_start(1)
 
     def read_bytes(self) -> bytes:
         """Returns the content.

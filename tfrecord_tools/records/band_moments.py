@@ -17,7 +17,7 @@ from bigearth_tf.data.bands import Band
 from bigearth_tf.data.manifest import Manifest, Shard
 from bigearth_tf.data.sharded_dataset import ShardedDataset
 from bigearth_tf.runtime.progress import progress_bar
-from tfrecord_tools.parallel import map_in_processes
+from tfrecord_tools.parallel import map_in_processes, report_progress
 from tfrecord_tools.records.describe_dataset import text_table
 
 _MAX_EXACT_BYTES = 2  # Of an integer type: the squares of wider types could overflow the 64-bit sum of a patch.
@@ -93,9 +93,8 @@ def compute_moments(dataset: ShardedDataset, split: str, workers: int = 1) -> di
     totals = {band.name: NO_PIXELS for band in dataset.manifest.bands}
     of_shard = functools.partial(_shard_moments, dataset)
     with progress_bar(dataset.num_records(split), "band statistics", "record") as progress:
-        for shard, moments in zip(shards, map_in_processes(of_shard, shards, workers)):
+        for moments in map_in_processes(of_shard, shards, workers, on_progress=progress.update):
             totals = {name: total + moments[name] for name, total in totals.items()}
-            progress.update(shard.num_records)
     return totals
 
 
@@ -112,6 +111,7 @@ def _shard_moments(dataset: ShardedDataset, shard: Shard) -> dict[str, Moments]:
                 raise ValueError(
                     f"{dataset.shard_path(shard)}: patch {record.patch_id}: band {name}: {error}"
                 ) from error
+        report_progress()
     return totals
 
 

@@ -12,8 +12,9 @@ from bigearth_tf.data.labels import label_indices
 from bigearth_tf.data.manifest import Shard
 from bigearth_tf.data.sharded_dataset import ShardedDataset
 from bigearth_tf.runtime.progress import progress_bar
+from tfrecord_tools.conversion.problems import find_problem
 from tfrecord_tools.listing.patch_ref import PatchRef
-from tfrecord_tools.parallel import map_in_processes
+from tfrecord_tools.parallel import map_in_processes, report_progress
 from tfrecord_tools.source import PatchError, ReadPatch, Source
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ class _Expected(NamedTuple):
     refs: dict[str, PatchRef]
     read: ReadPatch
     class_names: tuple[str, ...]
+    roots: tuple[str, ...]
 
 
 def compare(dataset: ShardedDataset, source: Source, workers: int = 1) -> list[str]:
@@ -37,16 +39,15 @@ def compare(dataset: ShardedDataset, source: Source, workers: int = 1) -> list[s
         ValueError: The source is opened with other flags than for these records, or a shard is damaged.
     """
     require_same_source(dataset, source)
-    expected = _Expected({ref.patch_id: ref for ref in source.refs}, source.read, source.class_names)
+    expected = _Expected({ref.patch_id: ref for ref in source.refs}, source.read, source.class_names, source.roots)
     shards = [shard for split in dataset.manifest.splits for shard in dataset.shards(split)]
     compare_shard = functools.partial(_compare_shard, dataset, expected)
     differences: list[str] = []
     found: set[str] = set()
     with progress_bar(sum(shard.num_records for shard in shards), "compare", "record") as progress:
-        for shard, (lines, patch_ids) in zip(shards, map_in_processes(compare_shard, shards, workers)):
+        for lines, patch_ids in map_in_processes(compare_shard, shards, workers, on_progress=progress.update):
             differences += lines
             found.update(patch_ids)
-            progress.update(shard.num_records)
             progress.set_postfix(differences=len(differences), refresh=False)
     tolerated = {problem.get("patch_id") for problem in dataset.manifest.problems}
     missing = [ref for patch_id, ref in expected.refs.items() if patch_id not in found and patch_id not in tolerated]
@@ -90,6 +91,7 @@ def _compare_shard(dataset: ShardedDataset, expected: _Expected, shard: Shard) -
         patch_ids.append(record.patch_id)
         differences = _compare_record(record, shard.split, expected)
         lines += [f"{dataset.shard_path(shard)}: patch {record.patch_id} {line}" for line in differences]
+        report_progress()
     return lines, patch_ids
 
 
@@ -101,8 +103,9 @@ def _compare_record(record: StoredRecord, split: str, expected: _Expected) -> li
         # A comparison must not repeat a mistake that the conversion's reader of plain files made.
         patch = expected.read(ref, gdal_only=True)
         indices = tuple(sorted(label_indices(patch.labels, expected.class_names)))
-    except PatchError as error:
-        return [f"cannot be compared: {error}"]
+    except (PatchError, OSError) as error:
+        problem = find_problem(ref, error, expected.roots)
+        return [f"cannot be compared: {problem.file}: {problem.problem}; expected {problem.expected}. {problem.mend}"]
     lines = [] if ref.split == split else [f"is in split {ref.split} of the source, in {split} here"]
     if indices != record.label_indices:
         stored = [expected.class_names[index] for index in record.label_indices]

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from bigearth_tf.data.bands import Band
 from bigearth_tf.data.int64_schema import decode_int64_record
-from bigearth_tf.data.manifest import Manifest, Shard
+from bigearth_tf.data.manifest import RECONVERT, Manifest, Shard
 from bigearth_tf.data.record_schema import check_record
 from bigearth_tf.data.sharded_dataset import ShardedDataset
 
@@ -41,12 +41,10 @@ def read_records(dataset: ShardedDataset, shard: Shard, limit: int | None = None
     except (tf.errors.OpError, ValueError) as error:
         raise ValueError(
             f"{path}: record {count}: {error if isinstance(error, ValueError) else 'its bytes are damaged'}. "
-            "Run `python -m tfrecord_tools.verify`, and convert again what it names."
+            f"{RECONVERT}"
         ) from error
     if limit is None and count != shard.num_records:
-        raise ValueError(
-            f"{path}: {count} records, the manifest says {shard.num_records}; convert this data set again."
-        )
+        raise ValueError(f"{path}: {count} records, the manifest says {shard.num_records}. {RECONVERT}")
 
 
 def sample_records(dataset: ShardedDataset, split: str, count: int) -> list[StoredRecord]:

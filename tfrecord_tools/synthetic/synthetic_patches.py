@@ -14,17 +14,17 @@ import functools
 import itertools
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from bigearth_tf.data.bands import BANDS, PATCH_EXTENT_M, S1, S2_ALL
 from bigearth_tf.runtime.files import atomic_folder, write_json_atomically
+from bigearth_tf.runtime.locks import hold_lock
 from bigearth_tf.runtime.progress import progress_bar
 from bigearth_tf.runtime.system_files import list_own_files, shorten_names
 from tfrecord_tools.listing.patch_lists import ORIGIN_NAME
-from tfrecord_tools.parallel import map_in_processes
+from tfrecord_tools.parallel import map_in_processes, report_progress
 from tfrecord_tools.raster import geotiff
 from tfrecord_tools.source import Patch
 from tfrecord_tools.synthetic import land_cover_signatures as signatures
@@ -192,7 +192,7 @@ def describe_patch(place: Place, patch: Patch) -> tuple[dict, dict]:
 
 
 def write_patch(output_dir: str, seed: int, with_s1: bool, index: int) -> None:
-    """Writes the folders of one patch that are missing or not complete."""
+    """Writes the folders of one patch that are missing or not complete, and reports it as progress."""
     place = place_patch(seed, index)
     patch = create_patch(seed, index)
     crs_wkt = _utm_wkt(place)
@@ -209,6 +209,7 @@ def write_patch(output_dir: str, seed: int, with_s1: bool, index: int) -> None:
                 geotiff.write_band(part / f"{name}_{band_name}.tif", patch.bands[band_name], crs_wkt, geotransform)
             with (part / f"{name}_labels_metadata.json").open("w", encoding="utf-8") as file:
                 json.dump(description, file)
+    report_progress()
 
 
 def _utm_wkt(place: Place) -> str:
@@ -250,20 +251,28 @@ def synthesize_archive(output_dir: str, num_patches: int, seed: int, *, with_s1:
     """Writes the patches that are missing or not complete, and the lists; returns the number of patches written.
 
     Raises:
-        ValueError: A number is out of range, or `output_dir` contains something else.
+        ValueError: A number is out of range, or `output_dir` contains something else or is being written.
     """
     if not 1 <= num_patches <= MAX_PATCHES or seed < 0 or workers < 1:
         raise ValueError(
             f"--num_patches={num_patches} --seed={seed} --workers={workers}: allowed are 1 ... {MAX_PATCHES} patches, "
             "a seed of 0 or more and at least 1 worker."
         )
-    _claim_folder(output_dir, {"seed": seed, "num_patches": num_patches, "s1": with_s1})
+    os.makedirs(output_dir, exist_ok=True)
+    with hold_lock(Path(output_dir, ".lock"), output_dir):
+        _claim_folder(output_dir, {"seed": seed, "num_patches": num_patches, "s1": with_s1})
+        return _write_missing(output_dir, num_patches, seed, with_s1, workers)
+
+
+def _write_missing(output_dir: str, num_patches: int, seed: int, with_s1: bool, workers: int) -> int:
     missing = [
         index
         for index in range(num_patches)
         if not all(_is_complete(*item) for item in _folders(output_dir, place_patch(seed, index), with_s1).items())
     ]
-    _write_patches(functools.partial(write_patch, output_dir, seed, with_s1), missing, workers)
+    write = functools.partial(write_patch, output_dir, seed, with_s1)
+    with progress_bar(len(missing), "synthesize", "patch", disable=not missing) as progress:
+        list(map_in_processes(write, missing, workers, chunk_size=16, on_progress=progress.update))
     lists = [PAIRS_FILE, ORIGIN_NAME] + [name for name, _ in GROUPS.values()]
     if not all(os.path.exists(os.path.join(output_dir, LISTS_FOLDER, name)) for name in lists):
         write_lists(output_dir, seed, num_patches)
@@ -273,7 +282,6 @@ def synthesize_archive(output_dir: str, num_patches: int, seed: int, *, with_s1:
 def _claim_folder(output_dir: str, settings: dict[str, int | bool]) -> None:
     """Writes the settings into a new folder, or checks that an existing folder has the same."""
     path = os.path.join(output_dir, SETTINGS_FILE)
-    os.makedirs(output_dir, exist_ok=True)
     if os.path.exists(path):
         with open(path, encoding="utf-8") as file:
             found = json.load(file)
@@ -289,9 +297,3 @@ def _claim_folder(output_dir: str, settings: dict[str, int | bool]) -> None:
         )
     else:
         write_json_atomically(Path(path), settings)
-
-
-def _write_patches(write: Callable[[int], None], indices: list[int], workers: int) -> None:
-    with progress_bar(len(indices), "synthesize", "patch", disable=not indices) as progress:
-        for _ in map_in_processes(write, indices, workers, chunk_size=16):
-            progress.update()

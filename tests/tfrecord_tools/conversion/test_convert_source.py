@@ -13,7 +13,7 @@ from bigearth_tf.data.manifest import MANIFEST_NAME, read_manifest
 from bigearth_tf.data.record_schema import parse_examples
 from bigearth_tf.data.sharded_dataset import ShardedDataset
 from bigearth_tf.runtime.files import file_sha256
-from tests.support.archives import S2_NAMES, random_pixels, write_lists, write_pair
+from tests.support.archives import S1_NAMES, S2_NAMES, random_pixels, write_lists, write_pair
 from tests.support.files import contents
 from tfrecord_tools.conversion import shards
 from tfrecord_tools.conversion.convert_source import ConversionOptions, convert
@@ -145,7 +145,7 @@ def test_a_finished_conversion_is_not_done_again(archive, records):
     [
         ({"nomenclature": "43"}, "nomenclature: 19 there, 43 here"),
         ({"s1": False}, "bands"),
-        ({"num_shards": 2}, "plan_sha256"),
+        ({"num_shards": 2}, r"\(train: 3 shards there, 2 here\)"),
         ({"exclude": ("cloud",)}, "exclude"),
         ({"compression": "GZIP"}, "compression"),
     ],
@@ -174,13 +174,67 @@ def test_files_that_a_system_leaves_are_nobodys(archive, records, tmp_path):
     assert verify(ShardedDataset(tmp_path, manifest)) == []
 
 
+def test_a_changed_source_is_named_without_its_digest(archive, tmp_path):
+    write_lists(tmp_path / "lists", {**SPLITS, "val": [8, 4]}, {"snow": [5]})
+    run(archive, tmp_path / "out")
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for name in ("s1", "s2"):
+        (moved / name).symlink_to(archive / name)
+    (tmp_path / "lists" / "train.csv").write_text("".join(f"{S2_NAMES[index]}\n" for index in SPLITS["train"][:4]))
+    shutil.copytree(tmp_path / "lists", moved / "lists")
+    with pytest.raises(ValueError, match="have other patches: the source or its lists have changed") as raised:
+        run(moved, tmp_path / "out")
+    assert "sha256" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("shard_mb", float("inf")), ("shard_mb", float("nan")), ("shard_mb", 0), ("shard_mb", -3), ("num_shards", 0),
+     ("num_tasks", 0), ("num_tasks", -3)],
+)  # fmt: skip
+def test_a_number_out_of_range_is_refused(option, value):
+    with pytest.raises(ValueError, match=f"--{option}={value}: expected"):
+        ConversionOptions(**{option: value})
+
+
+def test_a_source_without_a_patch_is_refused(archive, tmp_path):
+    write_lists(tmp_path / "lists", {"train": [5]}, {"snow": [5]})
+    for name in ("s1", "s2"):
+        (tmp_path / name).symlink_to(archive / name)
+    with pytest.raises(ValueError, match=r"no patch is left to convert \(left out: .*snow: 1"):
+        run(tmp_path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_split_of_broken_patches_is_refused_also_when_they_are_tolerated(archive, tmp_path):
+    broken = shutil.copytree(archive, tmp_path / "broken")
+    for index in SPLITS["val"]:
+        shutil.rmtree(broken / "s1" / S1_NAMES[index])
+        (broken / "s1" / S1_NAMES[index]).mkdir()
+    with pytest.raises(ValueError, match="all patches of the split val are broken"):
+        run(broken, tmp_path / "out", allow_problems=9)
+    assert not (tmp_path / "out" / MANIFEST_NAME).exists()
+
+
+def test_broken_patches_without_any_other_are_not_said_to_be_converted_but_for_them(archive, tmp_path):
+    write_pair(tmp_path, 0, ["Pastures"])
+    write_lists(tmp_path / "lists", {"train": [0]})
+    (tmp_path / "s2" / S2_NAMES[0] / f"{S2_NAMES[0]}_B02.tif").unlink()
+    with pytest.raises(
+        ValueError, match=r"1 of 1 patches is broken.*None is converted: fix these and run the same"
+    ) as raised:
+        run(tmp_path, tmp_path / "out")
+    assert "--allow_problems" not in str(raised.value)
+
+
 @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.full)])
 def test_a_broken_patch_prevents_the_manifest_until_it_is_fixed(archive, records, tmp_path, workers):
     broken = shutil.copytree(archive, tmp_path / "broken")
     band = broken / "s2" / S2_NAMES[3] / f"{S2_NAMES[3]}_B11.tif"
     whole = band.read_bytes()
     band.write_bytes(whole[:1000])
-    with pytest.raises(ValueError, match="1 patches are broken, 0 are allowed.*B11.tif.*--allow_problems=1"):
+    with pytest.raises(ValueError, match="1 of 11 patches is broken, 0 are allowed.*B11.tif.*--allow_problems=1"):
         run(broken, tmp_path / "out", workers=workers)
     assert not (tmp_path / "out" / MANIFEST_NAME).exists()
     band.write_bytes(whole)

@@ -6,6 +6,7 @@ The conversions are real processes of the commands. Processes that load TensorFl
 import contextlib
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -19,7 +20,8 @@ from tests.support import warm_python
 from tests.support.archives import random_pixels, write_lists, write_pair
 from tests.support.files import contents
 from tests.support.paths import REPOSITORY
-from tfrecord_tools.conversion.convert_source import ConversionOptions, convert, finalize
+from tfrecord_tools.conversion.convert_source import ConversionOptions, convert
+from tfrecord_tools.conversion.finalization import finalize
 from tfrecord_tools.conversion.shards import WORK_DIR
 from tfrecord_tools.source import SourceInputs
 from tfrecord_tools.sources import open_source
@@ -107,12 +109,19 @@ def test_tasks_and_finalize_give_the_bytes_of_one_conversion(archive, whole, tmp
     assert not (out / MANIFEST_NAME).exists()
     code, said = end(start(archive, out, command="finalize"))
     assert code == 1
-    assert "4 of 12 shards are not written yet, the first is test-00001-of-00004.tfrecord" in said
-    code, said = end(start(archive, out, environment={**array, "SLURM_ARRAY_TASK_ID": "7"}))
+    assert "4 of 12 shards are not written yet. They are those of task 1 of 3." in said
+    advised = re.search(r"Run each again \((--task_index=1) (--num_tasks=3)\), then finalize", said)
+    code, said = end(start(archive, out, *advised.groups()))
     assert (code, "task 1 of 3 is done" in said) == (0, True), said
     code, said = end(start(archive, out, command="finalize"))
     assert (code, "train: 16 records in 4 shards" in said) == (0, True), said
     assert contents(out) == whole
+
+
+def test_a_part_of_the_variables_of_an_array_is_an_error_that_names_the_flags(archive, tmp_path):
+    code, said = end(start(archive, tmp_path / "out", environment={"SLURM_ARRAY_TASK_ID": "3"}))
+    assert code == 1
+    assert "but not SLURM_ARRAY_TASK_MIN, SLURM_ARRAY_TASK_COUNT: give --task_index and --num_tasks" in said
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 1, 2, 0)])
@@ -175,18 +184,20 @@ def held(archive, output_dir, index=0, count=1):
 def test_two_conversions_into_one_folder_exclude_each_other(archive, whole, tmp_path):
     alone, shared = tmp_path / "alone", tmp_path / "shared"
     source = source_of(archive)
-    refused = "another process is converting into this folder"
+    refused = "in use by process"
     lone = ConversionOptions(num_shards=4)
     one_task, other_task = (ConversionOptions(num_shards=4, task_index=index, num_tasks=2) for index in (0, 1))
     with held(archive, alone) as first, held(archive, shared, 0, 2) as task:
         for options in (lone, one_task):
-            with pytest.raises(ValueError, match=f"{refused} .process {first.pid} on .*Wait for it, or end it"):
+            with pytest.raises(
+                ValueError, match=f"{alone}: {refused} {first.pid} on .* since .*Wait for it, or end it"
+            ):
                 convert(source, alone, options)
         code, said = end(start(archive, alone))
         assert (code, refused in said) == (1, True), said
-        with pytest.raises(ValueError, match=f"{refused} .process {task.pid} on "):
+        with pytest.raises(ValueError, match=f"{shared}, task 0-of-2: {refused} {task.pid} on "):
             convert(source, shared, one_task)
-        with pytest.raises(ValueError, match=f"{refused} .one of several tasks.. Wait for it"):
+        with pytest.raises(ValueError, match=f"{shared}: {refused} {task.pid} on .* Wait for it"):
             convert(source, shared, lone)
         assert convert(source, shared, other_task) is None
     assert first.returncode == task.returncode == 0

@@ -20,7 +20,8 @@ from bigearth_tf.data.manifest import MANIFEST_NAME
 from tests.support.archives import S1_NAMES, S2_NAMES, random_pixels, write_lists, write_pair
 from tests.support.damaged_patch import DamagedPatch
 from tests.support.files import contents
-from tfrecord_tools.conversion.convert_source import PROBLEMS_NAME, ConversionOptions, convert
+from tfrecord_tools.conversion.convert_source import ConversionOptions, convert
+from tfrecord_tools.conversion.output_folder import PROBLEMS_NAME
 from tfrecord_tools.raster.geotiff import utm_wkt
 from tfrecord_tools.source import SourceInputs
 from tfrecord_tools.sources import open_source
@@ -229,7 +230,7 @@ def test_a_broken_patch_is_quarantined_and_fixing_it_gives_the_same_bytes(damage
     detach(damaged)
     row.damage(damaged)
     out = tmp_path / "out"
-    with pytest.raises(ValueError, match="1 patches are broken, 0 are allowed"):
+    with pytest.raises(ValueError, match="1 of 4 patches is broken, 0 are allowed"):
         run(damaged.root, out)
     assert not (out / MANIFEST_NAME).exists()
     with (out / PROBLEMS_NAME).open(newline="") as file:
@@ -269,7 +270,7 @@ def test_a_harmless_difference_gives_the_same_bytes(damaged, whole, tmp_path, ki
 def test_a_file_without_permission_is_quarantined(damaged, tmp_path):
     detach(damaged)
     damaged.tif().chmod(0)
-    with pytest.raises(ValueError, match="1 patches are broken.*_B03.tif: cannot be read"):
+    with pytest.raises(ValueError, match="1 of 4 patches is broken.*_B03.tif: cannot be read"):
         run(damaged.root, tmp_path / "out")
 
 

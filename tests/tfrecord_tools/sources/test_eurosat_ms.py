@@ -154,7 +154,7 @@ def test_wrong_inputs_are_refused(tree, tmp_path):
 def test_a_broken_image_is_named(tree, tmp_path, damage, named):
     root = shutil.copytree(tree, tmp_path / "tif")
     damage(root / "River" / "River_2.tif")
-    with pytest.raises(ValueError, match=f"1 patches are broken.*River_2.tif: .*{named}"):
+    with pytest.raises(ValueError, match=rf"1 of \d+ patches is broken.*River_2.tif: .*{named}"):
         run(root, tmp_path / "out")
     manifest = run(root, tmp_path / "out", allow_problems=1)
     assert [problem["patch_id"] for problem in manifest.problems] == ["River_2"]

@@ -105,7 +105,7 @@ def test_a_patch_without_one_of_the_19_classes_is_taken_on_request(v1, tmp_path)
 
 def test_every_patch_of_bigearthnet_v2_is_counted(tmp_path):
     write_tree(tmp_path)
-    (tmp_path / "BigEarthNet-S2" / V2_S2_NAMES[0].rsplit("_", 2)[0] / V2_S2_NAMES[0]).rename(tmp_path / "away")
+    (tmp_path / "BigEarthNet-S2" / V2_S2_NAMES[2].rsplit("_", 2)[0] / V2_S2_NAMES[2]).rename(tmp_path / "away")
     next((tmp_path / "BigEarthNet-S1").rglob(f"{V2_S1_NAMES[1]}_VV.tif")).unlink()
     table().to_parquet(tmp_path / "metadata.parquet")
     roots = {"s2": str(tmp_path / "BigEarthNet-S2"), "s1": str(tmp_path / "BigEarthNet-S1")}

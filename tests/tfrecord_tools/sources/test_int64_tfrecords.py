@@ -122,7 +122,7 @@ def test_a_record_of_another_schema_is_a_broken_patch(root, tmp_path):
     example.features.feature["B02"].int64_list.value[3] = 70000
     write_shard(folder / "val_01.tfrecord", [example.SerializeToString()])
     source = open_int64(folder)
-    with pytest.raises(ValueError, match=r"1 patches are broken.*val_01\.tfrecord:record 0: band B02 has values"):
+    with pytest.raises(ValueError, match=r"1 of \d+ patches is broken.*val_01\.tfrecord:record 0: band B02 has values"):
         convert(source, tmp_path / "out", ConversionOptions(num_shards=1))
     assert not (tmp_path / "out" / MANIFEST_NAME).exists()
     manifest = convert(source, tmp_path / "out", ConversionOptions(num_shards=1, allow_problems=1))

@@ -156,7 +156,9 @@ def test_a_missing_member_of_a_triple_is_named(small_tree, tmp_path, part, packe
         root = tmp_path / "small.tar"
         with tarfile.open(root, "w") as tar:
             tar.add(small_tree, ".")
-    with pytest.raises(ValueError, match=f"1 patches are broken.*ROIs1970_fall_{part}_3_p6.tif: the file is missing"):
+    with pytest.raises(
+        ValueError, match=rf"1 of \d+ patches is broken.*ROIs1970_fall_{part}_3_p6.tif: the file is missing"
+    ):
         run(root, tmp_path / "out")
     manifest = run(root, tmp_path / "out", allow_problems=1)
     assert [problem["patch_id"] for problem in manifest.problems] == [broken]
@@ -194,7 +196,7 @@ def with_nan():
 )
 def test_a_broken_file_is_named(small_tree, tmp_path, part, pixels, named):
     write_image(path_of(small_tree, "ROIs1970_fall_3_p5", part), pixels)
-    with pytest.raises(ValueError, match=f"1 patches are broken.*{named}"):
+    with pytest.raises(ValueError, match=rf"1 of \d+ patches is broken.*{named}"):
         run(small_tree, tmp_path / "out")
 
 
