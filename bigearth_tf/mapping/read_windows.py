@@ -63,6 +63,50 @@ def read_strip(
     top, left = int(grid.row_starts[part.first_row]), int(grid.column_starts[part.first_column])
     rows = np.arange(top, int(grid.row_starts[part.end_row - 1]) + grid.patch_px)
     columns = np.arange(left, int(grid.column_starts[part.end_column - 1]) + grid.patch_px)
+    bands, is_valid = _read_area(reader, scene, rows, columns, masked_classes)
+    return Strip(part, top, left, bands, is_valid)
+
+
+def read_window(reader: BandReader, scene: SceneInput, top: int, left: int) -> tuple[dict[str, np.ndarray], float]:
+    """Returns the bands of one window as the model takes them, and the share of its pixels that have no data.
+
+    Pixels without data have the mean of the others.
+
+    Args:
+        reader: Opens the files.
+        scene: The bands to read.
+        top: First row of the window on the base grid, a multiple of `scene.align_px`.
+        left: First column, another multiple.
+
+    Raises:
+        ValueError: The window is not wholly inside the scene, starts elsewhere than at such multiples, or has no data.
+        OSError: A file cannot be read.
+    """
+    last = {"x": scene.width - scene.patch_px, "y": scene.height - scene.patch_px}
+    if min(last.values()) < 0:
+        raise ValueError(
+            f"The scene is {scene.width} x {scene.height} px, smaller than the model's patches of {scene.patch_px} px."
+        )
+    for axis, start in (("x", left), ("y", top)):
+        if start % scene.align_px or not 0 <= start <= last[axis]:
+            raise ValueError(
+                f"A window of {scene.patch_px} px cannot start at {axis}={start}: allowed are the multiples of "
+                f"{scene.align_px} from 0 to {last[axis]}."
+            )
+    side = np.arange(scene.patch_px)
+    bands, is_valid = _read_area(reader, scene, top + side, left + side, ())
+    if not is_valid.any():
+        raise ValueError(f"The window at x={left}, y={top} has no data.")
+    batch = {name: pixels[np.newaxis] for name, pixels in bands.items()}
+    if not is_valid.all():
+        _fill(batch, 0, is_valid, scene)
+    return {name: pixels[0] for name, pixels in batch.items()}, float(1 - is_valid.mean())
+
+
+def _read_area(
+    reader: BandReader, scene: SceneInput, rows: np.ndarray, columns: np.ndarray, masked_classes: Sequence[int]
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Returns each band under base rows and columns, and which pixels have data in every band and are not masked."""
     is_valid = np.ones((len(rows), len(columns)), bool)
     bands = {}
     for item in scene.bands:
@@ -72,7 +116,7 @@ def read_strip(
     if scene.scl is not None:
         classes = _read_layer(reader, scene.scl, rows, columns)
         _intersect(is_valid, ~np.isin(classes, masked_classes), scene.scl.factor)
-    return Strip(part, top, left, bands, is_valid)
+    return bands, is_valid
 
 
 def _read_layer(reader: BandReader, layer: Layer, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:

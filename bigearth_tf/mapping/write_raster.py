@@ -1,10 +1,10 @@
-"""Maps as Cloud Optimized GeoTIFF, written strip by strip."""
+"""Maps as Cloud Optimized GeoTIFF, written strip by strip; small rasters of numbers as GeoTIFF."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Optional
 
@@ -113,3 +113,36 @@ def _describe_band(band: gdal.Band, name: str, layout: MapLayout) -> None:
             table.SetColorEntry(value, (*color, 255))
         band.SetColorTable(table)
         band.SetCategoryNames(list(layout.category_names))
+
+
+def write_values(
+    path: Path, bands: Mapping[str, np.ndarray], geotransform: Sequence[float], crs_wkt: str, unit: str = ""
+) -> None:
+    """Writes float32 arrays [h, w] as the named bands of a GeoTIFF.
+
+    Args:
+        path: The file.
+        bands: Description -> values.
+        geotransform: GDAL's.
+        crs_wkt: CRS.
+        unit: Unit of the values.
+
+    Raises:
+        OSError: The disk is full.
+    """
+    height, width = next(iter(bands.values())).shape
+    options = ["COMPRESS=DEFLATE", "PREDICTOR=3"]
+    try:
+        created = gdal.GetDriverByName("GTiff").Create(
+            os.fspath(path), width, height, len(bands), gdal.GDT_Float32, options
+        )
+        created.SetGeoTransform(list(geotransform))
+        created.SetProjection(crs_wkt)
+        for index, (name, values) in enumerate(bands.items()):
+            band = created.GetRasterBand(index + 1)
+            band.SetDescription(name)
+            band.SetUnitType(unit)
+            band.WriteArray(values.astype(np.float32))
+        created.FlushCache()
+    except RuntimeError as error:
+        raise OSError(f"{path}: cannot be written ({error}).") from error

@@ -46,6 +46,7 @@ IMPORTERS = {
     "matplotlib": {
         "bigearth_tf/evaluation/calibration_plot.py",
         "bigearth_tf/evaluation/report_plots.py",
+        "bigearth_tf/explain/pictures.py",
         "bigearth_tf/mapping/quick_look.py",
         "bigearth_tf/runtime/figures.py",
         "experiments/shared/plot_predictions.py",
