@@ -1,8 +1,8 @@
 """Export of a trained model as a SavedModel that takes raw bands and returns probabilities and class names.
 
 Its signature `serving_default` takes one array per band by the band's name, [N, size_px, size_px] in storage type and
-unit, and returns `probabilities` float32 [N, K] and `class_names` string [K]. Using it needs TensorFlow and nothing of
-this package.
+unit, and returns `probabilities` float32 [N, K] and `class_names` string [K]; N may be 0. A band of another size is
+refused by name. Using it needs TensorFlow and nothing of this package.
 """
 
 from __future__ import annotations
@@ -65,10 +65,9 @@ def save_model(
     """
 
     def serve(**pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {
-            "probabilities": to_probabilities(model(pixels, training=False), label_kind),
-            "class_names": tf.constant(list(class_names)),
-        }
+        checked, num_records = _check_and_pad(pixels, bands)
+        probabilities = to_probabilities(model(checked, training=False), label_kind)
+        return {"probabilities": probabilities[:num_records], "class_names": tf.constant(list(class_names))}
 
     module = tf.Module()
     # Only the weights: if the model itself were an attribute, Keras would write a function for each of its layers,
@@ -82,3 +81,26 @@ def save_model(
     logging.set_verbosity(logging.WARNING)  # TensorFlow logs names and files that do not help a user.
     tf.saved_model.save(module, os.fspath(folder), signatures=signature)
     logging.set_verbosity(verbosity)
+
+
+def _check_and_pad(pixels: dict[str, tf.Tensor], bands: Sequence[Band]) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+    """Returns the bands {name: [max(N, 1), size_px, size_px]}, and N; the graph refuses another size, naming the band.
+
+    An empty batch gets a record of zeros, because convolutions of TensorFlow fail without a record.
+    """
+    first = bands[0].name
+    num_records = tf.shape(pixels[first])[0]
+    missing = tf.cast(tf.equal(num_records, 0), tf.int32)
+    checked = {}
+    for band in bands:
+        # A placeholder hides the static shape: TensorFlow would conclude from it that the size is right.
+        given = tf.compat.v1.placeholder_with_default(pixels[band.name], shape=None)
+        expected = tf.stack([num_records, band.size_px, band.size_px])
+        # Zeros at the end, so that shapes of another rank can be compared.
+        is_right = tf.reduce_all(tf.equal(tf.pad(tf.shape(given), [[0, 4]])[:4], tf.pad(expected, [[0, 1]])))
+        size = f"{band.dtype} [N, {band.size_px}, {band.size_px}]"
+        message = f"The model takes band {band.name} as {size}, with the same N as {first}. Its shape is"
+        with tf.control_dependencies([tf.debugging.Assert(is_right, [message, tf.shape(given)])]):
+            padded = tf.pad(tf.reshape(given, expected), [[0, missing], [0, 0], [0, 0]])
+        checked[band.name] = tf.ensure_shape(padded, [None, band.size_px, band.size_px])
+    return checked, num_records

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+from bigearth_tf.data.datasets import find_level
 from bigearth_tf.data.label_kind import LabelKind
 from bigearth_tf.evaluation.metric_table import MAIN_SCORES, title_of
+from bigearth_tf.evaluation.metrics import format_classes_without_records
 from bigearth_tf.runs.work_folder import FinishedRun
 from bigearth_tf.serving.exported_model import CARD_NAME
 
 # Fields of a result: the scores, and the origin of the weights. An imported model has no scores.
-_SCORES = ("val", "test", "test_classes", "always_most_frequent_labels")
+_SCORES = ("val", "test", "test_classes", "always_most_frequent_labels", "classes_without_records", "averages")
 _ORIGIN = ("best_epoch", "train_seconds", "imported_from")
+_LEVELS = {"L2A": "reflectance at the surface", "L1C": "reflectance at the top of the atmosphere"}
+# The element of a product's metadata that states the offset:
+# https://sentinels.copernicus.eu/web/sentinel/-/copernicus-sentinel-2-major-products-upgrade-upcoming
+_OFFSET_NAMES = {"L2A": "BOA_ADD_OFFSET", "L1C": "RADIO_ADD_OFFSET"}
+# All data sets were published before baseline 04.00, or without its offset.
+_DN_OFFSET = 0
 _MEANING = {
     LabelKind.MULTI: "one independent probability a class",
     LabelKind.SINGLE: "of one class each, adding up to 1",
@@ -26,6 +34,7 @@ def make_card(run: FinishedRun) -> dict[str, Any]:
         "model": run.result.model,
         "num_parameters": run.result.num_parameters,
         "inputs": {row["name"]: row for row in dataset.pop("bands")},
+        **_describe_sentinel2(run),
         "outputs": {
             "probabilities": f"float32 [N, K], {_MEANING[label_kind]}",
             "class_names": "string [K], in the order of the probabilities",
@@ -60,14 +69,64 @@ Input: one array per band, as stored; the model standardizes and resamples.
 |---|---|---|---|---|
 {inputs}
 
+{_format_sentinel2(card)}
 Output: `probabilities` [N, {len(card["class_names"])}] and `class_names`. {_format_decision(card["threshold"])}
 
 {_format_classes(card)}
+## Use
+
+It needs TensorFlow only:
+
 ```python
-import tensorflow as tf
-model = tf.saved_model.load("this folder").signatures["serving_default"]
-answer = model({", ".join(f"{name}=..." for name in card["inputs"])})
-```
+{_format_snippet(card)}```
+"""
+
+
+def _describe_sentinel2(run: FinishedRun) -> dict[str, Any]:
+    """Returns the field `sentinel2` of a card; nothing for a model that takes no such band."""
+    if all(band.sensor != "S2" for band in run.bands):
+        return {}
+    return {"sentinel2": {"level": find_level(run.settings.dataset.name), "dn_offset": _DN_OFFSET}}
+
+
+def _format_sentinel2(card: dict[str, Any]) -> str:
+    if "sentinel2" not in card:
+        return ""
+    level = card["sentinel2"]["level"]
+    described = f"Level-{level[1:]} ({_LEVELS[level]})" if level else f"the level of {card['dataset']['name']}"
+    stated = f"`{_OFFSET_NAMES[level]}` in their metadata states" if level else "their metadata state"
+    return f"""Sentinel-2 bands must be of {described}, as digital numbers without an offset: DN = reflectance x 10,000.
+Products of processing baseline 04.00 and later (since 25 January 2022) have an offset, which {stated}, usually -1000:
+add it to the DN, and set what becomes negative to 0, before you predict.
+
+"""
+
+
+def _format_snippet(card: dict[str, Any]) -> str:
+    """Returns a Python program that runs as it is in the folder of the export."""
+    zeros = "\n".join(
+        f'    "{name}": tf.zeros([1, {row["size_px"]}, {row["size_px"]}], tf.{row["dtype"]}),'
+        for name, row in card["inputs"].items()
+    )
+    return f"""import tensorflow as tf
+
+model = tf.saved_model.load(".")  # The folder of this file. Keep `model`: it owns the weights.
+inputs = model.signatures["serving_default"].structured_input_signature[1]
+
+
+def predict(bands):
+    for name, spec in inputs.items():
+        tf.debugging.assert_type(bands[name], spec.dtype, f"band {{name}}:")
+    answer = model.signatures["serving_default"](**{{name: bands[name] for name in inputs}})
+    return answer["probabilities"]
+
+
+bands = {{  # Your pixels, [N, size, size] per band.
+{zeros}
+}}
+print(predict(bands))
+print(tf.function(predict)(bands))  # The same in a graph,
+print(next(iter(tf.data.Dataset.from_tensors(bands).map(predict))))  # and in a pipeline.
 """
 
 
@@ -85,10 +144,12 @@ def _format_scores(card: dict[str, Any]) -> str:
         for name in MAIN_SCORES
         if name in test and name in constant
     )
+    missing = card["scores"].get("classes_without_records", {}).get("test", [])
+    note = format_classes_without_records(missing, len(card["class_names"]), "test")
     return f"""| test split | this model | always the most frequent labels |
 |---|---|---|
 {rows}
-"""
+{f"{chr(10)}{note}{chr(10)}" if note else ""}"""
 
 
 def _format_origin(origin: dict[str, Any]) -> str:

@@ -39,7 +39,7 @@ class Predictor:
         self.class_names: tuple[str, ...] = tuple(name.decode() for name in names)
 
     def __call__(self, patches: Sequence[Mapping[str, np.ndarray]]) -> np.ndarray:
-        """Returns the probabilities of N patches, float32 [N, K].
+        """Returns the probabilities of N patches, float32 [N, K]; N may be 0.
 
         Args:
             patches: Band name -> [size_px, size_px] as stored; bands that the model does not take are ignored.
@@ -49,6 +49,8 @@ class Predictor:
         """
         for patch in patches:
             self.check_patch(patch)
+        if not patches:
+            return np.zeros((0, len(self.class_names)), np.float32)
         return self.predict_batch({name: np.stack([patch[name] for patch in patches]) for name in self.inputs})
 
     def check_patch(self, patch: Mapping[str, np.ndarray]) -> None:

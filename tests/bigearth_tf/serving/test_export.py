@@ -1,6 +1,8 @@
 """Export: the same predictions as the trained model by band name, the model card, and what is refused."""
 
+import dataclasses
 import json
+import re
 import subprocess
 import sys
 
@@ -15,6 +17,7 @@ from bigearth_tf.models.registry import create_model
 from bigearth_tf.runs.work_folder import load_finished_run
 from bigearth_tf.serving.export import export_run, save_model
 from bigearth_tf.serving.exported_model import CARD_NAME
+from bigearth_tf.serving.model_card import format_card, make_card
 from bigearth_tf.serving.predictor import Predictor
 from bigearth_tf.training.train import train
 from tests.support.records import CLASS_NAMES, write_records
@@ -62,19 +65,50 @@ def test_it_predicts_like_the_trained_model_by_band_name(workdir, exported, coun
     np.testing.assert_allclose(predictor(shuffled), expected, atol=1e-6)
 
 
-def test_it_needs_nothing_of_this_package(exported, tmp_path):
-    script = (
-        "import sys, numpy as np, tensorflow as tf\n"
-        "answer = tf.saved_model.load(sys.argv[1]).signatures['serving_default'](\n"
-        "    B03=tf.zeros([2, 120, 120], tf.uint16), B02=tf.zeros([2, 120, 120], tf.uint16),\n"
-        "    B05=tf.zeros([2, 60, 60], tf.uint16))\n"
-        "assert answer['probabilities'].shape == (2, 3)\n"
-        "assert not any(name.startswith('bigearth') for name in sys.modules)\n"
-        "print([name.decode() for name in answer['class_names'].numpy()])\n"
-    )
-    command = [sys.executable, "-c", script, str(exported)]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == str(list(CLASS_NAMES))
+def test_the_snippet_of_the_card_needs_nothing_of_this_package(exported):
+    """It predicts eagerly, in a graph and in a pipeline, from the names and sizes of the card alone."""
+    (snippet,) = re.findall(r"```python\n(.*?)```", (exported / "README.md").read_text(), re.DOTALL)
+    script = f"""{snippet}
+import gc, sys
+gc.collect()
+one = tf.ones([1, 120, 120], tf.uint16)
+print(tf.function(predict)({{**bands, "B02": one}}))
+for wrong in (tf.zeros([1, 120, 120]), tf.zeros([1, 60, 60], tf.uint16)):
+    for call in (predict, tf.function(predict)):
+        try:
+            call({{**bands, "B02": wrong}})
+        except Exception as error:
+            assert "band B02" in str(error) or "B02: TensorSpec" in str(error), error
+        else:
+            raise AssertionError("not refused")
+assert not any(name.startswith("bigearth") for name in sys.modules)
+print("all run")
+"""
+    command = [sys.executable, "-c", script]
+    result = subprocess.run(command, cwd=exported, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr[-3000:]
+    answers = re.findall(r"tf.Tensor\((\[\[.*?\]\])", result.stdout)
+    assert len(answers) == 4
+    assert len(set(answers[:3])) == 1 and answers[3] != answers[0]
+    assert result.stdout.endswith("all run\n")
+
+
+def test_an_empty_batch_has_an_empty_answer(exported):
+    predictor = Predictor(exported)
+    assert predictor([]).shape == (0, 3)
+    empty = {name: np.zeros((0, size_px, size_px), dtype) for name, (size_px, dtype) in predictor.inputs.items()}
+    assert predictor.predict_batch(empty).shape == (0, 3)
+
+
+@pytest.mark.parametrize(
+    "shape", [(2, 60, 60), (2, 120, 60), (120, 120), (2, 120, 120, 1), (3, 120, 120), (0, 120, 120)]
+)
+def test_the_graph_names_a_band_of_another_size(exported, shape):
+    model = tf.saved_model.load(str(exported))
+    bands = {"B03": tf.zeros([2, 120, 120], tf.uint16), "B05": tf.zeros([2, 60, 60], tf.uint16)}
+    message = r"takes band B02 as uint16 \[N, 120, 120\], with the same N as B03. Its shape is"
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        model.signatures["serving_default"](**bands, B02=tf.zeros(shape, tf.uint16))
 
 
 def test_it_can_be_trained_further(tmp_path):
@@ -108,6 +142,30 @@ def test_the_card_has_inputs_classes_scores_and_data(workdir, exported):
     assert "tensorflow" in str(card["versions"])
     text = (exported / "README.md").read_text()
     assert "| `B05` | S2 | [N, 60, 60] | uint16 | reflectance x 10000 |" in text
+    assert card["sentinel2"] == {"level": None, "dn_offset": 0}, "the data set of this test has no spec"
+
+
+@pytest.mark.parametrize(
+    ("dataset", "level", "words"),
+    [
+        (
+            "bigearthnet_v2",
+            "L2A",
+            "must be of Level-2A (reflectance at the surface), as digital numbers without an offset",
+        ),
+        ("eurosat_ms", "L1C", "must be of Level-1C (reflectance at the top of the atmosphere)"),
+    ],
+)
+def test_the_card_says_the_level_and_the_offset_of_sentinel_2(workdir, dataset, level, words):
+    run = load_finished_run(workdir)
+    named = dataclasses.replace(run.settings.dataset, name=dataset)
+    run = dataclasses.replace(run, settings=dataclasses.replace(run.settings, dataset=named))
+    card = make_card(run)
+    assert card["sentinel2"] == {"level": level, "dn_offset": 0}
+    text = format_card(card)
+    assert words in text
+    assert {"L2A": "`BOA_ADD_OFFSET`", "L1C": "`RADIO_ADD_OFFSET`"}[level] in text
+    assert "usually -1000:\nadd it to the DN" in text
 
 
 def test_an_earlier_export_is_replaced_and_another_folder_is_not(workdir, exported):
