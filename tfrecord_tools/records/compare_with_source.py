@@ -15,6 +15,7 @@ from bigearth_tf.runtime.progress import progress_bar
 from tfrecord_tools.conversion.problems import find_problem
 from tfrecord_tools.listing.patch_ref import PatchRef
 from tfrecord_tools.parallel import map_in_processes, report_progress
+from tfrecord_tools.records.extracted_patch import extract_patch
 from tfrecord_tools.source import PatchError, ReadPatch, Source
 
 if TYPE_CHECKING:
@@ -99,13 +100,18 @@ def _compare_record(record: StoredRecord, split: str, expected: _Expected) -> li
     ref = expected.refs.get(record.patch_id)
     if ref is None:
         return ["is not in the source"]
+    extracted = ref
     try:
-        # A comparison must not repeat a mistake that the conversion's reader of plain files made.
-        patch = expected.read(ref, gdal_only=True)
+        # A comparison must not repeat a mistake of the conversion's reader of plain files, or of members of a tar.
+        with extract_patch(ref) as extracted:
+            patch = expected.read(extracted, gdal_only=True)
         indices = tuple(sorted(label_indices(patch.labels, expected.class_names)))
     except (PatchError, OSError) as error:
         problem = find_problem(ref, error, expected.roots)
-        return [f"cannot be compared: {problem.file}: {problem.problem}; expected {problem.expected}. {problem.mend}"]
+        text = f"{problem.file}: {problem.problem}; expected {problem.expected}. {problem.mend}"
+        for own, part in zip(extracted.parts, ref.parts):
+            text = text.replace(str(own), str(part))
+        return [f"cannot be compared: {text}"]
     lines = [] if ref.split == split else [f"is in split {ref.split} of the source, in {split} here"]
     if indices != record.label_indices:
         stored = [expected.class_names[index] for index in record.label_indices]

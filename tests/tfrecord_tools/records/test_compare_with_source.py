@@ -1,8 +1,12 @@
 """The comparison of records with their source finds and names every difference."""
 
 import dataclasses
+import io
 import json
 import shutil
+import subprocess
+import tarfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,10 +17,12 @@ from tests.support import warm_python
 from tests.support.archives import S1_NAMES, S2_NAMES, random_pixels, write_lists, write_pair
 from tests.support.paths import REPOSITORY
 from tfrecord_tools.conversion.convert_source import ConversionOptions, convert
-from tfrecord_tools.listing.archive import File
+from tfrecord_tools.listing.archive import File, FolderFiles
+from tfrecord_tools.listing.patch_ref import PatchRef
 from tfrecord_tools.raster import geotiff
 from tfrecord_tools.raster.geotiff import read_band, utm_wkt, write_band
 from tfrecord_tools.records.compare_with_source import compare
+from tfrecord_tools.records.extracted_patch import extract_patch
 from tfrecord_tools.source import SourceInputs
 from tfrecord_tools.sources import open_source
 
@@ -100,6 +106,74 @@ def test_a_mistake_of_the_plain_reader_is_found(copy, monkeypatch):
     lines = differences(copy)
     assert len(lines) == 6 * len(BANDS)
     assert "band B02: 14" in "".join(lines)
+
+
+def pack(root, *options):
+    """Packs the folders of both sensors; the tars have the names of the folders."""
+    for name in ("s2", "s1"):
+        subprocess.run(["tar", "-C", root, "-cf", root / "x.tar", *options, name], check=True)
+        shutil.rmtree(root / name)
+        (root / "x.tar").rename(root / name)
+
+
+def test_records_equal_the_tars_of_their_source(copy):
+    pack(copy)
+    assert differences(copy) == []
+
+
+def test_a_mistake_of_reading_a_tar_in_place_is_found(copy, monkeypatch):
+    """The conversion takes one member of a tar for another, and so would a comparison that reads it the same way."""
+    right = FolderFiles.file
+
+    def mistaken(files, name):
+        return right(files, name.replace("_B05", "_B06") if files.members else name)
+
+    pack(copy)
+    shutil.rmtree(copy / "records")
+    monkeypatch.setattr(FolderFiles, "file", mistaken)
+    convert(open_pairs(copy), copy / "records", ConversionOptions(num_shards=2))
+    lines = differences(copy)
+    assert [line.split("band ")[1][:3] for line in lines] == ["B05"] * 6
+
+
+@pytest.mark.parametrize("form", ["gnu", "posix", "posix --sparse-version=0.0", "posix --sparse-version=0.1"])
+def test_a_comparison_reads_members_that_are_stored_with_holes(copy, form):
+    """Such a member cannot be read in place; the standard library fills its holes."""
+    for index in (1, 2):
+        change_pixel(copy, index, "B02", 0, 0, lambda _: 0)
+        write_holes(copy / "s2" / S2_NAMES[index] / f"{S2_NAMES[index]}_B02.tif")
+    shutil.rmtree(copy / "records")
+    convert(open_pairs(copy), copy / "records", ConversionOptions(num_shards=2))
+    pack(copy, "--sparse", *f"--format={form}".split())
+    with pytest.raises(ValueError, match=r"2 of 6 patches are broken.*stored with holes"):
+        convert(open_pairs(copy), copy / "in_place", ConversionOptions(num_shards=2))
+    assert differences(copy) == []
+
+
+def write_holes(path):
+    """Makes a TIFF sparse: its file has a hole after the pixels, and 1 MB more."""
+    with path.open("r+b") as file:
+        file.truncate(1 << 20)
+
+
+def test_a_member_that_is_a_file_of_its_own_is_extracted(tmp_path):
+    """As in the tars of EuroSAT and SEN12MS; `x` is there twice, and the last one counts."""
+    (tmp_path / "a").mkdir()
+    with tarfile.open(tmp_path / "x.tar", "w") as tar:
+        for name, content in (("a/x", b"first"), ("a/y", b"second" * 1000), ("b/x", b"third"), ("a/x", b"last")):
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    (tmp_path / "records").write_bytes(b"no tar")
+    parts = [File(str(tmp_path / "x.tar"), 0, 1, name) for name in ("a/x", "a/y", "b/x", "absent")]
+    parts += [File(str(tmp_path / "records"), 0, 2, "record 0"), File(str(tmp_path / "plain"))]
+    with extract_patch(PatchRef("patch", "train", tuple(parts))) as patch:
+        contents = [part.read_bytes() for part in patch.parts[:3]]
+        assert contents == [b"last", b"second" * 1000, b"third"]
+        assert not patch.parts[3].exists()
+        assert patch.parts[4:] == tuple(parts[4:])
+        folder = Path(patch.parts[0].path).parent
+    assert not folder.exists()
 
 
 def test_swapped_bands_are_found(copy):
