@@ -29,35 +29,37 @@ PATCH_FOLDER = re.compile(f"{S1_PATCH.pattern}|{V1_S2_PATCH.pattern}|{V2_S2_PATC
 class Layout(NamedTuple):
     """A data set on disk: a pattern within its paths, what it is, and how to go on.
 
-    `source` takes it with `flag`; without a source, `advice` is the step before, in which `{path}` is the path that
-    matched.
+    One of `sources` takes it with `flag`; without a source, `advice` is the step before, in which `{path}` is the path
+    that matched, and `{flag}` the flag for which it is meant.
     """
 
     pattern: re.Pattern[str]
     what: str
-    source: str = ""
+    sources: tuple[str, ...] = ()
     flag: str = ""
     advice: str = ""
 
 
+# Source -> what it needs in addition to the patches.
+_FURTHER_FLAGS = {"bigearthnet_v2": " --metadata=metadata.parquet"}
 # The first row that matches decides. A path begins with "/" and is relative to the root.
 _LAYOUTS = (
     Layout(
         re.compile(rf"/{V2_S2_PATCH.pattern}_reference_map\.tiff?$"),
         "reference maps of BigEarthNet v2.0",
-        "bigearthnet_v2",
+        ("bigearthnet_v2",),
         "maps",
     ),
     Layout(
-        re.compile(rf"/{V2_S2_PATCH.pattern}(/|$)"), "Sentinel-2 patches of BigEarthNet v2.0", "bigearthnet_v2", "s2"
+        re.compile(rf"/{V2_S2_PATCH.pattern}(/|$)"), "Sentinel-2 patches of BigEarthNet v2.0", ("bigearthnet_v2",), "s2"
     ),
     Layout(
-        re.compile(rf"/{V1_S2_PATCH.pattern}(/|$)"), "Sentinel-2 patches of BigEarthNet v1.0", "bigearthnet_v1", "s2"
+        re.compile(rf"/{V1_S2_PATCH.pattern}(/|$)"), "Sentinel-2 patches of BigEarthNet v1.0", ("bigearthnet_v1",), "s2"
     ),
     Layout(
         re.compile(rf"/{S1_PATCH.pattern}(/|$)"),
         "Sentinel-1 patches of BigEarthNet",
-        "bigearthnet_v1 or bigearthnet_v2",
+        ("bigearthnet_v1", "bigearthnet_v2"),
         "s1",
     ),
     Layout(
@@ -65,11 +67,11 @@ _LAYOUTS = (
         "BigEarthNet v1.0 in the layout of Radiant MLHub, which has other names and keeps labels in other files",
         advice="get the archive itself from https://bigearth.net",
     ),
-    Layout(_SEN12MS_IMAGE, "patches of SEN12MS", "sen12ms", "input"),
+    Layout(_SEN12MS_IMAGE, "patches of SEN12MS", ("sen12ms",), "input"),
     Layout(
         re.compile(rf"/(?P<name>{_EUROSAT_CLASS})/(?P=name)_\d+\.tiff?$"),
         "multispectral images of EuroSAT",
-        "eurosat_ms",
+        ("eurosat_ms",),
         "input",
     ),
     Layout(
@@ -85,10 +87,10 @@ _LAYOUTS = (
     Layout(
         re.compile(r"/(train|val|validation|test)_\d+\.tfrecord$"),
         "int64 TFRecords of BigEarthNet-19",
-        "int64_tfrecords",
+        ("int64_tfrecords",),
         "input",
     ),
-    Layout(re.compile(r"\.tar$"), "a tar", advice="name the tar itself, {path}"),
+    Layout(re.compile(r"\.tar$"), "a tar", advice="name the tar itself, {flag}{path}"),
     Layout(
         re.compile(r"\.(tgz|zip|((tar|gz|bz2|xz|zst)\.?[a-z]{2})|gz|gzip|bz2|xz|zst)$", re.IGNORECASE),
         "a packed archive",
@@ -128,8 +130,8 @@ def recognize_data(root: str | None, source: str, flag: str) -> str:
 def _recognize(root: str, paths: Sequence[str], source: str, flag: str) -> str:
     for layout in _LAYOUTS:
         path = next((path for path in paths if layout.pattern.search(path)), None)
-        if path is not None and (layout.source, layout.flag) != (source, flag):
-            return f" It contains {layout.what}, such as {path[1:]}: {_advise(layout, root, path)}."
+        if path is not None and not (source in layout.sources and flag == layout.flag):
+            return f" It contains {layout.what}, such as {path[1:]}: {_advise(layout, root, path, source, flag)}."
     return ""
 
 
@@ -142,13 +144,14 @@ def explain_renaming(root: str, name: str) -> str:
     return f"{unpack}the files must end in .tif: find {folder} -name '*{ending}' {rename}"
 
 
-def _advise(layout: Layout, root: str, path: str) -> str:
+def _advise(layout: Layout, root: str, path: str, source: str, flag: str) -> str:
+    if layout.sources:
+        fitting = source if source in layout.sources else " or ".join(layout.sources)
+        return f"name them with --source={fitting}{_FURTHER_FLAGS.get(fitting, '')} --{layout.flag}={shlex.quote(root)}"
     whole = root + path
-    if not layout.source and os.path.isfile(whole) and (packed := explain_packed_file(whole)):
+    if os.path.isfile(whole) and (packed := explain_packed_file(whole)):
         return f"it {packed}"
-    if layout.source:
-        return f"name them with --source={layout.source} --{layout.flag}={shlex.quote(root)}"
-    return layout.advice.format(path=shlex.quote(whole))
+    return layout.advice.format(path=shlex.quote(whole), flag=f"--{flag}=" if flag else "")
 
 
 def _sample(root: str) -> Iterator[str]:

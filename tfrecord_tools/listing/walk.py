@@ -56,7 +56,7 @@ def list_folders(root: str, pattern: re.Pattern[str], opaque: re.Pattern[str] | 
     if is_tar(root):
         return FolderListing(_find_tar_folders(root, pattern, left_out), _positive(left_out))
     found: dict[str, Folder] = {}
-    for parent, name in _walk_tree(root, pattern, opaque, {_identity(os.stat(root))}, left_out):
+    for parent, name in _walk_tree(root, pattern, opaque, left_out):
         folder = Folder(parent, name)
         if name in found:
             raise ValueError(f"{root}: folder {name} is in two places, {found[name]} and {folder}. Keep one.")
@@ -83,7 +83,7 @@ def list_files(root: str, pattern: re.Pattern[str]) -> FileListing:
             else:
                 left_out[LINKS_IN_TAR] += member.is_link
     else:
-        places = _walk_tree(root, pattern, None, {_identity(os.stat(root))}, left_out)
+        places = _walk_tree(root, pattern, None, left_out)
         files = [File(os.path.join(parent, name)) for parent, name in places]
     return FileListing(sorted(files, key=str), _positive(left_out))
 
@@ -129,23 +129,24 @@ def is_tar(root: str) -> bool:
 
 
 def _walk_tree(
-    folder: str,
-    pattern: re.Pattern[str],
-    opaque: re.Pattern[str] | None,
-    visited: set[tuple[int, int]],
-    left_out: collections.Counter[str],
+    root: str, pattern: re.Pattern[str], opaque: re.Pattern[str] | None, left_out: collections.Counter[str]
 ) -> Iterator[tuple[str, str]]:
-    """Yields the parent and the name of every entry that matches; `visited` are folders that are not entered again."""
-    for entry in _scan(folder):
-        if is_system_file(entry.name):
-            continue
-        if pattern.fullmatch(entry.name):
-            yield folder, entry.name
-        elif not (opaque and opaque.fullmatch(entry.name)) and _is_folder(entry, left_out):
-            identity = _identity(entry.stat())
-            if identity not in visited:
-                visited.add(identity)
-                yield from _walk_tree(entry.path, pattern, opaque, visited, left_out)
+    """Yields the parent and the name of every entry that matches; each real folder is entered once."""
+    real_root = os.path.realpath(root)
+    visited, folders = {real_root}, [(root, real_root)]
+    while folders:
+        folder, real = folders.pop()
+        for entry in _scan(folder):
+            if is_system_file(entry.name):
+                continue
+            if pattern.fullmatch(entry.name):
+                yield folder, entry.name
+            elif not (opaque and opaque.fullmatch(entry.name)) and _is_folder(entry, left_out):
+                # Not by inode, which several folders share on some network file systems.
+                target = os.path.realpath(entry.path) if entry.is_symlink() else os.path.join(real, entry.name)
+                if target not in visited:
+                    visited.add(target)
+                    folders.append((entry.path, target))
 
 
 def _scan(folder: str) -> Iterator[os.DirEntry[str]]:
@@ -169,10 +170,6 @@ def _is_folder(entry: os.DirEntry[str], left_out: collections.Counter[str]) -> b
         if not is_missing(error):
             raise  # A link to itself is missing, and can hide no patch.
     return False
-
-
-def _identity(status: os.stat_result) -> tuple[int, int]:
-    return status.st_dev, status.st_ino
 
 
 def _walk_tar(root: str) -> Iterator[Member]:

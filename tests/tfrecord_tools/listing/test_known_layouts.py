@@ -54,16 +54,25 @@ def roots(tmp_path_factory):
 # Root -> what the message says of it, with the flags that take it: "{root}" is the root itself.
 SAID = {
     "v1/s2": (f"Sentinel-2 patches of BigEarthNet v1.0, such as {S2_NAMES[0]}", "--source=bigearthnet_v1 --s2={root}"),
-    "v1/s1": (f"Sentinel-1 patches of BigEarthNet, such as {S1_NAMES[0]}", "--source=bigearthnet_v1 or .* --s1={root}"),
-    "v2/BigEarthNet-S2": ("Sentinel-2 patches of BigEarthNet v2.0", "--source=bigearthnet_v2 --s2={root}"),
-    "v2/Reference_Maps": ("reference maps of BigEarthNet v2.0", "--source=bigearthnet_v2 --maps={root}"),
+    "v1/s1": (f"Sentinel-1 patches of BigEarthNet, such as {S1_NAMES[0]}", "--source=bigearthnet_v[12] .*--s1={root}"),
+    "v2/BigEarthNet-S2": (
+        "Sentinel-2 patches of BigEarthNet v2.0",
+        "--source=bigearthnet_v2 --metadata=metadata.parquet --s2={root}",
+    ),
+    "v2/Reference_Maps": (
+        "reference maps of BigEarthNet v2.0",
+        "--source=bigearthnet_v2 --metadata=metadata.parquet --maps={root}",
+    ),
     "eurosat": ("multispectral images of EuroSAT, such as Forest/Forest_1.tif", "--source=eurosat_ms --input={root}"),
     "sen12ms": ("patches of SEN12MS", "--source=sen12ms --input={root}"),
     "int64": ("int64 TFRecords of BigEarthNet-19", "--source=int64_tfrecords --input={root}"),
     "converted": ("records that are converted already", "--data_dir"),
     "mlhub": ("the layout of Radiant MLHub", "https://bigearth.net"),
     "rgb": ("color pictures of EuroSAT, which have 3 of the 13 bands", "multispectral images"),
-    "holds_tar": ("a tar, such as BigEarthNet S2.tar", "name the tar itself, '.*/BigEarthNet S2.tar'"),
+    "holds_tar": (
+        "a tar, such as BigEarthNet S2.tar",
+        "name the tar itself, --(s1|s2|maps|input)='.*/BigEarthNet S2.tar'",
+    ),
     "holds_zip": ("a packed archive, such as EuroSAT.zip", "unzip -q .*EuroSAT.zip -d .*EuroSAT"),
     "notes": ("It contains read me.txt", ""),
     "empty": ("It is empty", ""),

@@ -1,5 +1,6 @@
 """The files that tests write have the form of the real ones: type, bands, sizes, no data, strips and compression."""
 
+import json
 import shutil
 
 import numpy as np
@@ -15,6 +16,7 @@ from tests.support.sen12ms import pixels_of as sen12ms_pixels
 from tfrecord_tools.conversion.convert_source import ConversionOptions, convert
 from tfrecord_tools.source import SourceInputs
 from tfrecord_tools.sources import open_source
+from tfrecord_tools.synthetic.synthetic_patches import synthesize_archive
 
 SEN12MS_PATCH = "ROIs1158_spring_1_p30"
 
@@ -37,6 +39,24 @@ def test_the_files_of_bigearthnet_v1_have_the_form_of_the_real_ones(shared_data,
     real = shared_data / "bigearthnet_v1"
     for name, ours in (("BigEarthNet-v1.0", S2_NAMES[0]), ("BigEarthNet-S1-v1.0", S1_NAMES[0])):
         assert forms(tmp_path.rglob(f"{ours}_*.tif"), last_part) == forms((real / name).rglob("*.tif"), last_part)
+
+
+def test_the_labels_of_bigearthnet_v1_have_the_keys_of_the_real_ones(shared_data, tmp_path):
+    write_pair(tmp_path, 0, ["Pastures"])
+    synthesize_archive(str(tmp_path / "synthetic"), 1, 0, with_s1=True)
+    real = shared_data / "bigearthnet_v1"
+    for name, ours in (("BigEarthNet-v1.0", S2_NAMES[0]), ("BigEarthNet-S1-v1.0", S1_NAMES[0])):
+        expected = [types_of(path) for path in (real / name).rglob("*.json")]
+        assert len(expected) == 9 and expected == expected[:1] * 9
+        (written,) = map(types_of, tmp_path.rglob(f"{ours}_labels_metadata.json"))
+        assert written.items() <= expected[0].items()
+        (synthetic,) = map(types_of, (tmp_path / "synthetic" / name).rglob("*.json"))
+        assert synthetic == expected[0]
+
+
+def types_of(path):
+    """Returns key -> type of a JSON object."""
+    return {key: type(value).__name__ for key, value in json.loads(path.read_text()).items()}
 
 
 def test_the_files_of_bigearthnet_v2_have_the_form_of_the_real_ones(shared_data, tmp_path):
