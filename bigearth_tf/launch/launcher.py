@@ -155,7 +155,8 @@ class Launch:
                 if any(ending.code for ending in endings.values()):
                     return self._make_stopped_outcome("the same command resumes the run")
                 return Outcome(0, "all ranks are done")
-            if self._stop_signal.received and now_s > (self._stop_ordered_s or 0.0) + _STOP_WITHIN_S:
+            stop_s = self._stop_ordered_s
+            if self._stop_signal.received and stop_s is not None and now_s > stop_s + _STOP_WITHIN_S:
                 return self._make_stopped_outcome(
                     f"some ranks did not stop within {_STOP_WITHIN_S:.0f} s and were ended"
                 )

@@ -191,6 +191,21 @@ def test_ranks_that_do_not_stop_when_asked_are_ended_and_can_be_resumed(tmp_path
     assert outcome.cause == "asked to stop (SIGUSR1); some ranks did not stop within 2 s and were ended"
 
 
+def test_ranks_have_time_to_stop_after_a_launch_that_took_longer(tmp_path, monkeypatch):
+    monkeypatch.setattr(launcher, "_STOP_WITHIN_S", 3.0)
+    saves = f"import signal, sys; signal.signal(signal.SIGUSR1, lambda *_: (time.sleep(0.5), sys.exit(75))); {SLEEP}"
+    stop_signal = StopSignal()
+    launch = Launch(LocalStarter([sys.executable, "-c", saves], 1), tmp_path, 20, 12, stop_signal)
+
+    def stop_after_more_than_the_limit():
+        wait_for("begun", tmp_path / "rank-0.log")
+        time.sleep(3.5)
+        stop_signal.received = "SIGUSR1"
+
+    Thread(target=stop_after_more_than_the_limit).start()
+    assert launch.run().cause == "asked to stop (SIGUSR1); the same command resumes the run"
+
+
 def test_a_signal_before_a_launch_ends_it(tmp_path):
     stop_signal = StopSignal()
     stop_signal.received = "SIGUSR1"
