@@ -34,6 +34,7 @@ from bigearth_tf.runs.record import (
     write_settings,
 )
 from bigearth_tf.runtime.files import atomic_folder
+from bigearth_tf.runtime.locks import hold_lock_beside
 from bigearth_tf.runtime.provenance import git_commit, package_versions
 from bigearth_tf.runtime.system_files import list_own_files
 from bigearth_tf.serving.export import export_run
@@ -105,15 +106,15 @@ def import_checkpoint(
 
     Raises:
         FileNotFoundError: There is no checkpoint.
-        ValueError: As for `load_benchmark_model`, or `output_dir` contains something other than an import.
+        ValueError: As for `load_benchmark_model`, or `output_dir` contains something other than an import, or another
+            process writes it.
     """
     output_dir = Path(os.path.abspath(output_dir))
     _check_output_dir(output_dir)
     imported = load_benchmark_model(path, resolution_px=resolution_px)
     for remark in imported.origin.remarks:
         logging.warning("%s", remark)
-    output_dir.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_folder(output_dir) as temporary:
+    with hold_lock_beside(output_dir), atomic_folder(output_dir) as temporary:
         temporary.mkdir()
         save_best(temporary, imported.model)
         write_settings(temporary, _make_settings(imported))

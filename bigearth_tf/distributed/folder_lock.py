@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from absl import logging
@@ -37,19 +37,29 @@ def lock_folder(folder: Path, replica: Replica) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _hold(folder: Path) -> Iterator[None]:
+    is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with contextlib.ExitStack() as held:
+            _wait_for(lambda: held.enter_context(hold_lock(folder / LOCK_NAME, folder)))
+            yield
+    finally:
+        if is_new:
+            with contextlib.suppress(OSError):  # Something was written into it.
+                folder.rmdir()
+
+
+def _wait_for(lock: Callable[[], object]) -> None:
     waits_until = time.monotonic() + (_WAIT_IN_JOB_S if "SLURM_JOB_ID" in os.environ else 0.0)
-    with contextlib.ExitStack() as held:
-        has_waited = False
-        while True:
-            try:
-                held.enter_context(hold_lock(folder / LOCK_NAME, folder))
-                break
-            except LockHeld as error:
-                if time.monotonic() > waits_until:
-                    raise
-                if not has_waited:
-                    logging.warning("%s Waiting for up to %g s.", error, _WAIT_IN_JOB_S)
-                has_waited = True
-                time.sleep(_POLL_S)
-        yield
+    has_waited = False
+    while True:
+        try:
+            lock()
+            return
+        except LockHeld as error:
+            if time.monotonic() > waits_until:
+                raise
+            if not has_waited:
+                logging.warning("%s Waiting for up to %g s.", error, _WAIT_IN_JOB_S)
+            has_waited = True
+            time.sleep(_POLL_S)

@@ -94,6 +94,19 @@ def hold_lock(
         claim.withdraw()
 
 
+@contextlib.contextmanager
+def hold_lock_beside(folder: Path) -> Iterator[None]:
+    """Holds a lock on a folder that is replaced as a whole: its claims are next to it. Creates the parent folder.
+
+    Raises:
+        LockHeld: Another process holds the lock.
+        OSError: The parent folder cannot be written.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with hold_lock(folder.with_name(f".{folder.name}.lock"), folder):
+        yield
+
+
 def _acquire(path: Path, what: object, shared: bool, while_waiting: Callable[[], object] | None) -> _Claim:
     for attempt in itertools.count(1):
         claim = _Claim(path, what, shared)

@@ -21,6 +21,7 @@ from bigearth_tf.data.label_kind import LabelKind
 from bigearth_tf.evaluation.inference import to_probabilities
 from bigearth_tf.runs.work_folder import load_finished_run
 from bigearth_tf.runtime.files import atomic_folder
+from bigearth_tf.runtime.locks import hold_lock_beside
 from bigearth_tf.serving.exported_model import CARD_NAME
 from bigearth_tf.serving.model_card import format_card, make_card
 
@@ -32,14 +33,14 @@ def export_run(workdir: str | os.PathLike, output_dir: str | os.PathLike) -> Pat
 
     Raises:
         FileNotFoundError: The run has not finished.
-        ValueError: `output_dir` exists and is not an export.
+        ValueError: `output_dir` exists and is not an export, or another process writes it.
     """
     output_dir = Path(output_dir)
     if output_dir.exists() and not (output_dir / CARD_NAME).exists():
         raise ValueError(f"{output_dir}: exists and is not an export. Name another --output_dir.")
     run = load_finished_run(workdir)
     card = make_card(run)
-    with atomic_folder(output_dir) as temporary:
+    with hold_lock_beside(output_dir), atomic_folder(output_dir) as temporary:
         save_model(run.model, run.bands, run.class_names, temporary, run.settings.dataset.label_kind)
         # A config may have infinite fields, such as checkpoint_minutes, which write_json_atomically refuses.
         (temporary / CARD_NAME).write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

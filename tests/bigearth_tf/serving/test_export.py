@@ -15,6 +15,7 @@ from bigearth_tf.data.bands import get_bands
 from bigearth_tf.distributed.replica import Replica
 from bigearth_tf.models.registry import create_model
 from bigearth_tf.runs.work_folder import load_finished_run
+from bigearth_tf.runtime.locks import hold_lock_beside
 from bigearth_tf.serving.export import export_run, save_model
 from bigearth_tf.serving.exported_model import CARD_NAME
 from bigearth_tf.serving.model_card import format_card, make_card
@@ -50,6 +51,12 @@ def make_patches(count):
         {band.name: rng.integers(0, 4000, (band.size_px, band.size_px)).astype(band.dtype) for band in get_bands(BANDS)}
         for _ in range(count)
     ]
+
+
+def test_an_export_that_another_process_writes_is_refused(workdir, tmp_path):
+    with hold_lock_beside(tmp_path / "model"), pytest.raises(ValueError, match="model: in use by process"):
+        export_run(workdir, tmp_path / "model")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("count", [1, 5])
