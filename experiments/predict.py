@@ -1,9 +1,12 @@
-"""Predicts the land cover of patch folders with only an exported model.
+"""Predicts the land cover of patches with only an exported model.
 
-    python -m experiments.predict --model_dir=runs/demo/model --s2=BigEarthNet-v1.0 --output_dir=predictions
+    python -m experiments.predict --model_dir=runs/demo/model --input=chips --output_dir=predictions
 
-Writes the table of true labels, probabilities and decisions to `predictions.csv` and `predictions.parquet`, prints the
-classes of the first patches, and shows these patches in `predictions.png` and `predictions.pdf`.
+--input is a folder of records (--split), a folder or tar of patches with a file for each band, a folder or pattern of
+GeoTIFFs with several bands, or a CSV or Parquet table of paths; with --source, a data set in its published layout.
+Writes a row for each patch to `predictions.parquet`, and the inputs that cannot be predicted to `problems.csv`; prints
+the classes of the first patches, and shows these patches in `predictions.png`. After an interruption, the same command
+resumes.
 """
 
 from __future__ import annotations
@@ -13,56 +16,90 @@ from pathlib import Path
 from absl import flags
 
 from bigearth_tf.runtime.command import run_command
+from bigearth_tf.serving.units import LEVELS
+from tfrecord_tools.sources import list_sources
 
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder of the SavedModel.", required=True)
-_S2 = flags.DEFINE_string("s2", None, "Folder or tar of Sentinel-2 patches of BigEarthNet v1.")
-_S1 = flags.DEFINE_string("s1", None, "Folder or tar of Sentinel-1 patches, alone or as pairs with --s2.")
+_INPUT = flags.DEFINE_string(
+    "input", None, "What to predict: a folder, a tar, a pattern of files, or a table of paths."
+)
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder for the predictions.", required=True)
-_SHOW = flags.DEFINE_integer(
-    "show", 24, "Number of patches to print and to plot, the first by name.", lower_bound=1, upper_bound=300
+_SOURCE = flags.DEFINE_enum("source", None, list_sources(), "Data set in whose published layout the inputs are.")
+_S2 = flags.DEFINE_string("s2", None, "Sentinel-2 patches of BigEarthNet; without --source, of v1.")
+_S1 = flags.DEFINE_string("s1", None, "Sentinel-1 patches of BigEarthNet, alone or as pairs with --s2.")
+_METADATA = flags.DEFINE_string("metadata", None, "metadata.parquet of BigEarthNet v2, for its labels and pairs.")
+_LISTS_DIR = flags.DEFINE_string(
+    "lists_dir", None, 'Folder of lists of BigEarthNet v1, for country and season; "official" for the installed ones.'
 )
-_BATCH_SIZE = flags.DEFINE_integer(
-    "batch_size", 64, "Number of patches that are read and predicted at a time.", lower_bound=1
+_LABEL_KIND = flags.DEFINE_enum("label_kind", None, ["single", "multi"], "Labels of SEN12MS to compare with.")
+_SPLIT = flags.DEFINE_string("split", None, "Split to predict, for inputs that have splits; default: all.")
+_BAND_ORDER = flags.DEFINE_list(
+    "band_order", [], "Bands of GeoTIFFs that do not name them, in their order, - to ignore one; or a data set."
 )
+_LEVEL = flags.DEFINE_enum("level", None, LEVELS, "Processing level of Sentinel-2, where the inputs do not state it.")
+_DN_OFFSET = flags.DEFINE_integer(
+    "dn_offset", None, "What to add to digital numbers, 0 or -1000 (BOA_ADD_OFFSET), where the inputs do not tell it."
+)
+_NO_DATA = flags.DEFINE_float("no_data", None, "Value of pixels without data, if it is not 0 or stated by the files.")
+_THRESHOLD = flags.DEFINE_float("threshold", None, "Probability from which a class is predicted; default: the model's.")
+_STRICT = flags.DEFINE_bool("strict", False, "End at the first input that cannot be predicted.")
+_CSV = flags.DEFINE_bool("csv", False, "Write predictions.csv too.")
+_SHOW = flags.DEFINE_integer("show", 24, "Number of patches to print and to plot, the first ones.", 0, 300)
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Patches that are read and predicted at a time.", lower_bound=1)
 
 
 def main() -> None:
-    """Predicts all patches, then writes, prints and plots the results."""
+    """Predicts all patches, then prints and plots the first ones."""
     from bigearth_tf.runtime.preconditions import require_packages, require_writable
-    from bigearth_tf.serving.exported_model import read_card
-    from experiments.shared.prediction_inputs import check_model_takes
+    from bigearth_tf.serving.model_inputs import check_threshold, read_model_inputs
 
-    # Before TensorFlow is loaded, and before the prediction, which may take long.
-    if not _S2.value and not _S1.value:
-        raise ValueError("Name the patches with --s2, --s1, or both.")
+    # Before TensorFlow is loaded, which the checks of the inputs do not need.
     output = Path(_OUTPUT_DIR.value)
     require_packages("osgeo", "tensorflow")
     require_writable(output)
-    card = read_card(_MODEL_DIR.value)
-    check_model_takes(card, s2=bool(_S2.value), s1=bool(_S1.value))
+    model = read_model_inputs(_MODEL_DIR.value)
+    check_threshold(_THRESHOLD.value, model.label_kind)
+    from experiments.shared.inputs.options import InputOptions
+    from experiments.shared.inputs.recognize import open_inputs
 
-    from bigearth_tf.evaluation.prediction_table import format_csv, write_predictions
-    from bigearth_tf.runtime.files import write_text_atomically
-    from experiments.shared.plot_predictions import plot_predictions
-    from experiments.shared.predict_patches import format_first, predict_patches
-    from tfrecord_tools.sources.bigearthnet_v1 import find_patches
-
-    folders = find_patches(_S2.value, _S1.value)
-    if not folders:
-        raise ValueError(f"No pair of Sentinel-2 and Sentinel-1 patches in {_S2.value} and {_S1.value}.")
-
-    from bigearth_tf.serving.predictor import Predictor
-
-    found = predict_patches(Predictor(_MODEL_DIR.value), folders, _BATCH_SIZE.value, _SHOW.value)
-    print(format_first(found))
-    output.mkdir(parents=True, exist_ok=True)
-    write_text_atomically(output / "predictions.csv", format_csv(found.predictions))
-    write_predictions(found.predictions, output / "predictions.parquet")
-    pictures = plot_predictions(output / "predictions", found, title=f"{card['model']} from {_MODEL_DIR.value}")
-    print(
-        f"wrote {output}: predictions.csv and predictions.parquet with {len(folders)} patches; "
-        f"{' and '.join(path.name for path in pictures)} with {len(found.first)} of them"
+    options = InputOptions(
+        source=_SOURCE.value,
+        s2=_S2.value,
+        s1=_S1.value,
+        metadata=_METADATA.value,
+        lists_dir=_LISTS_DIR.value,
+        label_kind=_LABEL_KIND.value,
+        split=_SPLIT.value,
+        band_order=tuple(_BAND_ORDER.value),
+        level=_LEVEL.value,
+        dn_offset=_DN_OFFSET.value,
+        no_data=_NO_DATA.value,
     )
+    opened = open_inputs(_INPUT.value, model, options)
+    print("\n".join(opened.lines), flush=True)
+
+    from bigearth_tf.serving.prediction_folder import PredictionOptions, predict_to_folder
+    from bigearth_tf.serving.predictor import Predictor
+    from experiments.shared.first_patches import FirstPatches, format_first_patches, read_first_patches
+    from experiments.shared.plot_predictions import plot_predictions
+
+    how = PredictionOptions(_THRESHOLD.value, _BATCH_SIZE.value, strict=_STRICT.value, csv=_CSV.value)
+    result = predict_to_folder(Predictor(_MODEL_DIR.value), opened.inputs, output, how)
+    patches = read_first_patches(opened.inputs, result, _SHOW.value)
+    written = f"wrote {output}: {result.num_patches} patches"
+    if patches:
+        threshold = _THRESHOLD.value or model.threshold
+        first = FirstPatches(patches, model.class_names, result.num_patches, threshold, model.level)
+        print(format_first_patches(first))
+        pictures = plot_predictions(output / "predictions", first, f"{model.name} from {_MODEL_DIR.value}")
+        written += f"; {' and '.join(path.name for path in pictures)}: {len(patches)} of them"
+    print(written)
+    if result.num_problems:
+        assert result.first_problem is not None
+        print(
+            f"{result.num_problems} of {len(opened.inputs)} inputs could not be predicted, as problems.csv says; the "
+            f"first: {result.first_problem.problem}"
+        )
 
 
 if __name__ == "__main__":

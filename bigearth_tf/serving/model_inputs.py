@@ -18,13 +18,19 @@ from bigearth_tf.serving.units import DN_UNIT
 
 @dataclasses.dataclass(frozen=True)
 class ModelInputs:
-    """The bands that a model takes, its classes, and the level of the Sentinel-2 data that it was trained on."""
+    """The bands that a model takes, its classes, and the level of the Sentinel-2 data that it was trained on.
+
+    `threshold` is the probability from which it predicts a class, None if there is no such one for all classes. `name`
+    is that of its architecture.
+    """
 
     bands: tuple[Band, ...]
     class_names: tuple[str, ...]
     label_kind: LabelKind
     dataset: str
     level: Optional[str]
+    threshold: Optional[float] = None
+    name: str = ""
 
     @property
     def dn_bands(self) -> tuple[Band, ...]:
@@ -45,13 +51,30 @@ def parse_model_inputs(card: dict[str, Any]) -> ModelInputs:
     """Returns what the model of a card takes."""
     fields = [field.name for field in dataclasses.fields(Band)]
     dataset = card["dataset"]
+    threshold = card.get("threshold")
     return ModelInputs(
+        name=card["model"],
         bands=tuple(Band(**{name: row[name] for name in fields}) for row in card["inputs"].values()),
         class_names=tuple(card["class_names"]),
         label_kind=LabelKind(dataset["label_kind"]),
         dataset=dataset["name"],
-        level=card.get("level") or find_level(dataset["name"]),
+        level=card.get("sentinel2", {}).get("level") or find_level(dataset["name"]),
+        threshold=threshold if isinstance(threshold, float) else None,
     )
+
+
+def check_threshold(threshold: float | None, label_kind: LabelKind) -> None:
+    """Checks a threshold that a user has named.
+
+    Raises:
+        ValueError: It is not a probability, or the model predicts the most probable class.
+    """
+    if threshold is None:
+        return
+    if label_kind is LabelKind.SINGLE:
+        raise ValueError("--threshold: this model predicts the most probable class, without a threshold. Leave it out.")
+    if not 0 < threshold <= 1:
+        raise ValueError(f"--threshold={threshold}: expected a probability above 0 and at most 1.")
 
 
 def hash_export(folder: str | os.PathLike) -> str:

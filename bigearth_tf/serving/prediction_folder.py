@@ -22,12 +22,11 @@ from typing import Any, Optional
 
 import numpy as np
 
-from bigearth_tf.data.label_kind import LabelKind
 from bigearth_tf.runtime.files import atomic_file, write_json_atomically
 from bigearth_tf.runtime.locks import hold_lock
 from bigearth_tf.runtime.progress import progress_bar
 from bigearth_tf.runtime.provenance import package_versions
-from bigearth_tf.serving.model_inputs import hash_export
+from bigearth_tf.serving.model_inputs import check_threshold, hash_export
 from bigearth_tf.serving.patch_inputs import InputItem, InputPatch, InputProblem, PatchInputs
 from bigearth_tf.serving.prediction_parts import TABLE_NAME, PredictionParts
 from bigearth_tf.serving.predictor import Predictor
@@ -86,7 +85,7 @@ def predict_to_folder(
     """
     check_threshold(options.threshold, predictor.label_kind)
     folder = Path(output_dir)
-    parts = PredictionParts(folder / TABLE_NAME, predictor.class_names, inputs.attributes)
+    parts = PredictionParts(folder / TABLE_NAME, predictor.class_names, predictor.label_kind, inputs.attributes)
     parts.path.mkdir(parents=True, exist_ok=True)
     with hold_lock(folder / ".lock", folder):
         _claim_folder(folder, _describe(predictor, inputs, options), predictor)
@@ -101,20 +100,6 @@ def predict_to_folder(
             f"The first: {result.first_problem.problem if result.first_problem else 'there is none'}"
         )
     return result
-
-
-def check_threshold(threshold: float | None, label_kind: LabelKind) -> None:
-    """Checks a threshold that a user has named.
-
-    Raises:
-        ValueError: It is not a probability, or the model predicts the most probable class.
-    """
-    if threshold is None:
-        return
-    if label_kind is LabelKind.SINGLE:
-        raise ValueError("--threshold: this model predicts the most probable class, without a threshold. Leave it out.")
-    if not 0 < threshold <= 1:
-        raise ValueError(f"--threshold={threshold}: expected a probability above 0 and at most 1.")
 
 
 def _describe(predictor: Predictor, inputs: PatchInputs, options: PredictionOptions) -> dict[str, Any]:

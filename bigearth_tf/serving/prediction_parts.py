@@ -1,17 +1,22 @@
 """The table of predictions of many patches: a folder of Parquet files, each of a fixed number of inputs.
 
 Each part is written atomically, together with the problems of its inputs (in the metadata of its schema), so that the
-parts alone say what is done. `pandas.read_parquet(folder)` reads all parts as one table. Columns:
+parts alone say what is done. `pandas.read_parquet(folder)` reads all parts as one table, in the order of the inputs.
+Its columns are those of an evaluation (evaluation/prediction_table.py) and two more:
 
-- `patch_id`, one text for each attribute, and `no_data`, the share of pixels without data (0 ... 1);
-- `true_labels`: names of classes, separated by "; "; null where they are not known;
-- `top_class`: the most probable class; `predicted`: the classes that are predicted, the most probable first;
-- `probability/<class>` for each class of the model, float32.
+- `patch_id`, then the attributes of the inputs, such as `country` (string, empty where an input lacks it);
+- `no_data`: the share of pixels without data (float32, 0 ... 1);
+- `true_labels` and `predicted`: names of classes, separated by "; "; `top_class`: the most probable class;
+- for each class of the model in its order, `label/<class>` (bool), then `probability/<class>` (float32), then
+  `decision/<class>` (bool: predicted).
+
+`true_labels` and `label/<class>` are null where the labels of an input are not known.
 """
 
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +26,7 @@ import numpy as np
 import pyarrow
 from pyarrow import parquet
 
+from bigearth_tf.data.label_kind import LabelKind
 from bigearth_tf.runtime.files import atomic_file
 from bigearth_tf.serving.patch_inputs import InputPatch, InputProblem
 
@@ -32,12 +38,15 @@ _METADATA_KEY = b"bigearth_tf"
 class PredictionParts:
     """The parts of a table in the folder `path`."""
 
-    def __init__(self, path: Path, class_names: Sequence[str], attributes: Sequence[str]) -> None:
-        """Takes the folder, the names of the K classes and those of the attributes."""
-        self.path, self.class_names = path, tuple(class_names)
+    def __init__(
+        self, path: Path, class_names: Sequence[str], label_kind: LabelKind, attributes: Sequence[str]
+    ) -> None:
+        """Takes the folder, the names of the K classes and the kind of labels, and the names of the attributes."""
+        self.path, self.class_names, self.label_kind = path, tuple(class_names), label_kind
         texts = [(name, pyarrow.string()) for name in ("patch_id", *attributes)]
-        labels = [(name, pyarrow.string()) for name in ("true_labels", "top_class", "predicted")]
-        values = [(f"probability/{name}", pyarrow.float32()) for name in self.class_names]
+        labels = [(name, pyarrow.string()) for name in ("true_labels", "predicted", "top_class")]
+        kinds = {"label": pyarrow.bool_(), "probability": pyarrow.float32(), "decision": pyarrow.bool_()}
+        values = [(f"{kind}/{name}", dtype) for kind, dtype in kinds.items() for name in self.class_names]
         self._attributes = tuple(attributes)
         self._schema = pyarrow.schema([*texts, ("no_data", pyarrow.float32()), *labels, *values])
 
@@ -70,21 +79,25 @@ class PredictionParts:
             problems: The inputs of this part that were not predicted.
         """
         columns: dict[str, Any] = {"patch_id": [patch.patch_id for patch in patches]}
-        columns.update({name: [patch.attributes.get(name) for patch in patches] for name in self._attributes})
+        columns.update({name: [patch.attributes.get(name, "") for patch in patches] for name in self._attributes})
         columns["no_data"] = np.array([patch.no_data for patch in patches], np.float32)
         columns["true_labels"] = [None if patch.labels is None else _SEPARATOR.join(patch.labels) for patch in patches]
+        columns["predicted"] = [_SEPARATOR.join(itertools.compress(self.class_names, row)) for row in decided]
         columns["top_class"] = [self.class_names[index] for index in np.argmax(probabilities, axis=1)]
-        columns["predicted"] = [self._join(row, chosen) for row, chosen in zip(probabilities, decided)]
-        columns.update({f"probability/{name}": probabilities[:, k] for k, name in enumerate(self.class_names)})
-        note = {"problems": [[problem.name, problem.problem] for problem in problems]}
+        for index, name in enumerate(self.class_names):
+            columns[f"label/{name}"] = [None if patch.labels is None else name in patch.labels for patch in patches]
+            columns[f"probability/{name}"] = probabilities[:, index]
+            columns[f"decision/{name}"] = decided[:, index]
+        note = {
+            "class_names": self.class_names,
+            "label_kind": self.label_kind,
+            "problems": [[problem.name, problem.problem] for problem in problems],
+        }
         metadata = {_METADATA_KEY: json.dumps(note, ensure_ascii=False).encode()}
+        columns = {name: columns[name] for name in self._schema.names}
         table = pyarrow.table(columns, schema=self._schema).replace_schema_metadata(metadata)
         with atomic_file(self.part_path(number)) as temporary:
             parquet.write_table(table, temporary, compression="zstd")
-
-    def _join(self, row: np.ndarray, chosen: np.ndarray) -> str:
-        order = np.argsort(-row, kind="stable")
-        return _SEPARATOR.join(self.class_names[index] for index in order if chosen[index])
 
     def read_rows(self) -> Iterator[Mapping[str, Any]]:
         """Yields the rows of all parts in order, as column -> value."""
@@ -103,7 +116,7 @@ class PredictionParts:
         return sum(parquet.read_metadata(self.part_path(number)).num_rows for number in range(self.count_done()))
 
     def write_csv(self, path: Path) -> None:
-        """Writes all rows as CSV, atomically; probabilities have six digits, what is not known is empty."""
+        """Writes all rows as CSV, atomically; numbers have all digits of float32."""
         with atomic_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(self._schema.names)
@@ -114,4 +127,6 @@ class PredictionParts:
 def _format(value: Any) -> str:
     if value is None:
         return ""
-    return f"{value:.6f}" if isinstance(value, float) else str(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(np.float32(value)) if isinstance(value, float) else str(value)

@@ -6,29 +6,27 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bigearth_tf.data.label_kind import LabelKind
 from bigearth_tf.data.labels import CLASSES_19
-from bigearth_tf.evaluation.prediction_table import NamedPredictions, Predictions
+from bigearth_tf.serving.patch_inputs import InputPatch
+from experiments.shared.first_patches import FirstPatch, FirstPatches
 from experiments.shared.plot_predictions import list_bars, plot_predictions
-from experiments.shared.predict_patches import PatchPredictions
-from tfrecord_tools.source import Patch
 
 
-def make_found(num_patches, label_kind=LabelKind.MULTI):
+def make_first(num_patches, threshold=0.5, labels_known=True):
     """Patches whose true labels are the classes 0, 1 and 18; the classes 1 and 2 are predicted."""
-    probabilities = np.tile(np.float32([0.4, 0.9, 0.8, 0.3, 0.2, *np.linspace(0.1, 0.01, 14)]), (num_patches, 1))
-    labels = np.zeros_like(probabilities)
-    labels[:, [0, 1, 18]] = 1
-    ids = [f"S2A_MSIL2A_20170613T101031_{number}_45" for number in range(num_patches)]
+    probabilities = [0.4, 0.9, 0.8, 0.3, 0.2, *np.linspace(0.1, 0.01, 14)]
+    row = {f"probability/{name}": value for name, value in zip(CLASSES_19, probabilities)}
+    row.update({f"decision/{name}": value >= 0.5 for name, value in zip(CLASSES_19, probabilities)})
+    truth = (0, 1, 18) if labels_known else None
+    row.update({f"label/{name}": index in truth if truth else None for index, name in enumerate(CLASSES_19)})
     rng = np.random.default_rng(0)
     bands = {name: rng.integers(0, 2000, (120, 120)).astype(np.uint16) for name in ("B02", "B03", "B04")}
-    table = Predictions(np.array(ids), labels, probabilities)
-    first = [Patch(patch_id, bands, ()) for patch_id in ids]
-    return PatchPredictions(NamedPredictions(table, CLASSES_19, label_kind), first)
+    patches = [InputPatch(f"S2A_MSIL2A_20170613T101031_{number}_45", bands) for number in range(num_patches)]
+    return FirstPatches([FirstPatch(patch, row) for patch in patches], CLASSES_19, num_patches, threshold)
 
 
 def test_bars_are_the_most_probable_classes_and_every_true_label():
-    (bars,) = list_bars(make_found(1))
+    (bars,) = list_bars(make_first(1))
     shown = {bar.name: (bar.rank, bar.style.meaning) for bar in bars}
     assert shown == {
         CLASSES_19[1]: (1, "predicted, and a true label"),
@@ -41,9 +39,15 @@ def test_bars_are_the_most_probable_classes_and_every_true_label():
     assert [bar.probability for bar in bars] == sorted((bar.probability for bar in bars), reverse=True)
 
 
-@pytest.mark.parametrize(("count", "label_kind"), [(1, LabelKind.MULTI), (5, LabelKind.SINGLE)])
-def test_the_sheet_is_written_in_colors_for_every_color_vision(tmp_path, count, label_kind):
-    paths = plot_predictions(Path(tmp_path / "predictions"), make_found(count, label_kind), "model m from folder")
+def test_bars_of_patches_without_labels_do_not_say_what_is_right():
+    (bars,) = list_bars(make_first(1, labels_known=False))
+    assert [bar.style.meaning.split(";")[0] for bar in bars] == ["predicted"] * 2 + ["not predicted"] * 3
+    assert len({bar.style.color for bar in bars}) == 1
+
+
+@pytest.mark.parametrize(("count", "threshold"), [(1, 0.5), (5, None)])
+def test_the_sheet_is_written_in_colors_for_every_color_vision(tmp_path, count, threshold):
+    paths = plot_predictions(Path(tmp_path / "predictions"), make_first(count, threshold), "model m from folder")
     assert [path.name for path in paths] == ["predictions.png", "predictions.pdf"]
     image = np.asarray(Image.open(paths[0]).convert("RGB"))
     # Right decisions are blue, wrong ones vermilion, whether a class is predicted or not.

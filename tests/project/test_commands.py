@@ -151,7 +151,7 @@ def test_the_whole_pipeline_from_synthetic_patches_to_named_land_cover(tmp_path)
     printed = done(
         "experiments.predict", f"--model_dir={tmp_path / 'model'}", f"--s2={real}/BigEarthNet-v1.0",
         f"--s1={real}/BigEarthNet-S1-v1.0", f"--output_dir={tmp_path / 'predictions'}",
-        "--show=4", "--batch_size=4",
+        "--show=4", "--batch_size=4", "--csv",
     )  # fmt: skip
     assert printed.count("predicted") == printed.count("true ") == 4
     assert "true       Arable land; Pastures" in printed

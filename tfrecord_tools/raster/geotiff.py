@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Sequence
+from typing import NamedTuple, Optional
 
 import numpy as np
 from osgeo import gdal, osr
@@ -137,3 +138,77 @@ def utm_wkt(zone: int) -> str:
     reference = osr.SpatialReference()
     reference.ImportFromEPSG(32600 + zone)
     return reference.ExportToWkt()
+
+
+class AnyBand(NamedTuple):
+    """A band of a file, with what the file states about it; None for what it does not state.
+
+    `scale` and `offset` turn a value into a physical one: value x scale + offset.
+    """
+
+    pixels: np.ndarray
+    description: str
+    no_data: Optional[float]
+    scale: Optional[float]
+    offset: Optional[float]
+
+
+class AnyRaster(NamedTuple):
+    """A file of any number, size and type of bands. `metadata` are its texts.
+
+    `pixel_size` is the side of a pixel in the unit of its georeference, `pixel_m` the same in meters, which is None if
+    there is no georeference in meters, or if it was not asked for.
+    """
+
+    bands: tuple[AnyBand, ...]
+    metadata: dict[str, str]
+    pixel_size: float
+    pixel_m: Optional[float]
+
+
+def read_any(file: File, max_px: int, *, with_place: bool = False) -> AnyRaster:
+    """Returns everything that a GeoTIFF contains.
+
+    Args:
+        file: A GeoTIFF.
+        max_px: The longest side that is read.
+        with_place: Find `pixel_m`, which takes ten times as long as reading the pixels.
+
+    Raises:
+        PatchError: The file is missing, unreadable, truncated, or larger than `max_px`.
+    """
+    expected, fix = "a complete GeoTIFF", "Copy or export the file again."
+    with os_errors_as_problems(file, expected):
+        file.check()
+    try:
+        dataset = gdal.OpenEx(os.fsencode(file.gdal_path), gdal.OF_RASTER, allowed_drivers=["GTiff"])
+        if max(dataset.RasterXSize, dataset.RasterYSize) > max_px:
+            found = f"has {dataset.RasterXSize} x {dataset.RasterYSize} px"
+            raise PatchError(
+                file, found, f"a patch of at most {max_px} px", "Cut it into patches, or map it as a scene."
+            )
+        rows = [dataset.GetRasterBand(index + 1) for index in range(dataset.RasterCount)]
+        if not rows or not all(_blocks_stored(row) for row in rows):
+            raise PatchError(file, "does not say where its pixels are in the file", expected, fix)
+        bands = tuple(
+            AnyBand(row.ReadAsArray(), row.GetDescription(), row.GetNoDataValue(), row.GetScale(), row.GetOffset())
+            for row in rows
+        )
+        # A band must not outlive its dataset: the interpreter would crash.
+        del rows
+        pixel_m = _pixel_m(dataset) if with_place else None
+        metadata, pixel_size = dict(dataset.GetMetadata()), abs(dataset.GetGeoTransform()[1])
+    except RuntimeError as error:
+        raise PatchError(file, f"cannot be read ({error})", expected, fix) from error
+    if any(band.pixels is None for band in bands):
+        raise PatchError(file, "cannot be read", expected, fix)
+    return AnyRaster(bands, metadata, pixel_size, pixel_m)
+
+
+def _pixel_m(dataset: gdal.Dataset) -> float | None:
+    """Returns the side of a pixel in meters, None if the CRS has another unit or there is none."""
+    reference = osr.SpatialReference()
+    wkt = dataset.GetProjectionRef()
+    if not wkt or reference.ImportFromWkt(wkt) or not reference.IsProjected():
+        return None
+    return abs(dataset.GetGeoTransform()[1]) * reference.GetLinearUnits()

@@ -21,7 +21,7 @@ from bigearth_tf.data.bands import S1, S2_ALL, get_bands
 from bigearth_tf.data.datasets.bigearthnet_v1 import SPEC
 from bigearth_tf.data.label_kind import LabelKind
 from bigearth_tf.data.labels import CLASSES_43, NOMENCLATURES, map_to_nomenclature
-from tfrecord_tools.listing.archive import Folder, FolderFiles
+from tfrecord_tools.listing.archive import File, Folder, FolderFiles
 from tfrecord_tools.listing.known_layouts import S1_PATCH, V1_S2_PATCH
 from tfrecord_tools.listing.patch_lists import EXCLUSION_LISTS, PatchLists, official_lists_folder, read_patch_lists
 from tfrecord_tools.listing.patch_matching import FoldersOf, ListedPatch, find_folders, match_patches
@@ -142,7 +142,7 @@ def find_patches(s2: str | None, s1: str | None) -> list[tuple[Folder, ...]]:
     s1_folders = find_folders(s1, _FOLDERS["S1"]).by_name
     if not s2:
         return [(s1_folders[name],) for name in sorted(s1_folders)]
-    s1_of = {_read_metadata(folder.locate()).get("corresponding_s2_patch"): folder for folder in s1_folders.values()}
+    s1_of = {_read_counterpart(folder): folder for folder in s1_folders.values()}
     pairs: list[tuple[Folder, ...]] = [(s2_folders[name], s1_of[name]) for name in sorted(s2_folders) if name in s1_of]
     patches = len(s2_folders) + len(s1_folders)
     if unpaired := patches - 2 * len(pairs):
@@ -150,7 +150,16 @@ def find_patches(s2: str | None, s1: str | None) -> list[tuple[Folder, ...]]:
     return pairs
 
 
-def read_patch(*folders: Folder, gdal_only: bool = False) -> Patch:
+def _read_counterpart(folder: Folder) -> str:
+    """Returns the name of the S2 patch of an S1 patch, "" if its json is broken: it is then counted as unpaired."""
+    try:
+        return str(_read_metadata(folder.locate()).get("corresponding_s2_patch"))
+    except (PatchError, OSError) as error:
+        logging.warning("%s", error)
+        return ""
+
+
+def read_patch(*folders: Folder, gdal_only: bool = False, labels_optional: bool = False) -> Patch:
     """Returns the patch of one folder (S2 or S1), or of the two folders of a pair (S2 first).
 
     `labels` are names of the 43 classes; `patch_id` is the first folder's name.
@@ -158,11 +167,12 @@ def read_patch(*folders: Folder, gdal_only: bool = False) -> Patch:
     Args:
         folders: The folder of the patch, or both of the pair.
         gdal_only: As for `ReadPatch`.
+        labels_optional: Return a patch of one folder without labels if it has no json.
 
     Raises:
         PatchError: A file is missing or broken, or the two folders are not a pair.
     """
-    parts = [_read_folder(folder, gdal_only) for folder in folders]
+    parts = [_read_folder(folder, gdal_only, labels_optional and len(folders) == 1) for folder in folders]
     (first, _), (last, last_metadata) = parts[0], parts[-1]
     if len(parts) > 1:
         named = last_metadata.get("corresponding_s2_patch")
@@ -176,19 +186,23 @@ def read_patch(*folders: Folder, gdal_only: bool = False) -> Patch:
     return Patch(first.patch_id, pixels, first.labels)
 
 
-def _read_folder(folder: Folder, gdal_only: bool) -> tuple[Patch, dict[str, Any]]:
+def _read_folder(folder: Folder, gdal_only: bool, labels_optional: bool) -> tuple[Patch, dict[str, Any]]:
     name = folder.name
     sensor = name[:2]
     if sensor not in _FOLDERS or not _FOLDERS[sensor].pattern.fullmatch(name):
         raise PatchError(folder, "is not named like a patch", f"a name such as {_FOLDERS['S2'].example}")
     files = locate_files(folder, sensor)
-    metadata = _read_metadata(files)
+    metadata = {"labels": []} if labels_optional and not _metadata_file(files).exists() else _read_metadata(files)
     pixels = read_folder_bands(files, _SENSOR_BANDS[sensor], gdal_only=gdal_only)
     return Patch(name, pixels, tuple(metadata["labels"])), metadata
 
 
+def _metadata_file(files: FolderFiles) -> File:
+    return files.file(f"{files.folder.name}_labels_metadata.json")
+
+
 def _read_metadata(files: FolderFiles) -> dict[str, Any]:
-    path = files.file(f"{files.folder.name}_labels_metadata.json")
+    path = _metadata_file(files)
     with os_errors_as_problems(path, "a json file with the patch's labels"):
         path.check()
         content = path.read_bytes()

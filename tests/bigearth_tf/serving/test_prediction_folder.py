@@ -13,6 +13,7 @@ import pytest
 
 from bigearth_tf.data.bands import get_bands
 from bigearth_tf.data.label_kind import LabelKind
+from bigearth_tf.evaluation.prediction_table import NamedPredictions, Predictions, make_columns
 from bigearth_tf.serving.patch_inputs import InputPatch, ListedPatches
 from bigearth_tf.serving.prediction_folder import PredictionOptions, predict_to_folder
 from bigearth_tf.serving.predictor import Predictor
@@ -87,13 +88,24 @@ def test_a_row_has_probabilities_labels_top_class_and_attributes(predicted):
     for index, name in enumerate(CLASSES):
         expected = expected_probability(level_of(1, index))
         assert row[f"probability/{name}"] == pytest.approx(expected, abs=1e-6)
-    assert row["predicted"] == "Sand; Forest"  # The most probable first; exactly 0.5 is predicted.
+    assert row["predicted"] == "Forest; Sand"  # In the order of the classes; exactly 0.5 is predicted.
+    assert [row[f"decision/{name}"] for name in CLASSES] == [False, True, True]
+    assert [row[f"label/{name}"] for name in CLASSES] == [False, True, False]
     assert row["top_class"] == "Sand"
     assert (row["true_labels"], row["country"], row["no_data"]) == ("Forest", "Austria", 0.25)
     unlabeled = table.loc["patch_2"]
     assert unlabeled["true_labels"] is None
-    assert unlabeled["country"] is None
+    assert unlabeled["label/Forest"] is None
+    assert unlabeled["country"] == ""
     assert table.loc["patch_0", "predicted"] == "Sand"
+
+
+def test_the_columns_are_those_of_an_evaluation_and_two_more(predicted):
+    table = pandas.read_parquet(predicted[0] / "predictions.parquet")
+    zeros, countries = np.zeros((1, 3), np.float32), {"country": np.array(["Austria"])}
+    rows = Predictions(np.array(["a"]), zeros, zeros, countries)
+    of_evaluation = list(make_columns(NamedPredictions(rows, CLASSES, LabelKind.MULTI)))
+    assert [name for name in table if name not in ("no_data", "top_class")] == of_evaluation
 
 
 def test_the_csv_has_the_same_rows(predicted):

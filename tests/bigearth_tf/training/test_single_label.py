@@ -88,7 +88,7 @@ def test_an_exported_model_predicts_the_most_probable_class_even_below_one_half(
 
 def test_the_command_prints_one_class_for_each_patch(exported, tmp_path):
     s2, _ = write_pair(tmp_path, 0, ["Pastures"])
-    command = ["-m", "experiments.predict", f"--model_dir={exported}", f"--s2={s2.parent}"]
+    command = ["-m", "experiments.predict", f"--model_dir={exported}", f"--s2={s2.parent}", "--csv"]
     result = warm_python.run([*command, f"--output_dir={tmp_path / 'out'}"], cwd=REPOSITORY)
     assert result.returncode == 0, result.stderr[-2000:]
     (said,) = [line for line in result.stdout.splitlines() if "predicted" in line]
