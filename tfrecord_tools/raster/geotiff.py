@@ -185,7 +185,10 @@ def read_any(file: File, max_px: int, *, with_place: bool = False) -> AnyRaster:
         if max(dataset.RasterXSize, dataset.RasterYSize) > max_px:
             found = f"has {dataset.RasterXSize} x {dataset.RasterYSize} px"
             raise PatchError(
-                file, found, f"a patch of at most {max_px} px", "Cut it into patches, or map it as a scene."
+                file,
+                found,
+                f"a patch of at most {max_px} px",
+                "Cut it into patches, or map it by `python -m experiments.map_scene`.",
             )
         rows = [dataset.GetRasterBand(index + 1) for index in range(dataset.RasterCount)]
         if not rows or not all(_blocks_stored(row) for row in rows):

@@ -69,7 +69,10 @@ def check_bands(model: ModelInputs, bands: Sequence[Band], what: str) -> None:
         for field in _BAND_FIELDS:
             here, there = getattr(rows[band.name], field), getattr(band, field)
             if here != there:
-                raise ValueError(f"The model takes band {band.name} with {field} {there!r}; in {what} it is {here!r}.")
+                raise ValueError(
+                    f"The model takes band {band.name} with {field} {there!r}; in {what} it is {here!r}. Use a model "
+                    "that was trained on such patches."
+                )
 
 
 class LabelTranslation:

@@ -138,7 +138,7 @@ def test_a_broken_file_is_a_problem_of_its_own(tmp_path):
 
 def test_a_whole_scene_is_not_a_patch(tmp_path):
     write_chip(tmp_path / "scene.tif", {"B02": np.zeros((800, 900), np.uint16)})
-    with pytest.raises(ValueError, match=r"has 900 x 800 px; expected a patch of at most 720 px.*map it as a scene"):
+    with pytest.raises(ValueError, match=r"has 900 x 800 px; expected a patch of at most 720 px.*map it by"):
         read(tmp_path)
 
 
