@@ -17,6 +17,7 @@ import collections
 import functools
 import os
 import re
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -89,10 +90,11 @@ def _scene_of(patch_id: str) -> str:
     return patch_id.rsplit("_", 1)[0]
 
 
-def _list_triples(root: str) -> tuple[dict[str, tuple[File, ...]], dict[str, int]]:
-    """Returns patch id -> its files in the order of `_PARTS`; and what was left out, by reason.
+def find_parts(root: str) -> tuple[dict[str, dict[str, File]], dict[str, int]]:
+    """Returns patch id -> its files that are there, by "s2", "s1" and "lc"; and what was left out, by reason.
 
-    A missing file raises an error when it is read.
+    Raises:
+        ValueError: A file has another name, or a patch has two files of a part.
     """
     found: dict[str, dict[str, File]] = {}
     listing = list_files(root, _ANY_TIFF)
@@ -108,6 +110,15 @@ def _list_triples(root: str) -> tuple[dict[str, tuple[File, ...]], dict[str, int
         if part in parts:
             raise ValueError(f"{root}: {match[0]} is in two places, {parts[part]} and {file}. Keep one.")
         parts[part] = file
+    return found, listing.left_out
+
+
+def _list_triples(root: str) -> tuple[dict[str, tuple[File, ...]], dict[str, int]]:
+    """Returns patch id -> its files in the order of `_PARTS`; and what was left out, by reason.
+
+    A missing file raises an error when it is read.
+    """
+    found, left_out = find_parts(root)
     there = {part for parts in found.values() for part in parts}
     missing = [part for part in _PARTS if part not in there]
     if missing:
@@ -119,7 +130,7 @@ def _list_triples(root: str) -> tuple[dict[str, tuple[File, ...]], dict[str, int
         name: tuple(parts.get(part) or File(os.path.join(root, _path_of(name, part))) for part in _PARTS)
         for name, parts in found.items()
     }
-    return triples, listing.left_out
+    return triples, left_out
 
 
 def _explain_name(root: str, file: File) -> str:
@@ -136,13 +147,31 @@ def _path_of(patch_id: str, part: str) -> str:
 
 
 def _read_listed(ref: PatchRef, label_kind: LabelKind, *, gdal_only: bool = False) -> Patch:
-    s2, s1, maps = ref.parts
-    assert isinstance(s2, File) and isinstance(s1, File) and isinstance(maps, File), ref
+    files = {part: file for part, file in zip(_PARTS, ref.parts) if isinstance(file, File)}
+    assert len(files) == len(_PARTS), ref
+    return read_parts(ref.patch_id, files, label_kind, gdal_only=gdal_only)
+
+
+def read_parts(patch_id: str, files: Mapping[str, File], label_kind: LabelKind, *, gdal_only: bool = False) -> Patch:
+    """Returns the patch of some files; without a map, it has no labels.
+
+    Args:
+        patch_id: Name of the patch.
+        files: "s2", "s1" and "lc" -> file, or some of them.
+        label_kind: As for `choose_labels`.
+        gdal_only: As for `ReadPatch`.
+
+    Raises:
+        PatchError: A file is missing or broken.
+    """
     pixels: dict[str, np.ndarray] = {}
-    for file, bands in ((s2, _S2_BANDS), (s1, _S1_BANDS)):
-        pixels.update(zip((band.name for band in bands), read_bands(file, bands, gdal_only=gdal_only)))
-    counts = _count_classes(maps, read_bands(maps, _MAPS, gdal_only=gdal_only)[0])
-    return Patch(ref.patch_id, pixels, choose_labels(counts, label_kind))
+    for part, bands in (("s2", _S2_BANDS), ("s1", _S1_BANDS)):
+        if part in files:
+            pixels.update(zip((band.name for band in bands), read_bands(files[part], bands, gdal_only=gdal_only)))
+    if "lc" not in files:
+        return Patch(patch_id, pixels, ())
+    counts = _count_classes(files["lc"], read_bands(files["lc"], _MAPS, gdal_only=gdal_only)[0])
+    return Patch(patch_id, pixels, choose_labels(counts, label_kind))
 
 
 def _count_classes(file: File, igbp: np.ndarray) -> np.ndarray:

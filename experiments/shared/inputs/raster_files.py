@@ -56,7 +56,8 @@ def _read_band_order(options: InputOptions, facts: StatedFacts) -> tuple[InputOp
         return options, facts
     dataset = get_dataset(options.band_order[0])
     order = tuple(band.name for band in dataset.bands if band.sensor == "S2")
-    facts = StatedFacts(dataset.level, 0, f"--band_order={dataset.name}")
+    if facts == NOTHING_STATED:
+        facts = StatedFacts(dataset.level, 0, f"--band_order={dataset.name}")
     return dataclasses.replace(options, band_order=order), facts
 
 

@@ -1,19 +1,22 @@
 """Patches of a data set in its published layout, by the sources of `tfrecord_tools`, with their labels.
 
 All patches that are there are predicted, also those that a conversion would leave out. Patches without labels are
-predicted too: those of BigEarthNet v2 without `--metadata`, and those of v1 whose json is missing.
+predicted too: those of BigEarthNet v2 without `--metadata`, those of v1 whose json is missing, images of EuroSAT
+outside the folders of its classes, and patches of SEN12MS without maps.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Optional
 
 from bigearth_tf.data.bands import Band
 from bigearth_tf.data.datasets import find_level, get_dataset
+from bigearth_tf.data.label_kind import LabelKind
 from bigearth_tf.data.labels import CLASSES_43
 from bigearth_tf.serving.model_inputs import ModelInputs
 from bigearth_tf.serving.patch_inputs import InputPatch, ListedPatches, hash_names
@@ -26,14 +29,16 @@ from experiments.shared.inputs.options import (
     refuse_options,
     share_without_data,
 )
-from experiments.shared.inputs.raster_files import open_raster_files
+from experiments.shared.inputs.raster_files import TIFF, open_raster_files
 from experiments.shared.inputs.raster_patches import StatedFacts
 from tfrecord_tools.listing.patch_lists import PatchLists, official_lists_folder, read_patch_lists
+from tfrecord_tools.listing.walk import list_files
 from tfrecord_tools.source import Patch, SourceInputs
-from tfrecord_tools.sources import open_source
+from tfrecord_tools.sources import open_source, sen12ms
 from tfrecord_tools.sources.bigearthnet_v1 import find_patches, read_patch
 
-_V1, _V2, _INT64 = "bigearthnet_v1", "bigearthnet_v2", "int64_tfrecords"
+_V1, _V2, _EUROSAT, _SEN12MS = "bigearthnet_v1", "bigearthnet_v2", "eurosat_ms", "sen12ms"
+_INT64 = "int64_tfrecords"
 # Value of `--lists_dir` for the lists of the package bigearthnet-common.
 OFFICIAL_LISTS = "official"
 _TAKES_SENSORS = (_V1, _V2)
@@ -50,10 +55,8 @@ def open_source_patches(what: Optional[str], model: ModelInputs, options: InputO
     refuse_options(options, f"Patches of {name}", ("band_order", "dn_offset", "no_data", "level"))
     inputs = _name_inputs(name, what, model, options)
     roots = " and ".join(root for root in (inputs.s2, inputs.s1, inputs.input) if root)
-    if name == _V1:
-        return _open_v1(inputs, roots, model, options.lists_dir)
-    if name == _V2 and not inputs.metadata:
-        return _open_v2_without_metadata(inputs, model, options)
+    if name in _OWN_LISTING and (opened := _OWN_LISTING[name](inputs, roots, model, options)):
+        return opened
     source = open_source(name, inputs)
     refs = [ref for ref in source.refs if options.split in (None, ref.split)]
     if not refs:
@@ -67,7 +70,7 @@ def open_source_patches(what: Optional[str], model: ModelInputs, options: InputO
         (*source.attributes, "split"),
         source.spec.level,
     )
-    return _open(name, listed, model)
+    return _open(name, listed, model, options)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,12 +110,16 @@ def _with_split(patch: Patch, split: str) -> Patch:
     return dataclasses.replace(patch, attributes={**patch.attributes, "split": split})
 
 
-def _open_v1(inputs: SourceInputs, roots: str, model: ModelInputs, lists_dir: Optional[str]) -> OpenedInputs:
-    """Returns the patches of v1 that are there, on a list or not; the lists add country and season."""
+def _open_v1(inputs: SourceInputs, roots: str, model: ModelInputs, options: InputOptions) -> OpenedInputs:
+    """Returns the patches of v1 that are there, on a list or not; lists add country and season, and have splits."""
+    lists = _read_lists(options.lists_dir)
+    if options.split and lists is None:
+        raise ValueError(f"--split={options.split}: the splits of {_V1} are in its lists: name them with --lists_dir.")
     folders = find_patches(inputs.s2, inputs.s1)
+    if lists and options.split:
+        folders = [pair for pair in folders if lists.split_of.get(pair[0].name) == options.split]
     if not folders:
-        raise ValueError(f"No pair of Sentinel-2 and Sentinel-1 patches in {roots}.")
-    lists = _read_lists(lists_dir)
+        raise ValueError(f"No patch to predict, or no pair of Sentinel-2 and Sentinel-1 patches, in {roots}.")
     given = {sensor for sensor, root in (("S2", inputs.s2), ("S1", inputs.s1)) if root}
     listed = _Listed(
         f"{len(folders)} patches of {_V1} in {roots}",
@@ -123,7 +130,7 @@ def _open_v1(inputs: SourceInputs, roots: str, model: ModelInputs, lists_dir: Op
         ("country", "season") if lists else (),
         find_level(_V1),
     )
-    return _open(_V1, listed, model)
+    return _open(_V1, listed, model, options)
 
 
 def _read_lists(lists_dir: Optional[str]) -> Optional[PatchLists]:
@@ -140,15 +147,70 @@ def _add_place(patch: Patch, lists: Optional[PatchLists]) -> Patch:
     return dataclasses.replace(patch, attributes=place)
 
 
-def _open_v2_without_metadata(inputs: SourceInputs, model: ModelInputs, options: InputOptions) -> OpenedInputs:
-    root = inputs.s2 or inputs.s1
-    if not root or (inputs.s2 and inputs.s1):
+def _open_v2(inputs: SourceInputs, roots: str, model: ModelInputs, options: InputOptions) -> Optional[OpenedInputs]:
+    """Returns the patches of v2 without labels if there is no metadata, else None."""
+    if inputs.metadata:
+        return None
+    if inputs.s2 and inputs.s1:
         raise ValueError(f"--source={_V2}: pairs of Sentinel-2 and Sentinel-1 need --metadata, which names them.")
-    opened = open_raster_files(root, model, options, StatedFacts(find_level(_V2), 0, f"source {_V2}", has_extent=True))
-    return OpenedInputs(opened.inputs, (*opened.lines, "Without --metadata, the labels are not known."))
+    return _open_unlabeled(_V2, roots, model, options)
 
 
-def _open(name: str, listed: _Listed, model: ModelInputs) -> OpenedInputs:
+def _open_eurosat(
+    inputs: SourceInputs, roots: str, model: ModelInputs, options: InputOptions
+) -> Optional[OpenedInputs]:
+    """Returns images without labels if no folder is named after a class, else None."""
+    if not inputs.input:
+        return None
+    files = list_files(inputs.input, TIFF).found
+    folders = {os.path.basename(os.path.dirname(file.member or file.path)) for file in files}
+    if not files or folders & set(get_dataset(_EUROSAT).nomenclatures["10"]):
+        return None
+    return _open_unlabeled(_EUROSAT, roots, model, dataclasses.replace(options, band_order=(_EUROSAT,)))
+
+
+def _open_unlabeled(name: str, root: str, model: ModelInputs, options: InputOptions) -> OpenedInputs:
+    refuse_options(options, f"Patches of {name} without labels", ("split",))
+    facts = StatedFacts(find_level(name), 0, f"source {name}", has_extent=True)
+    opened = open_raster_files(root, model, options, facts)
+    return OpenedInputs(opened.inputs, (*opened.lines, "The labels are not known."))
+
+
+def _open_sen12ms(
+    inputs: SourceInputs, roots: str, model: ModelInputs, options: InputOptions
+) -> Optional[OpenedInputs]:
+    """Returns the patches of SEN12MS of which a part is missing everywhere, such as the maps; else None."""
+    if not inputs.input:
+        return None
+    found, _ = sen12ms.find_parts(inputs.input)
+    there = {part for parts in found.values() for part in parts}
+    if not found or len(there) == 3:
+        return None
+    refuse_options(options, f"Patches of {_SEN12MS} without {', '.join({'s1', 's2', 'lc'} - there)}", ("split",))
+    names, kind = tuple(found), LabelKind(options.label_kind or LabelKind.SINGLE)
+    spec = get_dataset(_SEN12MS)
+    listed = _Listed(
+        f"{len(found)} patches of {_SEN12MS} with {', '.join(sorted(there))} in {roots}",
+        names,
+        lambda number: sen12ms.read_parts(names[number], found[names[number]], kind),
+        tuple(band for band in spec.bands if band.sensor.lower() in there),
+        spec.nomenclatures["10"],
+        (),
+        spec.level,
+    )
+    return _open(_SEN12MS, listed, model, options)
+
+
+# Sources that list what is there in another way if labels are missing.
+_OWN_LISTING: dict[str, Callable[[SourceInputs, str, ModelInputs, InputOptions], Optional[OpenedInputs]]] = {
+    _V1: _open_v1,
+    _V2: _open_v2,
+    _EUROSAT: _open_eurosat,
+    _SEN12MS: _open_sen12ms,
+}
+
+
+def _open(name: str, listed: _Listed, model: ModelInputs, options: InputOptions) -> OpenedInputs:
     check_bands(model, listed.bands, listed.what)
     lines = [listed.what]
     if model.dn_bands:
@@ -158,7 +220,11 @@ def _open(name: str, listed: _Listed, model: ModelInputs) -> OpenedInputs:
     inputs = ListedPatches(
         listed.names,
         functools.partial(_read, listed, labels, model),
-        identity={"kind": f"source {name}", "names_sha256": hash_names(listed.names)},
+        identity={
+            "kind": f"source {name}",
+            "names_sha256": hash_names(listed.names),
+            "labels": [options.metadata, options.label_kind, options.lists_dir],
+        },
         attributes=(*listed.attributes, *labels.attributes),
     )
     return OpenedInputs(inputs, tuple(line for line in lines if line))
@@ -166,6 +232,9 @@ def _open(name: str, listed: _Listed, model: ModelInputs) -> OpenedInputs:
 
 def _read(listed: _Listed, labels: LabelTranslation, model: ModelInputs, number: int) -> InputPatch:
     patch = listed.read(number)
+    missing = [band.name for band in model.bands if band.name not in patch.bands]
+    if missing:
+        raise ValueError(f"{patch.patch_id}: band {', '.join(missing)}, which the model takes, is missing.")
     names, others = labels.translate(patch.labels or None)
     bands = {band.name: patch.bands[band.name] for band in model.bands}
     attributes: dict[str, Any] = {**patch.attributes, **others}

@@ -1,5 +1,8 @@
 """Inputs that are records or a data set in its published layout: labels, splits, attributes, and what is refused."""
 
+import dataclasses
+import shutil
+
 import numpy as np
 import pytest
 
@@ -110,6 +113,10 @@ def test_patches_of_v1_have_labels_and_attributes_and_need_no_list(v1):
     assert items[0].attributes == {"country": "Austria", "season": "Summer"}
     # The same as by the former flag.
     np.testing.assert_array_equal(read(None, InputOptions(s2=str(v1 / "s2")))[0][3].bands["B05"], items[3].bands["B05"])
+    test, _ = read(v1 / "s2", dataclasses.replace(options, split="test"))
+    assert [patch.patch_id for patch in test] == [S2_NAMES[2]]
+    with pytest.raises(ValueError, match="the splits of bigearthnet_v1 are in its lists: name them with --lists_dir"):
+        read(v1 / "s2", InputOptions(source="bigearthnet_v1", split="test"))
     in_43, _ = read(v1 / "s2", options, describe_model("B03", class_names=CLASSES_43))
     assert in_43[0].labels == ("Pastures", "Water bodies")
     other, _ = read(v1 / "s2", options, describe_model("B03", class_names=("Crops", "Rest"), dataset="own"))
@@ -156,7 +163,7 @@ def test_patches_of_v2_with_and_without_metadata(tmp_path):
     assert first.attributes["country"] == "Kosovo"
     assert first.attributes["split"] == "train"
     unlabeled, opened = read(tmp_path / "BigEarthNet-S2", InputOptions(source="bigearthnet_v2"), model)
-    assert any("labels are not known" in line for line in opened.lines)
+    assert any("The labels are not known" in line for line in opened.lines)
     for patch in unlabeled:
         assert patch.labels is None
         np.testing.assert_array_equal(patch.bands["B05"], by_id[patch.patch_id].bands["B05"])
@@ -172,6 +179,12 @@ def test_images_of_eurosat(tmp_path):
     items, _ = read(tmp_path, InputOptions(source="eurosat_ms"), model)
     assert [patch.labels for patch in items] == [("Forest",), ("River",)]
     np.testing.assert_array_equal(items[1].bands["B8A"], eurosat_ms.pixels_of("River_7")[12])
+    for name in ("Forest_1", "River_7"):
+        write_image(tmp_path / "unlabeled" / f"{name}.tif", eurosat_ms.pixels_of(name))
+    unlabeled, _ = read(tmp_path / "unlabeled", InputOptions(source="eurosat_ms"), model)
+    assert [patch.labels for patch in unlabeled] == [None, None]
+    np.testing.assert_array_equal(unlabeled[1].bands["B8A"], items[1].bands["B8A"])
+    shutil.rmtree(tmp_path / "unlabeled")
     with pytest.raises(ValueError, match="takes band B03 with size_px 120; in .*eurosat_ms.* it is 64"):
         read(tmp_path, InputOptions(source="eurosat_ms"))
     same_size = describe_model("B02", EUROSAT_CLASSES, "bigearthnet_v1", table)
@@ -186,3 +199,14 @@ def test_patches_of_sen12ms(tmp_path):
     (patch,), _ = read(tmp_path, InputOptions(source="sen12ms", label_kind="multi"), model)
     assert patch.labels == ("Forest", "Water")
     assert patch.bands["VV"].shape == (256, 256)
+    for path in tmp_path.rglob("*_lc_*.tif"):
+        path.unlink()
+    (unlabeled,), opened = read(tmp_path, InputOptions(source="sen12ms"), model)
+    assert unlabeled.labels is None
+    assert "with s1, s2 in" in opened.lines[0]
+    np.testing.assert_array_equal(unlabeled.bands["B10"], patch.bands["B10"])
+    sen12ms.write_triple(tmp_path, "ROIs1158_spring_1_p31", {1: 256 * 256})
+    for path in [*tmp_path.rglob("*_lc_*.tif"), *tmp_path.rglob("*_s2_1_p31.tif")]:
+        path.unlink()
+    items, _ = read(tmp_path, InputOptions(source="sen12ms"), model)
+    assert items[1].problem == "ROIs1158_spring_1_p31: band B10, which the model takes, is missing."
