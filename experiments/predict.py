@@ -11,6 +11,7 @@ resumes.
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 from absl import flags
@@ -46,6 +47,8 @@ _STRICT = flags.DEFINE_bool("strict", False, "End at the first input that cannot
 _CSV = flags.DEFINE_bool("csv", False, "Write predictions.csv too.")
 _SHOW = flags.DEFINE_integer("show", 24, "Number of patches to print and to plot, the first ones.", 0, 300)
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Patches that are read and predicted at a time.", lower_bound=1)
+# Remarks that are counted.
+_MAX_REMARKS = 10_000
 
 
 def main() -> None:
@@ -94,6 +97,10 @@ def main() -> None:
         pictures = plot_predictions(output / "predictions", first, f"{model.name} from {_MODEL_DIR.value}")
         written += f"; {' and '.join(path.name for path in pictures)}: {len(patches)} of them"
     print(written)
+    remarks = list(itertools.islice(result.parts.read_remarks(), _MAX_REMARKS))
+    if remarks:
+        count = f"{len(remarks)} or more" if len(remarks) == _MAX_REMARKS else str(len(remarks))
+        print(f"{count} patches have a remark in the table; the first: {remarks[0].name} {remarks[0].problem}")
     if result.num_problems:
         assert result.first_problem is not None
         print(

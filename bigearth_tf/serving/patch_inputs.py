@@ -16,6 +16,7 @@ class InputPatch:
 
     `bands` maps at least the bands of the model to [size_px, size_px] in their types. `labels` are names of classes,
     None if they are not known. `attributes` are other texts. `no_data` is the share of pixels without data, 0 ... 1.
+    `remark` is what a user should check about it.
     """
 
     patch_id: str
@@ -23,6 +24,7 @@ class InputPatch:
     labels: Optional[tuple[str, ...]] = None
     attributes: Mapping[str, str] = dataclasses.field(default_factory=dict)
     no_data: float = 0.0
+    remark: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,10 +2,10 @@
 
 Each part is written atomically, together with the problems of its inputs (in the metadata of its schema), so that the
 parts alone say what is done. `pandas.read_parquet(folder)` reads all parts as one table, in the order of the inputs.
-Its columns are those of an evaluation (evaluation/prediction_table.py) and two more:
+Its columns are those of an evaluation (evaluation/prediction_table.py) and three more:
 
 - `patch_id`, then the attributes of the inputs, such as `country` (string, empty where an input lacks it);
-- `no_data`: the share of pixels without data (float32, 0 ... 1);
+- `no_data`: the share of pixels without data (float32, 0 ... 1); `remark`: what should be checked (string);
 - `true_labels` and `predicted`: names of classes, separated by "; "; `top_class`: the most probable class;
 - for each class of the model in its order, `label/<class>` (bool), then `probability/<class>` (float32), then
   `decision/<class>` (bool: predicted).
@@ -48,7 +48,9 @@ class PredictionParts:
         kinds = {"label": pyarrow.bool_(), "probability": pyarrow.float32(), "decision": pyarrow.bool_()}
         values = [(f"{kind}/{name}", dtype) for kind, dtype in kinds.items() for name in self.class_names]
         self._attributes = tuple(attributes)
-        self._schema = pyarrow.schema([*texts, ("no_data", pyarrow.float32()), *labels, *values])
+        self._schema = pyarrow.schema(
+            [*texts, ("no_data", pyarrow.float32()), ("remark", pyarrow.string()), *labels, *values]
+        )
 
     def part_path(self, number: int) -> Path:
         """Returns the path of a part."""
@@ -81,6 +83,7 @@ class PredictionParts:
         columns: dict[str, Any] = {"patch_id": [patch.patch_id for patch in patches]}
         columns.update({name: [patch.attributes.get(name, "") for patch in patches] for name in self._attributes})
         columns["no_data"] = np.array([patch.no_data for patch in patches], np.float32)
+        columns["remark"] = [patch.remark for patch in patches]
         columns["true_labels"] = [None if patch.labels is None else _SEPARATOR.join(patch.labels) for patch in patches]
         columns["predicted"] = [_SEPARATOR.join(itertools.compress(self.class_names, row)) for row in decided]
         columns["top_class"] = [self.class_names[index] for index in np.argmax(probabilities, axis=1)]
@@ -114,6 +117,14 @@ class PredictionParts:
     def count_rows(self) -> int:
         """Returns the number of rows of all parts."""
         return sum(parquet.read_metadata(self.part_path(number)).num_rows for number in range(self.count_done()))
+
+    def read_remarks(self) -> Iterator[InputProblem]:
+        """Yields the patches with a remark, in order."""
+        for number in range(self.count_done()):
+            table = parquet.read_table(self.part_path(number), columns=["patch_id", "remark"])
+            for row in table.to_pylist():
+                if row["remark"]:
+                    yield InputProblem(row["patch_id"], row["remark"])
 
     def write_csv(self, path: Path) -> None:
         """Writes all rows as CSV, atomically; numbers have all digits of float32."""

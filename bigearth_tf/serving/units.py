@@ -80,10 +80,14 @@ class DnConversion:
 
 
 class ChosenConversion(NamedTuple):
-    """A conversion, and a line for each thing that it does or that was found out."""
+    """A conversion, and a line for each thing that it does or that was found out.
+
+    `offset_is_inferred` says that only the values of the samples show that there is no offset.
+    """
 
     conversion: DnConversion
     lines: tuple[str, ...]
+    offset_is_inferred: bool = False
 
 
 def find_missing(band: StoredBand, no_data: Optional[float] = None) -> np.ndarray:
@@ -142,13 +146,14 @@ def choose_conversion(
         )
     if lowest < 0:
         lines.append("Negative reflectance is set to 0.")
+    is_inferred = offset is None
     if offset is None:
         offset = _find_offset({name: array * scale for name, array in values.items()}, lines)
     elif offset:
         lines.append(
             f"{offset} is added to digital numbers ({'--dn_offset' if stated_offset is None else 'metadata'})."
         )
-    return ChosenConversion(DnConversion(scale, offset, no_data), tuple(line for line in lines if line))
+    return ChosenConversion(DnConversion(scale, offset, no_data), tuple(line for line in lines if line), is_inferred)
 
 
 def _merge_offsets(dn_offset: Optional[int], stated_offset: Optional[int]) -> Optional[int]:

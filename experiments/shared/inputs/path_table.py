@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     import pandas
 
 _PATH, _ID, _LABELS, _SPLIT = "path", "patch_id", "labels", "split"
-# Column of the predictions: an attribute of that name would replace it.
-_TAKEN = ("no_data", "true_labels", "predicted", "top_class")
+# Columns of the table of predictions: an attribute of such a name would replace one.
+_TAKEN = ("no_data", "remark", "true_labels", "predicted", "top_class")
 
 
 def open_path_table(path: Path, model: ModelInputs, options: InputOptions) -> OpenedInputs:

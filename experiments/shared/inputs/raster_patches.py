@@ -14,7 +14,7 @@ from typing import Any, Optional
 
 from bigearth_tf.serving.model_inputs import ModelInputs
 from bigearth_tf.serving.patch_inputs import InputPatch, ListedPatches
-from bigearth_tf.serving.units import DnConversion, check_decibels, check_level, choose_conversion
+from bigearth_tf.serving.units import ChosenConversion, DnConversion, check_decibels, check_level, choose_conversion
 from experiments.shared.inputs.options import InputOptions, OpenedInputs
 from experiments.shared.inputs.raster_reader import PatchFit, PatchReader, RasterPatch, StoredPatch
 
@@ -58,10 +58,10 @@ def open_raster_patches(
     if not stored:
         raise ValueError(f"None of {len(problems)} {what} that were looked at can be read. {problems[0]}")
     lines = [f"{len(patches)} {what}"]
-    conversion, more = _choose(stored, model, options, facts)
-    lines += more
+    chosen = _choose(stored, model, options, facts)
+    lines += chosen.lines
     lines += _describe_reduction(stored, model)
-    fit = PatchFit(model, conversion, reader, check_extent=not facts.has_extent)
+    fit = PatchFit(model, chosen, reader, check_extent=not facts.has_extent)
     fitting = [problem for problem in map(fit.find_problem, stored.values()) if not problem]
     if not fitting:
         name, first = next(iter(stored.items()))
@@ -76,7 +76,7 @@ def open_raster_patches(
         "kind": what,
         "files_sha256": _hash_files(patches),
         "band_order": list(options.band_order),
-        "conversion": dataclasses.asdict(conversion),
+        "conversion": dataclasses.asdict(chosen.conversion),
     }
     names = [patch.patch_id for patch in patches]
     inputs = ListedPatches(names, read_one, identity=identity, attributes=attributes)
@@ -104,17 +104,17 @@ def _sample(patches: Sequence[RasterPatch], reader: PatchReader) -> tuple[dict[s
 
 def _choose(
     stored: Mapping[str, StoredPatch], model: ModelInputs, options: InputOptions, facts: StatedFacts
-) -> tuple[DnConversion, list[str]]:
+) -> ChosenConversion:
     """Returns the conversion of all patches, and what is said about it."""
     s1_names = [band.name for band in model.bands if band.unit == "dB"]
     check_decibels({name: [s.bands[band] for band in s1_names if band in s.bands] for name, s in stored.items()})
     if not model.dn_bands:
-        return DnConversion(no_data=options.no_data), []
+        return ChosenConversion(DnConversion(no_data=options.no_data), ())
     names = [band.name for band in model.dn_bands]
     samples = {name: [s.bands[band] for band in names if band in s.bands] for name, s in stored.items()}
     samples = {name: bands for name, bands in samples.items() if bands}
     if not samples:
-        return DnConversion(no_data=options.no_data), []
+        return ChosenConversion(DnConversion(no_data=options.no_data), ())
     level, where = _find_level(stored, facts)
     offset = _find_offset(stored) if facts.dn_offset is None else facts.dn_offset
     # Both are checked before either is reported: each may need a flag of its own.
@@ -129,7 +129,7 @@ def _choose(
         questions.append(str(error))
     if chosen is None or questions:
         raise ValueError("\n".join(questions))
-    return chosen.conversion, [line, *chosen.lines]
+    return chosen._replace(lines=(line, *chosen.lines))
 
 
 def _find_offset(stored: Mapping[str, StoredPatch]) -> Optional[int]:

@@ -14,13 +14,14 @@ from bigearth_tf.data.bands import Band
 from bigearth_tf.serving.model_inputs import ModelInputs
 from bigearth_tf.serving.native_size import reduce_to_native
 from bigearth_tf.serving.patch_inputs import InputPatch
-from bigearth_tf.serving.units import DnConversion, StoredBand, find_missing
+from bigearth_tf.serving.units import ChosenConversion, StoredBand, find_missing, is_free_of_offset
 from tfrecord_tools.listing.archive import File
 from tfrecord_tools.raster.geotiff import AnyBand, read_any
 
 # A patch may be stored on a finer grid than its bands have: of a model that takes bands of 60 m alone, six times.
 _MAX_FACTOR = 6
 _EXTENT_TOLERANCE = 0.05
+MAY_HAVE_OFFSET = "may have the offset of baseline 04.00"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,9 +141,10 @@ class PatchFit:
     """The bands of patches at the native sizes and in the units of a model."""
 
     def __init__(
-        self, model: ModelInputs, conversion: DnConversion, reader: PatchReader, *, check_extent: bool
+        self, model: ModelInputs, chosen: ChosenConversion, reader: PatchReader, *, check_extent: bool
     ) -> None:
-        self._model, self._conversion, self._reader = model, conversion, reader
+        self._model, self._conversion, self._reader = model, chosen.conversion, reader
+        self._check_offset = chosen.offset_is_inferred
         self._check_extent = check_extent
         # Layouts that cover the right ground: others must be checked, which is slow.
         self._layouts: set[frozenset[tuple[str, tuple[int, ...], float]]] = set()
@@ -155,13 +157,19 @@ class PatchFit:
             ValueError, OSError: It cannot be read, or does not fit.
         """
         stored = self._reader.read(patch)
-        bands, no_data = self._convert(patch.patch_id, stored)
+        bands, missing = self._convert(patch.patch_id, stored)
         if self._check_extent and stored.layout not in self._layouts:
             try:
                 self._require_extent(self._reader.read(patch, with_place=True))
             except ValueError as error:
                 raise ValueError(f"{patch.patch_id}: {error}") from error
-        return InputPatch(patch.patch_id, bands, patch.labels, patch.attributes, no_data)
+        no_data = min((float(of_band.mean()) for of_band in missing.values()), default=0.0)
+        remark = self._find_remark(bands, missing) if self._check_offset else ""
+        return InputPatch(patch.patch_id, bands, patch.labels, patch.attributes, no_data, remark)
+
+    def _find_remark(self, bands: Mapping[str, np.ndarray], missing: Mapping[str, np.ndarray]) -> str:
+        numbers = np.concatenate([bands[name][~of_band] for name, of_band in missing.items()])
+        return "" if not numbers.size or is_free_of_offset(numbers) else MAY_HAVE_OFFSET
 
     def find_problem(self, stored: StoredPatch) -> str:
         """Returns why a patch does not fit the model, "" if it does."""
@@ -173,23 +181,24 @@ class PatchFit:
             return str(error).lstrip(": ")
         return ""
 
-    def _convert(self, name: str, stored: StoredPatch) -> tuple[dict[str, np.ndarray], float]:
+    def _convert(self, name: str, stored: StoredPatch) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Returns the bands as the model takes them, and where those of Sentinel-2 have no data."""
         missing = [band.name for band in self._model.bands if band.name not in stored.bands]
         if missing:
             raise ValueError(f"{name}: band {', '.join(missing)}, which the model takes, is missing.")
         dn_names = {band.name for band in self._model.dn_bands}
-        bands, shares = {}, [1.0] if dn_names else [0.0]
+        bands, without_data = {}, {}
         for band in self._model.bands:
             try:
                 if band.name in dn_names:
                     numbers = reduce_to_native(self._conversion.apply(stored.bands[band.name]), band.size_px)
                     bands[band.name] = numbers.pixels
-                    shares.append(float(numbers.missing.mean()))
+                    without_data[band.name] = numbers.missing
                 else:
                     bands[band.name] = _cast(stored.bands[band.name].pixels, band)
             except ValueError as error:
                 raise ValueError(f"{name}: band {band.name}: {error}.") from error
-        return bands, min(shares)
+        return bands, without_data
 
     def _require_extent(self, stored: StoredPatch) -> None:
         """Checks that a patch covers as much ground as the patches of the model."""

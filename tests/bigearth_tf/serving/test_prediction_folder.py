@@ -52,6 +52,7 @@ def make_patch(number):
         ("Forest",) if number % 2 else None,
         {"country": "Austria"} if number % 2 else {},
         0.25,
+        "bright" if number == 5 else "",
     )
 
 
@@ -93,6 +94,7 @@ def test_a_row_has_probabilities_labels_top_class_and_attributes(predicted):
     assert [row[f"label/{name}"] for name in CLASSES] == [False, True, False]
     assert row["top_class"] == "Sand"
     assert (row["true_labels"], row["country"], row["no_data"]) == ("Forest", "Austria", 0.25)
+    assert [(remark.name, remark.problem) for remark in predicted[1].parts.read_remarks()] == [("patch_5", "bright")]
     unlabeled = table.loc["patch_2"]
     assert unlabeled["true_labels"] is None
     assert unlabeled["label/Forest"] is None
@@ -100,12 +102,12 @@ def test_a_row_has_probabilities_labels_top_class_and_attributes(predicted):
     assert table.loc["patch_0", "predicted"] == "Sand"
 
 
-def test_the_columns_are_those_of_an_evaluation_and_two_more(predicted):
+def test_the_columns_are_those_of_an_evaluation_and_three_more(predicted):
     table = pandas.read_parquet(predicted[0] / "predictions.parquet")
     zeros, countries = np.zeros((1, 3), np.float32), {"country": np.array(["Austria"])}
     rows = Predictions(np.array(["a"]), zeros, zeros, countries)
     of_evaluation = list(make_columns(NamedPredictions(rows, CLASSES, LabelKind.MULTI)))
-    assert [name for name in table if name not in ("no_data", "top_class")] == of_evaluation
+    assert [name for name in table if name not in ("no_data", "remark", "top_class")] == of_evaluation
 
 
 def test_the_csv_has_the_same_rows(predicted):

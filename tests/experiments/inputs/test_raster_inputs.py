@@ -223,6 +223,21 @@ def test_the_offset_of_baseline_4_is_asked_for_or_read(tmp_path):
     check_patch(read(tmp_path / "c")[0][0], 0)
 
 
+def test_a_later_patch_that_may_have_the_offset_is_remarked(tmp_path):
+    write_chips(tmp_path, count=5)
+    # It sorts last, and is not looked at before.
+    for number in range(128):
+        write_chip(tmp_path / f"a_{number:03d}.tif", {"B02": land(0, "B02", 120)})
+    with_offset = land(0, "B02", 120) + np.uint16(1000)
+    with_offset[:30] = 0
+    write_chip(tmp_path / "z.tif", {"B02": with_offset})
+    items, _ = read(tmp_path, model=describe_model("B02"))
+    assert [item.patch_id for item in items if item.remark] == ["z"]
+    assert items[-1].remark == "may have the offset of baseline 04.00"
+    items, _ = read(tmp_path, InputOptions(level="L2A", dn_offset=0), describe_model("B02"))
+    assert not any(item.remark for item in items)
+
+
 def test_the_level_is_told_or_asked_for(tmp_path):
     write_chips(tmp_path / "unknown")
     with pytest.raises(ValueError, match="Say --level=L2A if they are"):
