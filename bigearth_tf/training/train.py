@@ -68,7 +68,7 @@ def train(
     workdir = Path(workdir)
     with convert_lost_rank_errors(replica):
         plan = run_on_all_ranks(lambda: plan_run(config, replica.world_size), replica)
-        settings = make_run_settings(config, plan.dataset.manifest, plan.bands)
+        settings = make_run_settings(plan.config, plan.dataset.manifest, plan.bands)
         complete = (workdir / RESULT_NAME).exists()
         preflight.check_same_config_and_data(settings.identity(), plan.dataset.manifest, complete, replica)
         if complete:

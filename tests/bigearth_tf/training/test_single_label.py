@@ -26,11 +26,11 @@ from tests.support.records import Labels, write_records
 def make_config(folder, **changes):
     return TrainConfig(
         model_overrides="resolution_px=15, width=0.5",
-        data=DataConfig(data_dir=str(folder), bands="RGB", shuffle_mb=2.0),
+        data=DataConfig(data_dir=str(folder), shuffle_mb=2.0),
         schedule=ScheduleConfig(name="constant", peak=3e-3),
         epochs=4,
         global_batch_size=8,
-        **{"best_metric": "accuracy", **changes},
+        **{"best_metric": "auto", **changes},
     )
 
 
@@ -55,6 +55,9 @@ def test_it_learns_and_reports_accuracy(run):
     assert constant.test["accuracy"] == pytest.approx(1 / 3)
     assert result.test["accuracy"] > 0.6
     assert "micro_f1" not in result.test
+    config = json.loads((folder / "run" / "config.json").read_text())["config"]
+    assert (config["best_metric"], config["loss"]["name"]) == ("accuracy", "softmax")
+    assert config["data"]["bands"] == "B04,B03,B02"
     first = json.loads((folder / "run" / "history.jsonl").read_text().splitlines()[0])
     # The loss of a softmax over 19 classes before training, not of 19 binary decisions.
     assert first["loss"] == pytest.approx(np.log(19), rel=0.3)
