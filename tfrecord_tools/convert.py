@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from absl import flags
+from absl import flags, logging
 
 from bigearth_tf.data.manifest import MANIFEST_NAME
 from bigearth_tf.runtime.command import run_command
@@ -60,7 +60,10 @@ def main() -> None:
         repair=_REPAIR.value,
     )
     before = _time_of(output_dir / MANIFEST_NAME)
-    manifest = convert(open_source(flags.FLAGS.source, read_source_inputs()), output_dir, options)
+    logging.info("listing the patches of %s", flags.FLAGS.source)
+    source = open_source(flags.FLAGS.source, read_source_inputs())
+    logging.info("found %d patches", len(source.refs))
+    manifest = convert(source, output_dir, options)
     if manifest is None:
         print(
             f"task {task_index} of {num_tasks} is done; when all tasks are done, run: "

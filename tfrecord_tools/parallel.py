@@ -5,7 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import multiprocessing
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, TypeVar
 
 from bigearth_tf.runtime import children
@@ -78,17 +78,22 @@ def map_in_processes(
                     on_progress(done.value - seen)
                     seen = done.value
             yield from result.result()
+        _kill_workers(earlier)  # They have nothing left to do, and one that has loaded TensorFlow takes a while to end.
     except concurrent.futures.BrokenExecutor as error:
         raise OSError(
             "A process was killed, perhaps because memory ran out. Run the same command to resume, with fewer "
             "--workers if it happens again."
         ) from error
     except (KeyboardInterrupt, GeneratorExit):
-        for process in set(multiprocessing.active_children()) - earlier:
-            process.kill()
+        _kill_workers(earlier)
         raise
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _kill_workers(earlier: Collection[multiprocessing.process.BaseProcess]) -> None:
+    for process in set(multiprocessing.active_children()).difference(earlier):
+        process.kill()
 
 
 def _map_here(

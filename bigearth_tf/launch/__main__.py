@@ -25,6 +25,7 @@ from bigearth_tf.launch import slurm_job
 from bigearth_tf.launch.elastic import run_elastic
 from bigearth_tf.launch.launcher import Launch, Outcome
 from bigearth_tf.launch.task_starters import LocalStarter, SrunStarter, TaskStarter, list_job_nodes
+from bigearth_tf.runtime.command import expand_home
 from bigearth_tf.runtime.exit_codes import EXIT_BY_SIGNAL, EXIT_STOPPED
 from bigearth_tf.runtime.stop_signal import StopSignal
 
@@ -56,7 +57,9 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--min_nodes", type=int, help="fewest nodes of an elastic run; default: 1")
     parser.add_argument("--max_nodes", type=int, help="most nodes of an elastic run; default: all nodes of the job")
     parser.add_argument("command", nargs="+", help="after --: what each rank runs")
-    arguments = parser.parse_args()
+    given = sys.argv[1:]
+    ours = given.index("--") if "--" in given else len(given)  # What follows is the command of the ranks.
+    arguments = parser.parse_args([*map(expand_home, given[:ours]), *given[ours:]])
     _check_arguments(parser, arguments)
     return arguments
 

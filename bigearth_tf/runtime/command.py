@@ -23,6 +23,7 @@ from bigearth_tf.runtime.stop_signal import Stopped
 
 _EXIT_INTERRUPTED = EXIT_BY_SIGNAL + signal.SIGINT
 _REQUIRED = "it is required."
+_USUAL_FILES = 1024
 _HELP_FLAGS = ("help", "helpfull", "helpshort", "helpxml")
 # A home folder at the start of a flag's value, or of one of several values: a shell leaves it as it is after a "=".
 _HOME = re.compile(r"(?<=[=,])~[^/,\s]*(?=[/,\s]|$)")
@@ -43,7 +44,7 @@ def run_command(main: Callable[[], None]) -> None:
     # A file name that is not UTF-8 can then be printed. The call needs a stream that is still the one of the start.
     with contextlib.suppress(OSError):
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    argv = [sys.argv[0], *map(_expand_home, sys.argv[1:])]
+    argv = [sys.argv[0], *map(expand_home, sys.argv[1:])]
     try:
         app.run(lambda argv: _run(main, argv), argv=argv, flags_parser=_parse_flags)
     except KeyboardInterrupt:
@@ -83,7 +84,7 @@ def _exit_interrupted() -> NoReturn:
     sys.exit(_EXIT_INTERRUPTED)
 
 
-def _expand_home(argument: str) -> str:
+def expand_home(argument: str) -> str:
     """Returns a command line argument with the home folder in place of ~."""
     return _HOME.sub(lambda found: os.path.expanduser(found[0]), argument)
 
@@ -92,10 +93,8 @@ def _hint(error: Exception) -> str:
     """Returns what to add to the message of an error whose own text names no fix."""
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
         limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-        return (
-            f". This process may open {limit} files (`ulimit -n`); raise it with `ulimit -n 1024` or more, of at most "
-            f"{most}, and run the same command."
-        )
+        fix = f"`ulimit -n {_USUAL_FILES}`" if most >= _USUAL_FILES else f"a new shell: {most} is the most in this one"
+        return f". This process may open {limit} files (`ulimit -n`). Raise that with {fix}; then run the same command."
     return ""
 
 

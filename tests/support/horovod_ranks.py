@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bigearth_tf.launch.layout import make_horovod_variables, make_place_on_this_host
+from bigearth_tf.runtime.children import attach_to_parent
 from tests.support import warm_python
 from tests.support.paths import REPOSITORY
 
@@ -111,6 +114,7 @@ def run_by_horovodrun(ranks: int, script: str, *arguments: Any) -> Ended:
     command = [horovodrun, "-np", ranks, "--gloo", sys.executable, "-c", script, *arguments]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "CUDA_VISIBLE_DEVICES": ""}
     result = subprocess.run(
-        list(map(str, command)), env=environment, capture_output=True, text=True, timeout=_LIMIT_S, check=False
-    )
+        list(map(str, command)), env=environment, capture_output=True, text=True, timeout=_LIMIT_S, check=False,
+        preexec_fn=functools.partial(attach_to_parent, os.getpid(), signal.SIGTERM),
+    )  # fmt: skip
     return Ended([result.returncode], result.stdout + result.stderr)

@@ -3,10 +3,11 @@
 import functools
 import operator
 import os
+import time
 
 import pytest
 
-from tfrecord_tools.parallel import map_in_processes
+from tfrecord_tools.parallel import map_in_processes, report_progress
 
 
 class Counted:
@@ -33,6 +34,28 @@ def test_one_item_or_none_needs_no_process(items):
     assert list(map_in_processes(lambda item: (item, os.getpid()), items, workers=2)) == [
         (i, started_in) for i in items
     ]
+
+
+def report_then_wait(path):
+    report_progress(3)
+    while not os.path.exists(path):
+        time.sleep(0.01)
+    report_progress()
+    return 1
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_progress_arrives_while_the_items_are_worked_on(tmp_path, workers):
+    """Each of two items waits until the calling process has heard of the first."""
+    path, seen = tmp_path / "seen", []
+
+    def on_progress(count):
+        seen.append(count)
+        path.touch()
+
+    assert list(map_in_processes(report_then_wait, [path, path], workers, on_progress=on_progress)) == [1, 1]
+    assert sum(seen) == 8
+    assert len(seen) > 1
 
 
 def test_a_killed_process_is_an_error_that_names_the_fix():

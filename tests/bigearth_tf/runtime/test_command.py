@@ -77,9 +77,10 @@ def test_a_name_that_is_not_utf_8_can_be_printed():
     assert (result.returncode, result.stdout, result.stderr) == (1, b"caf\\udce9\n", b"error: caf\\udce9\n")
 
 
-def test_too_few_open_files_are_an_error_that_names_the_limit():
+@pytest.mark.parametrize(("most", "fix"), [(64, "a new shell: 64 is the most in this one"), (1024, "`ulimit -n 1024`")])
+def test_too_few_open_files_are_an_error_that_names_the_limit(most, fix):
     result = run(
-        "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (16, 64)); "
+        f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (16, {most})); "
         "kept = [open('/dev/null') for _ in range(99)]"
     )
     assert result.returncode == 1
@@ -87,5 +88,5 @@ def test_too_few_open_files_are_an_error_that_names_the_limit():
         f"error: [Errno {errno.EMFILE}] Too many open files: '/dev/null'. This process may open 16 files (`ulimit -n`)"
     )
     assert named in result.stderr
-    assert "raise it with `ulimit -n 1024` or more, of at most 64" in result.stderr
+    assert f"Raise that with {fix}; then run the same command." in result.stderr
     assert "Traceback" not in result.stderr

@@ -106,6 +106,7 @@ def test_tasks_and_finalize_give_the_bytes_of_one_conversion(archive, whole, tmp
         code, said = end(process)
         assert (code, name in said) == (0, True), said
         assert "python -m tfrecord_tools.finalize" in said
+        assert re.search(r"convert: .*\| 1/\d+ \[", said), said  # The first patch is shown.
     assert not (out / MANIFEST_NAME).exists()
     code, said = end(start(archive, out, command="finalize"))
     assert code == 1
