@@ -74,9 +74,10 @@ def map_in_processes(
             is_done = False
             while not is_done:
                 is_done = bool(concurrent.futures.wait([result], _POLL_S).done)
-                if done.value != seen:
-                    on_progress(done.value - seen)
-                    seen = done.value
+                now = done.value  # Read once: the processes go on.
+                if now != seen:
+                    on_progress(now - seen)
+                    seen = now
             yield from result.result()
         _kill_workers(earlier)  # They have nothing left to do, and one that has loaded TensorFlow takes a while to end.
     except concurrent.futures.BrokenExecutor as error:

@@ -2,7 +2,8 @@
 
 Each holder of a lock owns a claim: a file that names the holder. A process writes its claim, then reads all others; if
 one conflicts and its holder is alive, the process withdraws its claim. A holder is alive while the kernel keeps its
-lock (flock) on its claim. On a file system without flock, the claim is touched every few seconds instead.
+lock (flock) on its claim. A holder also touches its claim every few seconds, for other hosts: a file system may have no
+flock, or one that does not reach them.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import contextlib
 import dataclasses
 import errno
 import fcntl
-import itertools
 import json
 import os
 import random
@@ -35,6 +35,8 @@ _POLL_S = 0.5
 _TOUCH_S = 5.0
 # A claim without flock that was not touched for this long belongs to a process that has ended.
 _STALE_S = 60.0
+# The same for a claim of another host whose flock is free: flock may not reach that host (Lustre's localflock).
+_UNHEARD_S = 15.0
 # Lustre mounted without flock, file systems without locks, NFS without a lock daemon.
 _NO_FLOCK = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -68,6 +70,11 @@ class _Holder:
         """Whether this process can see the holder in /proc."""
         return bool(self.started) and self.kernel == _this_kernel()
 
+    @property
+    def is_on_this_host(self) -> bool:
+        """Whether the holder has the same kernel, perhaps in another namespace of process ids."""
+        return self.kernel.split(" ")[0] == _this_kernel().split(" ")[0]
+
 
 @contextlib.contextmanager
 def hold_lock(
@@ -75,7 +82,8 @@ def hold_lock(
 ) -> Iterator[None]:
     """Holds a lock while the context lasts.
 
-    The lock ends with its process, however the process ends. Without flock, other hosts notice it after `_STALE_S`.
+    The lock ends with its process, however the process ends. Other hosts notice it after `_STALE_S` without flock, and
+    may wait up to `_UNHEARD_S` with it.
 
     Args:
         path: Name of the lock in an existing folder; claims are files `<path>.<host>.<process>.<random>`.
@@ -108,8 +116,10 @@ def hold_lock_beside(folder: Path) -> Iterator[None]:
 
 
 def _acquire(path: Path, what: object, shared: bool, while_waiting: Callable[[], object] | None) -> _Claim:
-    for attempt in itertools.count(1):
-        claim = _Claim(path, what, shared)
+    heard: dict[Path, float] = {}
+    attempt = 0
+    while True:
+        claim = _Claim(path, what, shared, heard)
         try:
             holder = claim.find_conflict()
         except BaseException:
@@ -119,22 +129,29 @@ def _acquire(path: Path, what: object, shared: bool, while_waiting: Callable[[],
             claim.start_touching()
             return claim
         claim.withdraw()
+        attempt += not claim.is_unsure
         if while_waiting is not None:
             while_waiting()
             time.sleep(random.uniform(_POLL_S / 2, _POLL_S))
         elif attempt < _TRIES:
-            time.sleep(random.uniform(0, _RETRY_S))
+            time.sleep(_POLL_S if claim.is_unsure else random.uniform(0, _RETRY_S))
         else:
             raise LockHeld(f"{what}: in use by {holder}. Wait for it, or end it, and run the same command.{claim.hint}")
-    raise AssertionError("itertools.count ends")
 
 
 class _Claim:
     """The claim of this process."""
 
-    def __init__(self, lock: Path, what: object, shared: bool) -> None:
-        """Writes the claim; other processes see it when it is complete and locked."""
-        self._lock, self._what = lock, what
+    def __init__(self, lock: Path, what: object, shared: bool, heard: dict[Path, float]) -> None:
+        """Writes the claim; other processes see it when it is complete and locked.
+
+        Args:
+            lock: Name of the lock.
+            what: What the lock protects, for messages.
+            shared: Whether others may hold it too.
+            heard: Claim of another host -> when this process first saw it touched, kept from one attempt to the next.
+        """
+        self._lock, self._what, self._heard = lock, what, heard
         self._withdrawn = threading.Event()
         process, host = os.getpid(), socket.gethostname()
         self._path = lock.with_name(f"{lock.name}.{host}.{process}.{uuid.uuid4().hex[:8]}")
@@ -155,12 +172,13 @@ class _Claim:
             os.close(self._descriptor)
             raise
         self._shared = shared
-        self.hint = ""
+        self.hint, self.is_unsure = "", False
 
     def find_conflict(self) -> _Holder | None:
         """Returns a living process whose claim excludes this one; removes the claims of processes that have ended.
 
-        `hint` is then what a message adds where the kernel cannot tell whether that process lives.
+        `hint` is then what a message adds where the kernel cannot tell whether that process lives. `is_unsure` is
+        whether only the next moments will show it.
         """
         for path in sorted(self._lock.parent.iterdir()):
             if not path.name.startswith(f"{self._lock.name}.") or path == self._path:
@@ -181,34 +199,45 @@ class _Claim:
         except PermissionError:
             return _Holder()
         try:
-            try:
-                holder = _Holder(**json.loads(os.read(other, 1 << 16)))
-            except (ValueError, TypeError):  # A disk without space; a claim of another version.
-                holder = _Holder(has_flock=self._has_flock)
-            if holder.has_flock and self._has_flock:
-                # Not LOCK_EX: two processes that look at the same time would take each other for the holder.
-                return None if _try_flock(other, fcntl.LOCK_SH) else holder
-            if holder.is_on_this_kernel:
-                return holder if _start_of(holder.process) == holder.started else None
-            if holder.has_flock:
-                self.hint = f" If it has ended, delete {path}: this host cannot see that."
-                return holder
-            self.hint = f" If it was killed, the folder is free {_STALE_S:g} s later."
-            # Both times are those of the file system: the clocks of the hosts may differ.
-            os.utime(self._path)
-            age = os.stat(self._path).st_mtime - os.fstat(other).st_mtime
-            return holder if age < _STALE_S else None
+            holder = _Holder(**json.loads(os.read(other, 1 << 16)))
+        except (ValueError, TypeError):  # A disk without space; a claim of another version.
+            holder = _Holder(has_flock=self._has_flock)
+        try:
+            return holder if self._is_alive(holder, path, other) else None
         finally:
             os.close(other)
 
+    def _is_alive(self, holder: _Holder, path: Path, other: int) -> bool:
+        """Returns whether the holder of a claim, open as `other`, may be alive."""
+        if holder.has_flock and self._has_flock:
+            # Not LOCK_EX: two processes that look at the same time would take each other for the holder.
+            if not _try_flock(other, fcntl.LOCK_SH):
+                return True
+            if holder.is_on_this_host or self._age_of(other) > _UNHEARD_S:
+                return False
+            touched = os.fstat(other).st_mtime
+            self.is_unsure = self._heard.setdefault(path, touched) == touched
+            return True
+        if holder.is_on_this_kernel:
+            return _start_of(holder.process) == holder.started
+        if holder.has_flock:
+            self.hint = f" If it has ended, delete {path}: this host cannot see that."
+            return True
+        self.hint = f" If it was killed, the folder is free {_STALE_S:g} s later."
+        return self._age_of(other) < _STALE_S
+
+    def _age_of(self, other: int) -> float:
+        """Returns the seconds since a claim was touched, by the clock of the file system: those of hosts may differ."""
+        os.utime(self._path)
+        return os.stat(self._path).st_mtime - os.fstat(other).st_mtime
+
     def start_touching(self) -> None:
         """Shows other hosts that this process is alive, where flock cannot."""
-        if self._has_flock:
-            return
-        logging.warning(
-            "%s: its file system has no flock. The files %s.* lock it instead; when a process is killed, other hosts "
-            "notice it after %g s.", self._what, self._lock, _STALE_S,
-        )  # fmt: skip
+        if not self._has_flock:
+            logging.warning(
+                "%s: its file system has no flock. The files %s.* lock it instead; when a process is killed, other "
+                "hosts notice it after %g s.", self._what, self._lock, _STALE_S,
+            )  # fmt: skip
         threading.Thread(target=self._touch, name="lock", daemon=True).start()
 
     def _touch(self) -> None:

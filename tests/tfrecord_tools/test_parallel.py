@@ -58,6 +58,17 @@ def test_progress_arrives_while_the_items_are_worked_on(tmp_path, workers):
     assert len(seen) > 1
 
 
+def report(count):
+    for _ in range(count):
+        report_progress()
+
+
+def test_no_progress_is_lost():
+    seen = []
+    list(map_in_processes(report, [5000] * 20, 2, on_progress=seen.append))
+    assert sum(seen) == 100_000
+
+
 def test_a_killed_process_is_an_error_that_names_the_fix():
     with pytest.raises(OSError, match="A process was killed.*Run the same command to resume, with fewer --workers"):
         list(map_in_processes(os._exit, [1, 1], workers=2))

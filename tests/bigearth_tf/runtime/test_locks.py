@@ -13,6 +13,7 @@ import time
 
 import pytest
 
+from bigearth_tf.runtime import locks
 from bigearth_tf.runtime.locks import LockHeld, hold_lock
 from tests.support import warm_python
 from tests.support.paths import REPOSITORY
@@ -133,6 +134,21 @@ def test_without_flock_a_process_on_another_host_is_alive_while_it_touches_its_c
         with pytest.raises(LockHeld, match=refused):
             take(tmp_path)
         os.utime(claim, (0, 0))
+        take(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_with_flock_that_does_not_reach_another_host_its_process_is_heard(tmp_path, monkeypatch):
+    """As on Lustre with localflock: here the lock of the other host seems to be free."""
+    monkeypatch.setattr(fcntl, "flock", lambda *_: None)
+    monkeypatch.setattr(locks, "_UNHEARD_S", 0.5)
+    with held(tmp_path) as process:
+        (claim,) = tmp_path.iterdir()
+        claim.write_text(json.dumps({**json.loads(claim.read_text()), "kernel": "of another host"}))
+        with pytest.raises(LockHeld, match=f"process {process.pid} on "):
+            take(tmp_path)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
         take(tmp_path)
     assert not list(tmp_path.iterdir())
 
