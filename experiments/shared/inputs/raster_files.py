@@ -8,14 +8,12 @@ band is the patch. Every other file is a patch with several bands.
 from __future__ import annotations
 
 import collections
-import dataclasses
 import glob
 import os
 import re
 from collections.abc import Sequence
 
 from bigearth_tf.data.band_names import split_band_name
-from bigearth_tf.data.datasets import get_dataset, list_datasets
 from bigearth_tf.serving.model_inputs import ModelInputs
 from experiments.shared.inputs.options import InputOptions, OpenedInputs
 from experiments.shared.inputs.raster_patches import NOTHING_STATED, StatedFacts, open_raster_patches
@@ -43,22 +41,10 @@ def open_raster_files(
             f"{what}: no GeoTIFF here (*.tif, *.tiff). Name a folder or a tar of patches, a pattern of files in "
             "quotes, a folder of records, a table of paths, or a data set with --source."
         )
-    options, facts = _read_band_order(options, facts)
     kind, patches = group_files(files)
     opened = open_raster_patches(patches, model, options, what=f"{kind} in {what}", facts=facts)
     more = (f"left out, {reason}: {count}" for reason, count in left_out.items())
     return OpenedInputs(opened.inputs, (*opened.lines, *more))
-
-
-def _read_band_order(options: InputOptions, facts: StatedFacts) -> tuple[InputOptions, StatedFacts]:
-    """Returns the order of the bands and what is known, if `--band_order` is the name of a data set of GeoTIFFs."""
-    if len(options.band_order) != 1 or options.band_order[0] not in list_datasets():
-        return options, facts
-    dataset = get_dataset(options.band_order[0])
-    order = tuple(band.name for band in dataset.bands if band.sensor == "S2")
-    if facts == NOTHING_STATED:
-        facts = StatedFacts(dataset.level, 0, f"--band_order={dataset.name}")
-    return dataclasses.replace(options, band_order=order), facts
 
 
 def _list(what: str) -> tuple[list[File], dict[str, int]]:

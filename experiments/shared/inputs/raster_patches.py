@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
+from bigearth_tf.data.datasets import get_dataset, list_datasets
 from bigearth_tf.serving.model_inputs import ModelInputs
 from bigearth_tf.serving.patch_inputs import InputPatch, ListedPatches
 from bigearth_tf.serving.units import ChosenConversion, DnConversion, check_decibels, check_level, choose_conversion
@@ -53,6 +54,7 @@ def open_raster_patches(
     Raises:
         ValueError: They do not fit the model, or it is not known whether they do; the message names the flag.
     """
+    options, facts = _read_band_order(options, facts)
     reader = PatchReader(model, options.band_order)
     stored, problems = _sample(patches, reader)
     if not stored:
@@ -81,6 +83,17 @@ def open_raster_patches(
     names = [patch.patch_id for patch in patches]
     inputs = ListedPatches(names, read_one, identity=identity, attributes=attributes)
     return OpenedInputs(inputs, tuple(line for line in lines if line))
+
+
+def _read_band_order(options: InputOptions, facts: StatedFacts) -> tuple[InputOptions, StatedFacts]:
+    """Returns the order of the bands and what is known, if `--band_order` is the name of a data set of GeoTIFFs."""
+    if len(options.band_order) != 1 or options.band_order[0] not in list_datasets():
+        return options, facts
+    dataset = get_dataset(options.band_order[0])
+    order = tuple(band.name for band in dataset.bands if band.sensor == "S2")
+    if facts == NOTHING_STATED:
+        facts = StatedFacts(dataset.level, 0, f"--band_order={dataset.name}")
+    return dataclasses.replace(options, band_order=order), facts
 
 
 def _sample(patches: Sequence[RasterPatch], reader: PatchReader) -> tuple[dict[str, StoredPatch], list[str]]:

@@ -107,6 +107,9 @@ def test_the_order_of_a_data_set_can_be_named(tmp_path):
     model = describe_model("B09,B10,B8A", dataset="eurosat_ms", table={band.name: band for band in SPEC.bands})
     (patch,), _ = read(tmp_path, InputOptions(band_order=("eurosat_ms",)), model)
     assert [int(patch.bands[name][-1, -1]) for name in ("B09", "B10", "B8A")] == [108, 109, 112]
+    (tmp_path / "table.csv").write_text("path\nunknown.tif\n")
+    (listed,), _ = read(tmp_path / "table.csv", InputOptions(band_order=("eurosat_ms",)), model)
+    np.testing.assert_array_equal(listed.bands["B8A"], patch.bands["B8A"])
     # Its pixels are Level-1C.
     with pytest.raises(ValueError, match=r"inputs are L1C .*--band_order=eurosat_ms.* trained on L2A"):
         read(tmp_path, InputOptions(band_order=("eurosat_ms",)), describe_model("B02"))
