@@ -9,6 +9,7 @@ exported model predicts the land cover of the real ones. Run again, each command
 from __future__ import annotations
 
 import shlex
+import signal
 import sys
 import time
 from pathlib import Path
@@ -18,6 +19,10 @@ from absl import flags
 from bigearth_tf.runs.record import RunResult, read_result
 from bigearth_tf.runtime.children import run_child
 from bigearth_tf.runtime.command import run_command
+from bigearth_tf.runtime.exit_codes import EXIT_BY_SIGNAL, EXIT_STOPPED
+
+# Exit codes of a step that was asked to stop.
+_INTERRUPTED = (EXIT_STOPPED, EXIT_BY_SIGNAL + signal.SIGINT)
 
 _ROOT = flags.DEFINE_string("root", "runs/demo", "Folder for everything that the demo writes.")
 _NUM_PATCHES = flags.DEFINE_integer("num_patches", 400, "Synthetic patches to create.", lower_bound=100)
@@ -68,6 +73,9 @@ def main() -> None:
         print(f"\n== {title}\n$ python -m {arguments}", flush=True)
         step_started = time.monotonic()
         code = run_child([sys.executable, "-m", *shlex.split(arguments)])
+        if code in _INTERRUPTED:
+            sys.stderr.write("The demo was interrupted; run it again, and it continues from here.\n")
+            sys.exit(code)
         if code:
             sys.exit(f"error: this step ended with exit code {code}; fix what it reports and run the demo again.")
         print(f"-- {time.monotonic() - step_started:.0f} s", flush=True)

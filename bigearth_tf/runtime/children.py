@@ -15,6 +15,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 _PR_SET_PDEATHSIG = 1
+# Time in which a process ends at Ctrl+C, if it has nothing to save.
+_NOTICE_S = 2.0
 # Loaded before a fork: a new child must not load a library.
 _LIBC = ctypes.CDLL(None)
 
@@ -50,10 +52,20 @@ def start_child(command: Sequence[str], *, number: int = signal.SIGKILL, **optio
     return subprocess.Popen(command, preexec_fn=attach, **options)  # noqa: PLW1509 - calls only the kernel
 
 
-def run_child(command: Sequence[str], *, number: int = signal.SIGKILL) -> int:
-    """Runs a process that gets a signal when this process ends; returns its exit code."""
+def run_child(command: Sequence[str], *, number: int = signal.SIGTERM) -> int:
+    """Runs a process that gets a signal when this process ends; returns its exit code.
+
+    At Ctrl+C, which a terminal sends to both, the process has time to save; a second one raises KeyboardInterrupt.
+    """
     with start_child(command, number=number) as process:
-        return process.wait()
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            try:
+                return process.wait(timeout=_NOTICE_S)
+            except subprocess.TimeoutExpired:
+                process.terminate()  # It is still saving, or only this process got the signal.
+                return process.wait()
 
 
 def initializer(then: Callable[..., None]) -> Callable[..., None]:

@@ -148,3 +148,40 @@ def test_no_other_module_starts_a_process_that_goes_on():
         "bigearth_tf/runtime/children.py: preexec_fn=",
         "tfrecord_tools/parallel.py: ProcessPoolExecutor(",  # Its initializer is `children.initializer`.
     }
+
+
+RUNS_A_CHILD = """
+import sys
+from bigearth_tf.runtime.children import run_child
+print("code", run_child([sys.executable, "-c", sys.argv[1]]), flush=True)
+"""
+SAVES_ON = """
+import signal, sys, time
+def save(*_):
+    time.sleep(1)
+    print("saved", flush=True)
+    sys.exit(75)
+signal.signal(signal.{name}, save)
+print("begun", flush=True)
+time.sleep(100_000)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "send"),
+    [
+        ("SIGINT", lambda process: os.killpg(process.pid, signal.SIGINT)),  # As a terminal does.
+        ("SIGTERM", lambda process: process.send_signal(signal.SIGINT)),
+        ("SIGTERM", lambda process: process.kill()),
+    ],
+)
+def test_a_child_has_time_to_save_when_its_parent_is_interrupted_or_ends(name, send):
+    process = warm_python.start(
+        ["-c", RUNS_A_CHILD, SAVES_ON.format(name=name)], cwd=REPOSITORY, modules=warm_python.LIGHT_MODULES,
+        start_new_session=True, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout.readline() == "begun\n"
+    send(process)
+    output, _ = process.communicate(timeout=LIMIT_S)
+    assert output.startswith("saved\n")
+    assert (output == "saved\ncode 75\n") == (process.returncode == 0)
