@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,8 +16,9 @@ from bigearth_tf.mapping.write_raster import NO_DATA
 
 _MOST_PX = 1100
 _NO_DATA_COLOR = (255, 255, 255)
-_LONGEST_NAME = 44
-_MARGIN = 0.03
+_LINE_LENGTH = 52
+# Lengths in inches.
+_LONG_SIDE_IN, _LEGEND_IN, _TITLE_IN, _MARGIN_IN, _ROW_IN = 7.0, 4.0, 0.5, 0.2, 0.17
 
 
 def draw_quick_look(path: Path, top: Path, class_names: Sequence[str], counts: Sequence[int], title: str) -> None:
@@ -27,7 +29,7 @@ def draw_quick_look(path: Path, top: Path, class_names: Sequence[str], counts: S
         top: The map of the most probable class.
         class_names: K names.
         counts: Number of pixels of each class.
-        title: Text over the picture.
+        title: Up to two lines over the picture.
     """
     colors = class_colors(class_names)
     table = np.full((NO_DATA + 1, 3), 0, np.uint8)
@@ -41,16 +43,30 @@ def draw_quick_look(path: Path, top: Path, class_names: Sequence[str], counts: S
         for index in shown
     ]
     handles.append(Patch(facecolor=_hex(_NO_DATA_COLOR), edgecolor="0.4", label="no data or masked"))
-    height_in = max(5.0, 0.25 * len(handles) + 1.2)
-    figure = matplotlib.figure.Figure(figsize=(height_in + 4.2, height_in))
-    axes = figure.add_axes((_MARGIN, _MARGIN, height_in / (height_in + 4.2) - 2 * _MARGIN, 1 - 0.06 - _MARGIN))
-    axes.imshow(image, interpolation="nearest")
+    num_lines = sum(handle.get_label().count("\n") + 1 for handle in handles)
+    height, width = image.shape[:2]
+    image_in = (_LONG_SIDE_IN * width / max(height, width), _LONG_SIDE_IN * height / max(height, width))
+    figure_in = (
+        image_in[0] + _LEGEND_IN + 2 * _MARGIN_IN,
+        max(image_in[1], _ROW_IN * (num_lines + 2)) + _TITLE_IN + _MARGIN_IN,
+    )
+    figure = matplotlib.figure.Figure(figsize=figure_in)
+    top = 1 - _TITLE_IN / figure_in[1]
+    axes = figure.add_axes(
+        (
+            _MARGIN_IN / figure_in[0],
+            top - image_in[1] / figure_in[1],
+            image_in[0] / figure_in[0],
+            image_in[1] / figure_in[1],
+        )
+    )
+    axes.imshow(image, interpolation="nearest", aspect="auto")
     axes.set_axis_off()
-    axes.set_anchor("NW")
-    figure.text(_MARGIN, 0.97, title, fontsize=10, va="center")
+    figure.text(_MARGIN_IN / figure_in[0], 1 - 0.5 * _TITLE_IN / figure_in[1], title, fontsize=8, va="center")
     figure.legend(
-        handles=handles, loc="upper left", bbox_to_anchor=(height_in / (height_in + 4.2), 1 - 0.05), fontsize=8,
-        frameon=False, title="most probable class, share of the area", title_fontsize=8, alignment="left",
+        handles=handles, loc="upper left", bbox_to_anchor=((image_in[0] + 1.5 * _MARGIN_IN) / figure_in[0], top),
+        fontsize=8, frameon=False, title="most probable class, share of the area", title_fontsize=8, alignment="left",
+        borderaxespad=0,
     )  # fmt: skip
     figure.savefig(path, dpi=150, format="png")
 
@@ -60,5 +76,4 @@ def _hex(color: Color) -> str:
 
 
 def _label(name: str, share: float) -> str:
-    short = name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
-    return f"{short}  {100 * share:.1f} %"
+    return textwrap.fill(f"{name}  {100 * share:.1f}\N{NO-BREAK SPACE}%", _LINE_LENGTH)

@@ -70,8 +70,13 @@ def map_scene(
     if complete := result.read(plan):
         return complete
     claim_folder(result.work_folder, plan.identity, output)
-    _compute_parts(plan, result, options)
-    return _finish(plan, result, os.fspath(scene))
+    try:
+        _compute_parts(plan, result, options)
+        return _finish(plan, result, os.fspath(scene))
+    except FileNotFoundError:
+        if complete := result.read(plan):  # Another process has completed the map and removed the work folder.
+            return complete
+        raise
 
 
 class _Result:
@@ -177,7 +182,7 @@ def _write(plan: MapPlan, result: _Result, scene: str) -> None:
             lambda share: progress.update(int(100 * share) - progress.n),
         )  # fmt: skip
         progress.update(100 - progress.n)
-    title = f"{plan.identity['scene']['name']}, {plan.identity['model']['name']}"
+    title = f"{plan.identity['scene']['name']}\n{plan.identity['model']['name']}"
     draw_quick_look(drafts / result.picture.name, files.top, plan.class_names, counts, title)
     result.move_from(drafts)
     write_json_atomically(result.record, _record(plan, counts, scene))

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import time
 
 import numpy as np
 import pytest
@@ -13,6 +15,8 @@ from bigearth_tf.mapping import MapOptions, map_scene
 from bigearth_tf.mapping.part_files import PartAnswers, read_part, write_part
 from bigearth_tf.mapping.windows import WindowGrid, window_profile
 from tests.bigearth_tf.mapping.conftest import CLASSES
+from tests.support import warm_python
+from tests.support.paths import REPOSITORY
 from tests.support.scenes import CORNER, EPSG, Grid, write_band_files, write_raster, write_safe, write_zip
 
 PATCH_PX = 120
@@ -212,6 +216,19 @@ def test_a_file_of_several_bands_at_10_m_gives_the_map_of_native_bands(model, tm
         assert made.probabilities.read_bytes() == expected.probabilities.read_bytes(), scene
 
 
+def test_a_real_scene_is_mapped_at_its_place(model, shared_data, tmp_path):
+    """Two cells of a Sentinel-2 tile in UTM zone 48 north, 12 bands at native size."""
+    folder = shared_data / "scene_t48que"
+    bands = {name: read(folder / f"{name}.tif") for name in ("B02", "B05", "B01")}
+    assert bands["B02"].shape == (1068, 1068)
+    made = map_scene(model, folder, tmp_path / "map.tif", MapOptions(dn_offset=0))
+    source, target = gdal.Open(str(folder / "B02.tif")), gdal.Open(str(made.probabilities))
+    assert target.GetGeoTransform() == source.GetGeoTransform()
+    assert target.GetSpatialRef().IsSame(source.GetSpatialRef())
+    assert target.GetSpatialRef().GetAuthorityCode(None) == "32648"
+    assert_is_rounded(read(made.probabilities), expected_map(bands, 1068, 1068, 60, 6))
+
+
 def test_tasks_in_any_order_and_a_resumed_map_give_the_same_bytes(model_10m, tmp_path):
     write_band_files(tmp_path / "scene", random_bands(("B04", "B03", "B02"), 2300, 130))
     arguments = (model_10m, tmp_path / "scene")
@@ -236,3 +253,56 @@ def test_tasks_in_any_order_and_a_resumed_map_give_the_same_bytes(model_10m, tmp
     changed = map_scene(*arguments, tmp_path / "changed.tif", MapOptions(**options))
     assert not read(changed.probabilities)[:, -100:].any()
     assert map_scene(*arguments, tmp_path / "single.tif", MapOptions(**options)) == single, "nothing is left to do"
+
+
+def start(model, scene, output, *flags):
+    """Starts the command as a process of its own."""
+    return warm_python.start(
+        ["-m", "experiments.map_scene", f"--model_dir={model}", f"--scene={scene}", f"--output={output}",
+         "--dn_offset=0", *flags],
+        cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+
+def finish(process):
+    printed, _ = process.communicate(timeout=300)
+    return process.returncode, printed
+
+
+def test_processes_at_the_same_time_and_one_that_is_killed_give_the_same_bytes(model_10m, tmp_path):
+    scene = write_band_files(tmp_path / "scene", random_bands(("B04", "B03", "B02"), 6000, 124))
+    single = map_scene(model_10m, scene, tmp_path / "single.tif", MapOptions(dn_offset=0))
+    killed = start(model_10m, scene, tmp_path / "killed.tif")
+    while not list(tmp_path.glob("killed.parts/part-*.npz")):
+        assert killed.poll() is None, finish(killed)
+        time.sleep(0.002)
+    killed.kill()
+    killed.communicate()
+    tasks = [start(model_10m, scene, tmp_path / "tasks.tif", f"--task_index={i}", "--num_tasks=2") for i in (0, 1)]
+    resumed = start(model_10m, scene, tmp_path / "killed.tif")
+    second = start(model_10m, scene, tmp_path / "killed.tif")
+    results = [finish(process) for process in (*tasks, resumed, second)]
+    assert [code for code, _ in results[:2]] == [0, 0], results
+    assert 0 in [code for code, _ in results[2:]], results
+    for code, printed in results[2:]:
+        assert code == 0 or f"{tmp_path / 'killed.tif'}: in use by process" in printed
+    for name in ("tasks", "killed"):
+        assert (tmp_path / f"{name}.tif").read_bytes() == single.probabilities.read_bytes()
+        assert (tmp_path / f"{name}_top.tif").read_bytes() == single.top.read_bytes()
+        assert not (tmp_path / f"{name}.parts").exists()
+
+
+def test_another_map_or_a_file_is_not_overwritten(model, tmp_path):
+    scene = write_band_files(tmp_path / "scene", random_bands(("B02", "B05", "B01"), 130, 130))
+    map_scene(model, scene, tmp_path / "map.tif", MapOptions(dn_offset=0))
+    before = (tmp_path / "map.tif").read_bytes()
+    with pytest.raises(ValueError, match=r"map.json: belongs to another map .*stride_px: 60 there, 30 here"):
+        map_scene(model, scene, tmp_path / "map.tif", MapOptions(dn_offset=0, stride_px=30))
+    (tmp_path / "file.tif").write_text("mine")
+    with pytest.raises(ValueError, match=r"file.tif: exists and has no file.json"):
+        map_scene(model, scene, tmp_path / "file.tif", MapOptions(dn_offset=0))
+    with pytest.raises(ValueError, match=r"--output=map.png: expected the name of a GeoTIFF"):
+        map_scene(model, scene, "map.png", MapOptions(dn_offset=0))
+    assert (tmp_path / "map.tif").read_bytes() == before
+    assert (tmp_path / "file.tif").read_text() == "mine"
+    assert sorted(path.suffix for path in tmp_path.glob("*.parts")) == []
