@@ -43,7 +43,7 @@ def draw_quick_look(path: Path, top: Path, class_names: Sequence[str], counts: S
         for index in shown
     ]
     handles.append(Patch(facecolor=_hex(_NO_DATA_COLOR), edgecolor="0.4", label="no data or masked"))
-    num_lines = sum(handle.get_label().count("\n") + 1 for handle in handles)
+    num_lines = sum(str(handle.get_label()).count("\n") + 1 for handle in handles)
     height, width = image.shape[:2]
     image_in = (_LONG_SIDE_IN * width / max(height, width), _LONG_SIDE_IN * height / max(height, width))
     figure_in = (

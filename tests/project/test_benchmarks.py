@@ -51,6 +51,15 @@ def test_inference_is_compared_with_the_baseline():
     assert re.search(r"^vit_40 +[1-9]\d* +\d+\.\d\d +1,691,603 ", printed, re.MULTILINE)
 
 
+def test_mapping_is_compared_with_the_bare_model():
+    printed = run("benchmarks.map_scene", "--model=mlp_mixer_tiny", "--bands=RGB", "--side=180", "--repeats=1")
+    assert printed.startswith("mlp_mixer_tiny, 180 x 180 px, 16 windows")
+    for stage in ("the bare model", "read, cut, predict, store", "write the map"):
+        assert re.search(rf"^{stage} +\d+\.\d\d +[1-9]\d*$", printed, re.MULTILINE), stage
+    for share in ("without writing the map", "with writing the map"):
+        assert re.search(rf"windows/s, {share}: \d+\.\d\d \(", printed), share
+
+
 def test_the_inference_rate_omits_the_first_call_and_counts_whole_batches():
     now = 0.0
 
