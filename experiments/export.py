@@ -10,6 +10,15 @@ from absl import flags
 from bigearth_tf.runtime.command import run_command
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished run of experiments.train.", required=True)
+_THRESHOLDS = flags.DEFINE_string(
+    "thresholds",
+    None,
+    "Folder of an evaluation of this run, such as WORKDIR/evaluation/test: the export predicts by the thresholds that "
+    "it has tuned on val; default: 0.5.",
+)
+_CALIBRATE = flags.DEFINE_bool(
+    "calibrate", False, "Divide the logits by the temperature that the evaluation of --thresholds has fitted on val."
+)
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder of the SavedModel to write.", required=True)
 
 
@@ -17,7 +26,8 @@ def main() -> None:
     """Exports the model and prints what was written."""
     from bigearth_tf.serving.export import export_run  # TensorFlow is loaded here: --help must not wait for it.
 
-    print(f"wrote {export_run(_WORKDIR.value, _OUTPUT_DIR.value)}: SavedModel, model_card.json, README.md")
+    folder = export_run(_WORKDIR.value, _OUTPUT_DIR.value, _THRESHOLDS.value, _CALIBRATE.value)
+    print(f"wrote {folder}: SavedModel, model_card.json, README.md")
 
 
 if __name__ == "__main__":

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 
 from bigearth_tf.data.label_kind import LabelKind
+from bigearth_tf.evaluation.fitted_decisions import FittedDecisions
 from bigearth_tf.evaluation.prediction_table import NamedPredictions
+from bigearth_tf.evaluation.temperature import scale_probabilities
 
 _NUM_BINS = 15  # As in https://arxiv.org/abs/1706.04599, table 1.
 
@@ -57,3 +60,13 @@ def measure_table_calibration(predictions: NamedPredictions) -> dict[str, Any]:
         )
     by_class = [measure_calibration(*pair)["expected_calibration_error"] for pair in zip(truth.T, probabilities.T)]
     return {**overall, "classes": dict(zip(predictions.class_names, by_class))}
+
+
+def measure_scaled_calibration(predictions: NamedPredictions, fitted: FittedDecisions) -> dict[str, Any]:
+    """Returns `measure_table_calibration` of the probabilities after temperature scaling, and the temperature."""
+    table, temperature = predictions.table, fitted.temperature
+    scaled = scale_probabilities(table.probabilities, temperature, predictions.label_kind)
+    found = measure_table_calibration(
+        dataclasses.replace(predictions, table=dataclasses.replace(table, probabilities=scaled))
+    )
+    return {"temperature": temperature, **found}

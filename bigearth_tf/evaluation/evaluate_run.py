@@ -12,6 +12,7 @@ from bigearth_tf.data.sharded_dataset import ShardedDataset
 from bigearth_tf.distributed.consensus import run_on_all_ranks
 from bigearth_tf.distributed.folder_lock import lock_folder
 from bigearth_tf.distributed.replica import Replica, convert_lost_rank_errors
+from bigearth_tf.evaluation.fitted_decisions import FITTED_ON, fit_decisions
 from bigearth_tf.evaluation.predict_run import RunPredictions, predict_run
 from bigearth_tf.evaluation.prediction_table import PREDICTIONS_NAME, write_predictions
 from bigearth_tf.evaluation.report import (
@@ -49,7 +50,7 @@ def evaluate_run(
     Args:
         workdir: Folder of the run, which all ranks can read.
         data_dir: Folder of the data set, which may differ from that of the training.
-        split: Split to score; thresholds of multi-label data are tuned on the split val.
+        split: Split to score; thresholds and temperature are fitted on the split val.
         replica: This rank.
         output: Folder of the report; `<workdir>/evaluation/<split>` by default.
         options: Options of the bootstrap.
@@ -78,6 +79,10 @@ def write_report(predicted: RunPredictions, folder: Path, options: EvaluationOpt
 
     scores = evaluate_table(predicted.scored, predicted.validation, options)
     evaluation = {"about": predicted.about, **scores}
+    if predicted.about["split"] == FITTED_ON:
+        # Nothing here is scored by it: it is for other records, such as those that an export will predict.
+        table, names = predicted.scored.table, predicted.scored.class_names
+        evaluation["fitted"] = fit_decisions(table, predicted.scored.label_kind).to_json(names)
     folder.mkdir(parents=True, exist_ok=True)
     write_predictions(predicted.scored, folder / PREDICTIONS_NAME, tuned_thresholds(evaluation))
     pictures = plot_evaluation(folder, predicted.scored.table, evaluation)

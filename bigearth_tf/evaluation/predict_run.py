@@ -16,6 +16,7 @@ from bigearth_tf.distributed.consensus import run_on_all_ranks
 from bigearth_tf.distributed.preflight import check_same_config_and_data
 from bigearth_tf.distributed.replica import Replica
 from bigearth_tf.distributed.watchdog import Watchdog
+from bigearth_tf.evaluation.fitted_decisions import FITTED_ON
 from bigearth_tf.evaluation.inference import make_predict_step, predict_split
 from bigearth_tf.evaluation.prediction_table import NamedPredictions, Predictions
 from bigearth_tf.runs.record import RunResult, digest_shards
@@ -27,7 +28,7 @@ _BAND_FIELDS = ("sensor", "resolution_m", "size_px", "dtype", "unit")
 
 @dataclasses.dataclass(frozen=True)
 class RunPredictions:
-    """The predictions of a run on a split, and on the split `val` if thresholds are tuned on it.
+    """The predictions of a run on a split, and on the split `val` if thresholds and temperature are fitted on it.
 
     `about` describes the model and the records, and identifies an evaluation.
     """
@@ -49,7 +50,7 @@ def predict_run(
     Args:
         workdir: Folder of the run.
         data_dir: Folder of the data set.
-        split: Split to predict; for multi-label data, the split val is predicted as well.
+        split: Split to predict; the split val is predicted as well.
         replica: This rank.
         watch_dir: Folder that all ranks share, for the notes of the watchdog: a rank that makes no progress for the
             `stall_timeout_s` of the run's config ends. Without a folder there is no watchdog.
@@ -80,7 +81,7 @@ def predict_run(
         return predict_split(predict_step, data, name, run.bands, replica, watch)
 
     with watchdog.watch() if watchdog else contextlib.nullcontext():
-        validation = None if _why_not_tuned(data, split) else predict("val")
+        validation = predict(FITTED_ON) if split != FITTED_ON and FITTED_ON in data.manifest.splits else None
         scored = NamedPredictions(predict(split), run.class_names, data.label_kind)
     return RunPredictions(_describe(run, data, split), scored, validation)
 
@@ -91,6 +92,7 @@ def _describe(run: FinishedRun, data: ShardedDataset, split: str) -> dict[str, A
     return {
         "model": run.settings.config.model,
         "best_epoch": run.result.best_epoch if isinstance(run.result, RunResult) else None,
+        "weights_sha256": run.hash_weights(),
         "trained_on": {key: getattr(trained_on, key) for key in ("name", "source", "num_records")},
         "dataset": data.manifest.dataset,
         "source": data.manifest.source,

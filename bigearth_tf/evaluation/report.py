@@ -17,9 +17,10 @@ import numpy as np
 
 from bigearth_tf.data.label_kind import THRESHOLD, LabelKind
 from bigearth_tf.evaluation import bootstrap
-from bigearth_tf.evaluation.calibration import measure_table_calibration
+from bigearth_tf.evaluation.calibration import measure_scaled_calibration, measure_table_calibration
 from bigearth_tf.evaluation.confusion import confusion_matrix, count_misses
 from bigearth_tf.evaluation.decision_scores import count_decisions, score_decisions
+from bigearth_tf.evaluation.fitted_decisions import FittedDecisions, fit_decisions
 from bigearth_tf.evaluation.metric_table import AVERAGES, RANKINGS, RATIOS, list_metrics
 from bigearth_tf.evaluation.metrics import compute_ranking_scores, find_classes_without_records, to_score
 from bigearth_tf.evaluation.prediction_table import NamedPredictions, Predictions, check_probabilities
@@ -29,10 +30,9 @@ from bigearth_tf.evaluation.ranking_scores import (
     mean_over_classes,
     score_rankings,
 )
-from bigearth_tf.evaluation.thresholds import tune_thresholds
+from bigearth_tf.evaluation.report_folder import EVALUATION_NAME
 from bigearth_tf.runtime.files import write_json_atomically
 
-EVALUATION_NAME = "evaluation.json"
 _SHARE = 0.95
 
 
@@ -57,24 +57,28 @@ def evaluate_table(
     """Returns every score of a table.
 
     `decisions` has the scores that depend on thresholds, under "fixed" and, if `validation` is given, "tuned";
-    `ranking` has those that do not; `classes` has both, by class. Thresholds are tuned only on `validation`, and only
-    for multi-label data.
+    `ranking` has those that do not; `classes` has both, by class. `fitted` has what was fitted on `validation`:
+    thresholds, for multi-label data, and the temperature whose effect is in `calibration`.
 
     Args:
         predictions: N records to score.
-        validation: Other records, to tune thresholds on.
+        validation: Other records, to fit thresholds and temperature on.
         options: Options of the bootstrap.
 
     Raises:
-        ValueError: A probability is not a number from 0 to 1, or thresholds would be tuned on records that are scored.
+        ValueError: A probability is not a number from 0 to 1, or thresholds would be fitted on records that are scored.
     """
     table, label_kind = predictions.table, predictions.label_kind
     check_probabilities(table)
-    thresholds = _choose_thresholds(table, validation if label_kind is LabelKind.MULTI else None)
+    fitted = _fit(table, validation, label_kind)
+    thresholds = _choose_thresholds(fitted)
     decisions, classes = _score_decisions(predictions, thresholds, options)
     ranking, class_ranking = _score_rankings(predictions, options)
     calibrated = measure_table_calibration(predictions)
     calibration_errors = calibrated.pop("classes")
+    if fitted:
+        calibrated["scaled"] = measure_scaled_calibration(predictions, fitted)
+        calibrated["scaled"].pop("classes")
     return {
         "num_records": len(table.labels),
         "label_kind": label_kind,
@@ -91,6 +95,7 @@ def evaluate_table(
         "decisions": decisions,
         "ranking": ranking,
         "calibration": calibrated,
+        **({"fitted": fitted.to_json(predictions.class_names)} if fitted else {}),
         "classes": {
             name: {
                 "support": int(support),
@@ -103,14 +108,20 @@ def evaluate_table(
     }
 
 
-def _choose_thresholds(table: Predictions, validation: Optional[Predictions]) -> dict[str, Any]:
-    """Returns the thresholds, a number or one per class, under "fixed" and "tuned"."""
+def _fit(table: Predictions, validation: Optional[Predictions], label_kind: LabelKind) -> Optional[FittedDecisions]:
     if validation is None:
-        return {"fixed": THRESHOLD}
-    check_probabilities(validation)
+        return None
     if np.isin(validation.patch_ids, table.patch_ids).any():
-        raise ValueError("Thresholds may not be tuned on the records that are scored: give another split.")
-    return {"fixed": THRESHOLD, "tuned": tune_thresholds(validation.labels, validation.probabilities)}
+        raise ValueError(
+            "Thresholds and temperature may not be fitted on the records that are scored: give another split."
+        )
+    return fit_decisions(validation, label_kind)
+
+
+def _choose_thresholds(fitted: Optional[FittedDecisions]) -> dict[str, Any]:
+    """Returns the thresholds, a number or one per class, under "fixed" and "tuned"."""
+    tuned = {"tuned": np.array(fitted.thresholds, np.float32)} if fitted and fitted.thresholds else {}
+    return {"fixed": THRESHOLD, **tuned}
 
 
 def _score_decisions(

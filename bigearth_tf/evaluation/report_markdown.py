@@ -48,7 +48,7 @@ In parentheses: the 95 % interval of a bootstrap over patches ({draws["draws"]:,
 | independent of thresholds | |
 |---|---|
 {_format_scores(evaluation["ranking"])}
-| expected calibration error | {evaluation["calibration"]["expected_calibration_error"]:.4f} |
+{_format_calibration(evaluation)}
 
 ## Classes
 
@@ -108,6 +108,18 @@ def _format_classes(evaluation: dict[str, Any]) -> str:
         cells += [_format_score(row[key]) for key in RANKINGS]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _format_calibration(evaluation: dict[str, Any]) -> str:
+    calibration = evaluation["calibration"]
+    rows = [f"| expected calibration error | {calibration['expected_calibration_error']:.4f} |"]
+    if "scaled" in calibration:
+        scaled = calibration["scaled"]
+        rows.append(
+            f"| the same with temperature {scaled['temperature']:.3f}, fitted on {evaluation['fitted']['split']} | "
+            f"{scaled['expected_calibration_error']:.4f} |"
+        )
+    return "\n".join(rows)
 
 
 def _format_scores(scores: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -83,6 +84,13 @@ class FinishedRun:
     def class_names(self) -> tuple[str, ...]:
         """The model's outputs."""
         return self.settings.dataset.class_names
+
+    def hash_weights(self) -> str:
+        """Returns a SHA-256 of all weights, which identifies the model."""
+        digest = hashlib.sha256()
+        for weights in self.model.get_weights():
+            digest.update(weights.tobytes())
+        return digest.hexdigest()
 
 
 def load_finished_run(workdir: str | os.PathLike) -> FinishedRun:

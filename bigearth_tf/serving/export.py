@@ -1,8 +1,8 @@
 """Export of a trained model as a SavedModel that takes raw bands and returns probabilities and class names.
 
 Its signature `serving_default` takes one array per band by the band's name, [N, size_px, size_px] in storage type and
-unit, and returns `probabilities` float32 [N, K] and `class_names` string [K]; N may be 0. A band of another size is
-refused by name. Using it needs TensorFlow and nothing of this package.
+unit, and returns `probabilities` float32 [N, K], `predicted` bool [N, K] and `class_names` string [K]; N may be 0. A
+band of another size is refused by name. Using it needs TensorFlow and nothing of this package.
 """
 
 from __future__ import annotations
@@ -17,31 +17,45 @@ import tensorflow as tf
 from absl import logging
 
 from bigearth_tf.data.bands import Band
-from bigearth_tf.data.label_kind import LabelKind
+from bigearth_tf.data.label_kind import THRESHOLD, LabelKind
 from bigearth_tf.evaluation.inference import to_probabilities
 from bigearth_tf.runs.work_folder import load_finished_run
 from bigearth_tf.runtime.files import atomic_folder
 from bigearth_tf.runtime.locks import hold_lock_beside
+from bigearth_tf.serving.decisions import Decisions, choose_decisions
 from bigearth_tf.serving.exported_model import CARD_NAME
 from bigearth_tf.serving.model_card import format_card, make_card
 
 
-def export_run(workdir: str | os.PathLike, output_dir: str | os.PathLike) -> Path:
+def export_run(
+    workdir: str | os.PathLike,
+    output_dir: str | os.PathLike,
+    evaluation_dir: str | os.PathLike | None = None,
+    calibrate: bool = False,
+) -> Path:
     """Writes the best model of a finished run and its model card atomically, and returns the folder.
 
     An earlier export in the folder is replaced.
 
+    Args:
+        workdir: Folder of the run.
+        output_dir: Folder to write.
+        evaluation_dir: Folder of an evaluation of the run, whose thresholds become those of the export.
+        calibrate: Divide the logits by the temperature of that evaluation.
+
     Raises:
-        FileNotFoundError: The run has not finished.
-        ValueError: `output_dir` exists and is not an export, or another process writes it.
+        FileNotFoundError: The run has not finished, or `evaluation_dir` has no evaluation.
+        ValueError: `output_dir` exists and is not an export, or another process writes it; the evaluation is not one of
+            this run, or has fitted nothing; or `calibrate` without an evaluation.
     """
     output_dir = Path(output_dir)
     if output_dir.exists() and not (output_dir / CARD_NAME).exists():
         raise ValueError(f"{output_dir}: exists and is not an export. Name another --output_dir.")
     run = load_finished_run(workdir)
-    card = make_card(run)
+    decisions = choose_decisions(run, evaluation_dir, calibrate)
+    card = make_card(run, decisions)
     with hold_lock_beside(output_dir), atomic_folder(output_dir) as temporary:
-        save_model(run.model, run.bands, run.class_names, temporary, run.settings.dataset.label_kind)
+        save_model(run.model, run.bands, run.class_names, temporary, decisions)
         # A config may have infinite fields, such as checkpoint_minutes, which write_json_atomically refuses.
         (temporary / CARD_NAME).write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         (temporary / "README.md").write_text(format_card(card), encoding="utf-8")
@@ -53,7 +67,7 @@ def save_model(
     bands: Sequence[Band],
     class_names: Sequence[str],
     folder: str | os.PathLike,
-    label_kind: LabelKind = LabelKind.MULTI,
+    decisions: Decisions = Decisions(),  # noqa: B008 - frozen
 ) -> None:
     """Writes a model as a SavedModel into a new folder.
 
@@ -62,13 +76,18 @@ def save_model(
         bands: Rows of the bands that the model takes.
         class_names: K names.
         folder: Folder to create.
-        label_kind: Kind of the labels that the model was trained on.
+        decisions: How probabilities and predicted classes follow from the logits.
     """
 
     def serve(**pixels: tf.Tensor) -> dict[str, tf.Tensor]:
         checked, num_records = _check_and_pad(pixels, bands)
-        probabilities = to_probabilities(model(checked, training=False), label_kind)
-        return {"probabilities": probabilities[:num_records], "class_names": tf.constant(list(class_names))}
+        logits = model(checked, training=False) / decisions.temperature
+        probabilities = to_probabilities(logits, decisions.label_kind)[:num_records]
+        return {
+            "probabilities": probabilities,
+            "predicted": _decide(probabilities, decisions),
+            "class_names": tf.constant(list(class_names)),
+        }
 
     module = tf.Module()
     # Only the weights: if the model itself were an attribute, Keras would write a function for each of its layers,
@@ -82,6 +101,14 @@ def save_model(
     logging.set_verbosity(logging.WARNING)  # TensorFlow logs names and files that do not help a user.
     tf.saved_model.save(module, os.fspath(folder), signatures=signature)
     logging.set_verbosity(verbosity)
+
+
+def _decide(probabilities: tf.Tensor, decisions: Decisions) -> tf.Tensor:
+    """Returns the predicted classes, bool [N, K], as `LabelKind.decide` does."""
+    if decisions.label_kind is LabelKind.MULTI:
+        return probabilities >= tf.constant(decisions.thresholds or THRESHOLD, tf.float32)
+    num_classes = tf.shape(probabilities)[1]
+    return tf.one_hot(tf.argmax(probabilities, axis=1), num_classes, on_value=True, off_value=False, dtype=tf.bool)
 
 
 def _check_and_pad(pixels: dict[str, tf.Tensor], bands: Sequence[Band]) -> tuple[dict[str, tf.Tensor], tf.Tensor]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
+
+import numpy as np
 
 CARD_NAME = "model_card.json"
 _GRAPH_NAME = "saved_model.pb"
@@ -23,3 +25,11 @@ def read_card(folder: str | os.PathLike) -> dict[str, Any]:
     if not card.exists():
         raise FileNotFoundError(f"{card}: missing; it belongs to the model. `python -m experiments.export` writes it.")
     return json.loads(card.read_text(encoding="utf-8"))
+
+
+def read_thresholds(card: dict[str, Any]) -> Optional[np.ndarray]:
+    """Returns the threshold of each class, float32 [K] in class order; None if the most probable class is predicted."""
+    if card["threshold"] is None:
+        return None
+    named = card.get("thresholds", {})
+    return np.array([named.get(name, card["threshold"]) for name in card["class_names"]], np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from bigearth_tf.data.datasets import find_level
@@ -9,6 +10,7 @@ from bigearth_tf.data.label_kind import LabelKind
 from bigearth_tf.evaluation.metric_table import MAIN_SCORES, title_of
 from bigearth_tf.evaluation.metrics import format_classes_without_records
 from bigearth_tf.runs.work_folder import FinishedRun
+from bigearth_tf.serving.decisions import Decisions
 from bigearth_tf.serving.exported_model import CARD_NAME
 
 # Fields of a result: the scores, and the origin of the weights. An imported model has no scores.
@@ -26,7 +28,7 @@ _MEANING = {
 }
 
 
-def make_card(run: FinishedRun) -> dict[str, Any]:
+def make_card(run: FinishedRun, decisions: Decisions) -> dict[str, Any]:
     """Returns the card of a model: inputs, outputs, classes, scores or origin, data, config and versions."""
     settings, result = run.settings.to_json(), run.result.to_json()
     dataset, label_kind = settings["dataset"], run.settings.dataset.label_kind
@@ -37,10 +39,12 @@ def make_card(run: FinishedRun) -> dict[str, Any]:
         **_describe_sentinel2(run),
         "outputs": {
             "probabilities": f"float32 [N, K], {_MEANING[label_kind]}",
+            "predicted": "bool [N, K], whether a class is predicted",
             "class_names": "string [K], in the order of the probabilities",
         },
         "class_names": dataset.pop("class_names"),
         "threshold": label_kind.threshold,
+        **_describe_decisions(decisions, run.class_names),
         "dataset": dataset,
         "scores": {key: result[key] for key in _SCORES if key in result},
         **{key: result[key] for key in _ORIGIN if key in result},
@@ -70,7 +74,7 @@ Input: one array per band, as stored; the model standardizes and resamples.
 {inputs}
 
 {_format_sentinel2(card)}
-Output: `probabilities` [N, {len(card["class_names"])}] and `class_names`. {_format_decision(card["threshold"])}
+Output: `probabilities` [N, {len(card["class_names"])}], `predicted` and `class_names`. {_format_decision(card)}
 
 {_format_classes(card)}
 ## Use
@@ -130,10 +134,27 @@ print(next(iter(tf.data.Dataset.from_tensors(bands).map(predict))))  # and in a 
 """
 
 
-def _format_decision(threshold: float | None) -> str:
-    if threshold is None:
-        return "The most probable class is predicted."
-    return f"A class is predicted if its probability is at least {threshold}."
+def _describe_decisions(decisions: Decisions, class_names: Sequence[str]) -> dict[str, Any]:
+    """Returns the fields `temperature`, `thresholds` (by class) and `fitted_on` of a card, as far as they apply."""
+    if decisions.origin is None:
+        return {}
+    thresholds = {"thresholds": dict(zip(class_names, decisions.thresholds))} if decisions.thresholds else {}
+    return {"temperature": decisions.temperature, **thresholds, "fitted_on": decisions.origin}
+
+
+def _format_decision(card: dict[str, Any]) -> str:
+    if "thresholds" in card:
+        decision = "A class is predicted if its probability is at least its threshold, in the table below."
+    elif card["threshold"] is None:
+        decision = "The most probable class is predicted."
+    else:
+        decision = f"A class is predicted if its probability is at least {card['threshold']}."
+    if "fitted_on" not in card:
+        return decision
+    origin, temperature = card["fitted_on"], card["temperature"]
+    scaled = f"The logits were divided by the temperature {temperature:.3f}. " if temperature != 1 else ""
+    return f"""{decision}
+{scaled}Fitted on {origin["num_records"]:,} records of {origin["dataset"]}, {origin["split"]}."""
 
 
 def _format_scores(card: dict[str, Any]) -> str:
@@ -164,12 +185,13 @@ Its scores are not known here: the checkpoint has none, and none were measured.
 
 
 def _format_classes(card: dict[str, Any]) -> str:
+    names = card["class_names"]
+    columns: dict[str, list[str]] = {"index": [str(index) for index in range(len(names))], "class": names}
+    if "thresholds" in card:
+        columns["threshold"] = [f"{card['thresholds'][name]:.3f}" for name in names]
     scores = card["scores"].get("test_classes")
-    if not scores:
-        rows = [f"| {index} | {name} |" for index, name in enumerate(card["class_names"])]
-        return "\n".join(["| index | class |", "|---|---|", *rows, ""])
-    rows = [
-        f"| {index} | {name} | {scores[name]['f1']:.3f} | {scores[name]['support']:.0f} |"
-        for index, name in enumerate(card["class_names"])
-    ]
-    return "\n".join(["| index | class | test F1 | patches in test |", "|---|---|---|---|", *rows, ""])
+    if scores:
+        columns["test F1 at 0.5" if "thresholds" in card else "test F1"] = [f"{scores[n]['f1']:.3f}" for n in names]
+        columns["patches in test"] = [f"{scores[name]['support']:.0f}" for name in names]
+    rows = [f"| {' | '.join(cells)} |" for cells in zip(*columns.values())]
+    return "\n".join([f"| {' | '.join(columns)} |", "|---" * len(columns) + "|", *rows, ""])

@@ -9,15 +9,16 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from bigearth_tf.data.label_kind import LabelKind
-from bigearth_tf.serving.exported_model import read_card
+from bigearth_tf.data.label_kind import THRESHOLD, LabelKind
+from bigearth_tf.serving.exported_model import read_card, read_thresholds
 
 
 class Predictor:
     """An exported SavedModel.
 
     `folder` is that of the export. `inputs` maps each band that it takes to (size_px, dtype); `class_names` are in the
-    order of the probabilities; `label_kind` is that of the labels it was trained on.
+    order of the probabilities; `label_kind` is that of the labels it was trained on. `thresholds` are those of the
+    classes, float32 [K]; None if the most probable class is predicted.
     """
 
     def __init__(self, folder: str | os.PathLike) -> None:
@@ -27,7 +28,8 @@ class Predictor:
             FileNotFoundError: The folder has no SavedModel, or no model card.
         """
         self.folder = Path(folder)
-        self.label_kind = LabelKind(read_card(folder)["dataset"]["label_kind"])
+        card = read_card(folder)
+        self.label_kind = LabelKind(card["dataset"]["label_kind"])
         self._model = tf.saved_model.load(os.fspath(folder))  # Keeps the variables of the signature alive.
         self._signature = self._model.signatures["serving_default"]
         specs = self._signature.structured_input_signature[1]
@@ -37,6 +39,7 @@ class Predictor:
         zeros = {name: np.zeros((1, size_px, size_px), dtype) for name, (size_px, dtype) in self.inputs.items()}
         names = self._signature(**_tensors(zeros))["class_names"].numpy()
         self.class_names: tuple[str, ...] = tuple(name.decode() for name in names)
+        self.thresholds = read_thresholds(card)
 
     def __call__(self, patches: Sequence[Mapping[str, np.ndarray]]) -> np.ndarray:
         """Returns the probabilities of N patches, float32 [N, K]; N may be 0.
@@ -75,8 +78,8 @@ class Predictor:
         return self._signature(**_tensors(batch))["probabilities"].numpy()
 
     def decide(self, probabilities: np.ndarray) -> np.ndarray:
-        """Returns the predicted classes, bool [N, K]: at least 0.5, or the most probable if single-label."""
-        return self.label_kind.decide(probabilities)
+        """Returns the predicted classes, bool [N, K]: at least their threshold, or the most probable one."""
+        return self.label_kind.decide(probabilities, THRESHOLD if self.thresholds is None else self.thresholds)
 
 
 def _tensors(batch: Mapping[str, np.ndarray]) -> dict[str, tf.Tensor]:

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from bigearth_tf.data.bands import Band
 from bigearth_tf.data.label_kind import LabelKind
+from bigearth_tf.serving.decisions import Decisions
 from bigearth_tf.serving.export import save_model
 from bigearth_tf.serving.exported_model import CARD_NAME
 
@@ -40,7 +41,7 @@ def write_means_model(
 ) -> Path:
     """Writes an export with one class for each of the bands; returns its folder."""
     assert len(bands) == len(class_names)
-    save_model(_MeansModel(bands), bands, class_names, folder, label_kind)
+    save_model(_MeansModel(bands), bands, class_names, folder, Decisions(label_kind))
     card = {
         "model": "means",
         "inputs": {band.name: dataclasses.asdict(band) for band in bands},

@@ -72,7 +72,7 @@ def test_the_scored_records_do_not_change_thresholds(evaluation):
 
 
 def test_thresholds_may_not_be_tuned_on_the_scored_records():
-    with pytest.raises(ValueError, match="may not be tuned on the records that are scored"):
+    with pytest.raises(ValueError, match="may not be fitted on the records that are scored"):
         evaluate(make_table("t"), make_table("t", seed=1))
     alone = evaluate(make_table("t"))
     assert list(alone["decisions"]) == ["fixed"]
@@ -124,8 +124,12 @@ def test_single_label():
     labels = np.eye(3, dtype=np.float32)[[0, 0, 1, 2, 2]]
     shares = np.float32([[0.5, 0.3, 0.2], [0.2, 0.7, 0.1], [0.1, 0.8, 0.1], [0.4, 0.2, 0.4], [0.1, 0.1, 0.8]])
     table = Predictions(np.array(list("abcde")), labels, shares)
-    found = evaluate(table, table, 50, 5, NAMES[:3], LabelKind.SINGLE)
+    validation = Predictions(np.array(list("vwxyz")), labels, shares)
+    found = evaluate(table, validation, 50, 5, NAMES[:3], LabelKind.SINGLE)
     assert list(found["decisions"]) == ["fixed"], "there is no threshold to tune"
+    assert list(found["fitted"]) == ["split", "num_records", "temperature"]
+    with pytest.raises(ValueError, match="may not be fitted on the records that are scored"):
+        evaluate(table, table, 50, 5, NAMES[:3], LabelKind.SINGLE)
     assert found["decisions"]["fixed"]["scores"]["accuracy"]["value"] == pytest.approx(3 / 5)
     assert found["decisions"]["fixed"]["confusion_matrix"] == [[1, 1, 0], [0, 1, 0], [1, 0, 1]]
     # Confidence 0.5 true, 0.7 false, 0.8 true twice, 0.4 false: bins 7, 10, 12 (float32 0.8 * 15 > 12) and 6 of 15.

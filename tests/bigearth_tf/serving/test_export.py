@@ -16,6 +16,7 @@ from bigearth_tf.distributed.replica import Replica
 from bigearth_tf.models.registry import create_model
 from bigearth_tf.runs.work_folder import load_finished_run
 from bigearth_tf.runtime.locks import hold_lock_beside
+from bigearth_tf.serving.decisions import Decisions
 from bigearth_tf.serving.export import export_run, save_model
 from bigearth_tf.serving.exported_model import CARD_NAME
 from bigearth_tf.serving.model_card import format_card, make_card
@@ -167,7 +168,7 @@ def test_the_card_says_the_level_and_the_offset_of_sentinel_2(workdir, dataset, 
     run = load_finished_run(workdir)
     named = dataclasses.replace(run.settings.dataset, name=dataset)
     run = dataclasses.replace(run, settings=dataclasses.replace(run.settings, dataset=named))
-    card = make_card(run)
+    card = make_card(run, Decisions())
     assert card["sentinel2"] == {"level": level, "dn_offset": 0}
     text = format_card(card)
     assert words in text
