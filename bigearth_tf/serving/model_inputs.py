@@ -51,7 +51,8 @@ def parse_model_inputs(card: dict[str, Any]) -> ModelInputs:
     """Returns what the model of a card takes."""
     fields = [field.name for field in dataclasses.fields(Band)]
     dataset = card["dataset"]
-    threshold = card.get("threshold")
+    # An export with a threshold for each class has no common one.
+    threshold = None if "thresholds" in card else card.get("threshold")
     return ModelInputs(
         name=card["model"],
         bands=tuple(Band(**{name: row[name] for name in fields}) for row in card["inputs"].values()),
