@@ -8,6 +8,7 @@ data. With --write they replace those of the manifest, which training reads.
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from absl import flags
@@ -15,6 +16,7 @@ from absl import flags
 from bigearth_tf.data.manifest import MANIFEST_NAME, write_manifest
 from bigearth_tf.data.sharded_dataset import ShardedDataset
 from bigearth_tf.runtime.command import run_command
+from bigearth_tf.runtime.locks import hold_lock
 
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder with a manifest and its shards.", required=True)
 _SPLIT = flags.DEFINE_string("split", "train", "Split to read. Training should use the statistics of train only.")
@@ -24,9 +26,15 @@ _WRITE = flags.DEFINE_bool("write", False, "Write mean and standard deviation in
 
 def main() -> None:
     """Computes and prints the statistics, and writes them with --write."""
+    folder = ShardedDataset.open(_DATA_DIR.value).folder
+    # Not while a conversion repairs the folder, which then lacks its manifest.
+    with hold_lock(folder / ".lock", folder) if _WRITE.value else contextlib.nullcontext():
+        _compute(ShardedDataset.open(folder))
+
+
+def _compute(dataset: ShardedDataset) -> None:
     from tfrecord_tools.records.band_moments import compute_moments, describe_moments, replace_statistics
 
-    dataset = ShardedDataset.open(_DATA_DIR.value)
     moments = compute_moments(dataset, _SPLIT.value, _WORKERS.value)
     print(describe_moments(dataset.manifest.bands, moments))
     if _WRITE.value:

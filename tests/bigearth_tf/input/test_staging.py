@@ -2,6 +2,8 @@
 
 import contextlib
 import dataclasses
+import errno
+import fcntl
 import importlib.util
 import json
 import os
@@ -94,6 +96,20 @@ def test_splits_to_read_are_copied_others_are_linked_and_all_is_removed(small, t
             assert not (folder / "val-00000-of-00002.tfrecord").is_symlink()
         assert folder.exists()
     assert not list((tmp_path / "scratch").iterdir())
+
+
+def test_a_disk_without_flock_serves_too(small, tmp_path, monkeypatch):
+    def flock(*_):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with (
+        stage_dataset(small, str(tmp_path), ["train"]) as name,
+        stage_dataset(small, str(tmp_path), ["train"]) as other,
+    ):
+        assert name == other
+        check_same_bytes(Path(name), small)
+    assert not list(tmp_path.iterdir())
 
 
 def test_nothing_is_staged_by_default(small):

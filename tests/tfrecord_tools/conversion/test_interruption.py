@@ -4,6 +4,8 @@ The conversions are real processes of the commands. Processes that load TensorFl
 """
 
 import contextlib
+import errno
+import fcntl
 import os
 import random
 import re
@@ -16,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from bigearth_tf.data.manifest import MANIFEST_NAME
+from bigearth_tf.runtime.locks import hold_lock
 from tests.support import warm_python
 from tests.support.archives import random_pixels, write_lists, write_pair
 from tests.support.files import contents
@@ -204,6 +207,23 @@ def test_two_conversions_into_one_folder_exclude_each_other(archive, whole, tmp_
     assert first.returncode == task.returncode == 0
     finalize(shared)
     assert contents(alone) == contents(shared) == whole
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK], ids=errno.errorcode.get)
+def test_a_file_system_without_flock_serves_too(archive, whole, tmp_path, monkeypatch, number):
+    def flock(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    for task in range(2):
+        convert(source_of(archive), tmp_path, ConversionOptions(num_shards=4, task_index=task, num_tasks=2))
+    with (
+        hold_lock(tmp_path / ".lock", tmp_path),
+        pytest.raises(ValueError, match=f"in use by process {os.getpid()} on"),
+    ):
+        finalize(tmp_path)
+    finalize(tmp_path)
+    assert contents(tmp_path) == whole
 
 
 def test_a_lock_ends_with_its_process(archive, whole, tmp_path):

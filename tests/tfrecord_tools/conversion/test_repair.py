@@ -84,6 +84,15 @@ def test_a_damaged_shard_alone_is_written_again(archive, records, copy, damage, 
     assert rewritten(copy, before) == {HIT}
 
 
+def test_every_reader_of_a_damaged_data_set_advises_what_repairs_it(archive, records, copy):
+    lose(copy / HIT)
+    for read in (read_manifest, ShardedDataset.open, finalize):
+        with pytest.raises(FileNotFoundError, match=rf"{HIT}.*tfrecord_tools.convert. command .* again with --repair"):
+            read(copy)
+    run(archive, copy, repair=True)
+    assert contents(copy) == contents(records)
+
+
 def test_statistics_survive_a_repair_that_gives_the_same_bytes(archive, copy):
     dataset = ShardedDataset.open(copy)
     written = replace_statistics(dataset.manifest, "train", compute_moments(dataset, "train"))

@@ -12,6 +12,7 @@ from bigearth_tf.data.manifest import read_manifest, write_manifest
 from bigearth_tf.data.record_schema import encode_example, parse_examples
 from bigearth_tf.data.sharded_dataset import ShardedDataset
 from bigearth_tf.runtime.files import file_sha256
+from bigearth_tf.runtime.locks import hold_lock
 from tests.support import warm_python
 from tests.support.archives import random_pixels, write_lists, write_pair
 from tests.support.records import write_records
@@ -188,6 +189,10 @@ def test_the_command_writes_only_when_asked(repository, tmp_path):
     assert (tmp_path / "r" / "manifest.json").read_bytes() == before
     assert "wrote mean and std of 4 records" in run("--write", "--workers=1").stdout
     assert read_manifest(tmp_path / "r").statistics["split"] == "train"
+    with hold_lock(tmp_path / "r" / ".lock", tmp_path):
+        assert run("--workers=1").returncode == 0
+        result = run("--write", "--workers=1")
+        assert (result.returncode, f"{tmp_path / 'r'}: in use by process" in result.stderr) == (1, True), result.stderr
     result = run("--split=nowhere")
     assert result.returncode == 1
     assert "error: No split 'nowhere'" in result.stderr
