@@ -81,18 +81,19 @@ def main() -> None:
     opened = open_inputs(_INPUT.value, model, options)
     print("\n".join(opened.lines), flush=True)
 
-    from bigearth_tf.serving.prediction_folder import PredictionOptions, predict_to_folder
+    from bigearth_tf.serving.prediction_folder import PredictionOptions, list_thresholds, predict_to_folder
     from bigearth_tf.serving.predictor import Predictor
     from experiments.shared.first_patches import FirstPatches, format_first_patches, read_first_patches
     from experiments.shared.plot_predictions import plot_predictions
 
     how = PredictionOptions(_THRESHOLD.value, _BATCH_SIZE.value, strict=_STRICT.value, csv=_CSV.value)
-    result = predict_to_folder(Predictor(_MODEL_DIR.value), opened.inputs, output, how)
+    predictor = Predictor(_MODEL_DIR.value)
+    result = predict_to_folder(predictor, opened.inputs, output, how)
     patches = read_first_patches(opened.inputs, result, _SHOW.value)
     written = f"wrote {output}: {result.num_patches} patches"
     if patches:
-        threshold = _THRESHOLD.value or model.threshold
-        first = FirstPatches(patches, model.class_names, result.num_patches, threshold, model.level)
+        thresholds = list_thresholds(predictor, _THRESHOLD.value)
+        first = FirstPatches(patches, model.class_names, result.num_patches, thresholds, model.level)
         print(format_first_patches(first))
         pictures = plot_predictions(output / "predictions", first, f"{model.name} from {_MODEL_DIR.value}")
         written += f"; {' and '.join(path.name for path in pictures)}: {len(patches)} of them"

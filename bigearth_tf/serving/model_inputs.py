@@ -20,8 +20,7 @@ from bigearth_tf.serving.units import DN_UNIT
 class ModelInputs:
     """The bands that a model takes, its classes, and the level of the Sentinel-2 data that it was trained on.
 
-    `threshold` is the probability from which it predicts a class, None if there is no such one for all classes. `name`
-    is that of its architecture.
+    `name` is that of its architecture.
     """
 
     bands: tuple[Band, ...]
@@ -29,7 +28,6 @@ class ModelInputs:
     label_kind: LabelKind
     dataset: str
     level: Optional[str]
-    threshold: Optional[float] = None
     name: str = ""
 
     @property
@@ -51,8 +49,6 @@ def parse_model_inputs(card: dict[str, Any]) -> ModelInputs:
     """Returns what the model of a card takes."""
     fields = [field.name for field in dataclasses.fields(Band)]
     dataset = card["dataset"]
-    # An export with a threshold for each class has no common one.
-    threshold = None if "thresholds" in card else card.get("threshold")
     return ModelInputs(
         name=card["model"],
         bands=tuple(Band(**{name: row[name] for name in fields}) for row in card["inputs"].values()),
@@ -60,7 +56,6 @@ def parse_model_inputs(card: dict[str, Any]) -> ModelInputs:
         label_kind=LabelKind(dataset["label_kind"]),
         dataset=dataset["name"],
         level=card.get("sentinel2", {}).get("level") or find_level(dataset["name"]),
-        threshold=threshold if isinstance(threshold, float) else None,
     )
 
 

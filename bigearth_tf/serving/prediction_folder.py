@@ -213,6 +213,14 @@ def decide(predictor: Predictor, probabilities: np.ndarray, threshold: float | N
     return predictor.label_kind.decide(probabilities, threshold)
 
 
+def list_thresholds(predictor: Predictor, threshold: float | None) -> dict[str, float] | None:
+    """Returns the threshold of each class, that of a user or those of the model; None without thresholds."""
+    if predictor.thresholds is None:
+        return None
+    values = predictor.thresholds.tolist() if threshold is None else [threshold] * len(predictor.class_names)
+    return dict(zip(predictor.class_names, values))
+
+
 def _write_problems(parts: PredictionParts, path: Path) -> tuple[InputProblem | None, int]:
     """Writes the problems of all parts as CSV; returns the first of them and their number."""
     first, count = None, 0

@@ -22,14 +22,14 @@ class FirstPatch(NamedTuple):
 class FirstPatches:
     """The first of `num_patches` patches.
 
-    `threshold` is the probability from which a class is predicted, None if there is no such one for all classes.
-    `level` is the processing level of Sentinel-2, None if it is not known.
+    `thresholds` maps a class to the probability from which it is predicted, None if the most probable class is
+    predicted. `level` is the processing level of Sentinel-2, None if it is not known.
     """
 
     patches: list[FirstPatch]
     class_names: tuple[str, ...]
     num_patches: int
-    threshold: Optional[float] = None
+    thresholds: Optional[Mapping[str, float]] = None
     level: Optional[str] = None
 
 

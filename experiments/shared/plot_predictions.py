@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 import numpy as np
 from matplotlib import pyplot as plt
@@ -41,12 +41,13 @@ _STYLES = {
 
 
 class _Bar(NamedTuple):
-    """A class of a patch: its name, probability, rank by probability (from 1), and style."""
+    """A class of a patch: its name, probability, rank by probability (from 1), style, and threshold if it has one."""
 
     name: str
     probability: float
     rank: int
     style: _Style
+    threshold: Optional[float] = None
 
 
 def plot_predictions(stem: Path, first: FirstPatches, title: str) -> tuple[Path, ...]:
@@ -68,18 +69,18 @@ def plot_predictions(stem: Path, first: FirstPatches, title: str) -> tuple[Path,
     figure = plt.figure(figsize=(_CELL_INCHES * columns, sum(heights) + _HEAD_INCHES))
     head, body = figure.subfigures(2, 1, squeeze=False, height_ratios=(_HEAD_INCHES, sum(heights))).ravel()
     text = f"{title}\n{len(bars)} of {first.num_patches:,} patches; {describe_stretch(stretch)}"
-    _draw_head(head, text, bars, first.threshold, columns)
+    _draw_head(head, text, bars, columns)
     cells = body.subfigures(len(lines), columns, squeeze=False, height_ratios=heights)
     for number, ((patch, _), patch_bars) in enumerate(zip(first.patches, bars)):
         row, column = divmod(number, columns)
         image = true_color(patch.bands, stretch)
-        _draw_cell(cells[row, column], patch.patch_id, image, patch_bars, heights[row], first.threshold)
+        _draw_cell(cells[row, column], patch.patch_id, image, patch_bars, heights[row])
     return save_figure(figure, stem)
 
 
 def list_bars(first: FirstPatches) -> list[list[_Bar]]:
     """Returns the bars of each of the first patches, by descending probability."""
-    listed = []
+    listed, thresholds = [], first.thresholds or {}
     for _, row in first.patches:
         probabilities = np.array([row[f"probability/{name}"] for name in first.class_names])
         bars = []
@@ -87,12 +88,13 @@ def list_bars(first: FirstPatches) -> list[list[_Bar]]:
             name = first.class_names[index]
             truth = row[f"label/{name}"]
             if rank <= _TOP or truth:
-                bars.append(_Bar(name, float(probabilities[index]), rank, _STYLES[row[f"decision/{name}"], truth]))
+                style = _STYLES[row[f"decision/{name}"], truth]
+                bars.append(_Bar(name, float(probabilities[index]), rank, style, thresholds.get(name)))
         listed.append(bars)
     return listed
 
 
-def _draw_head(head: plt.Figure, text: str, bars: list[list[_Bar]], threshold: float | None, columns: int) -> None:
+def _draw_head(head: plt.Figure, text: str, bars: list[list[_Bar]], columns: int) -> None:
     head.text(0.5, 0.97, text, ha="center", va="top", fontsize=8, linespacing=1.1)
     styles = {bar.style for patch_bars in bars for bar in patch_bars}
     handles: list[Box | Line2D] = [
@@ -100,8 +102,10 @@ def _draw_head(head: plt.Figure, text: str, bars: list[list[_Bar]], threshold: f
         for style in _STYLES.values()
         if style in styles
     ]
-    if threshold is not None:
-        label = f"probability {threshold:g}: a class is predicted from here on"
+    thresholds = {bar.threshold for patch_bars in bars for bar in patch_bars}
+    if thresholds != {None}:
+        which = f"probability {thresholds.pop():g}" if len(thresholds) == 1 else "threshold of a class"
+        label = f"{which}: a class is predicted from here on"
         handles.append(Line2D([], [], color="0.4", linewidth=0.9, linestyle=":", label=label))
     head.legend(
         handles=handles,
@@ -114,17 +118,19 @@ def _draw_head(head: plt.Figure, text: str, bars: list[list[_Bar]], threshold: f
     )
 
 
-def _draw_cell(
-    cell: plt.Figure, patch_id: str, pixels: np.ndarray, bars: list[_Bar], height: float, threshold: float | None
-) -> None:
+def _draw_cell(cell: plt.Figure, patch_id: str, pixels: np.ndarray, bars: list[_Bar], height: float) -> None:
     image, axes = cell.subplots(1, 2, width_ratios=(1, 1.25))
     cell.subplots_adjust(left=0.01, right=0.99, bottom=0.22 / height, top=1 - 0.26 / height, wspace=0.04)
     cell.suptitle(patch_id, fontsize=8, y=1 - 0.06 / height, va="top")
     image.imshow(pixels, cmap="gray", interpolation="nearest")
     image.set_anchor("N")
     image.set_axis_off()
-    if threshold is not None:
-        axes.axvline(threshold, color="0.4", linewidth=0.9, linestyle=":", zorder=0)
+    if len({bar.threshold for bar in bars}) == 1 and bars[0].threshold is not None:
+        axes.axvline(bars[0].threshold, color="0.4", linewidth=0.9, linestyle=":", zorder=0)
+    else:
+        for place, bar in enumerate(bars):
+            if bar.threshold is not None:
+                axes.plot([bar.threshold] * 2, [place - 0.3, place + 0.3], color="0.4", linewidth=0.9, linestyle=":")
     # Bars have the same height in all cells.
     for place, bar in enumerate(bars):
         color = bar.style.color

@@ -11,8 +11,10 @@ from bigearth_tf.serving.patch_inputs import InputPatch
 from experiments.shared.first_patches import FirstPatch, FirstPatches
 from experiments.shared.plot_predictions import list_bars, plot_predictions
 
+EQUAL = dict.fromkeys(CLASSES_19, 0.5)
 
-def make_first(num_patches, threshold=0.5, labels_known=True):
+
+def make_first(num_patches, thresholds=EQUAL, labels_known=True):
     """Patches whose true labels are the classes 0, 1 and 18; the classes 1 and 2 are predicted."""
     probabilities = [0.4, 0.9, 0.8, 0.3, 0.2, *np.linspace(0.1, 0.01, 14)]
     row = {f"probability/{name}": value for name, value in zip(CLASSES_19, probabilities)}
@@ -22,7 +24,7 @@ def make_first(num_patches, threshold=0.5, labels_known=True):
     rng = np.random.default_rng(0)
     bands = {name: rng.integers(0, 2000, (120, 120)).astype(np.uint16) for name in ("B02", "B03", "B04")}
     patches = [InputPatch(f"S2A_MSIL2A_20170613T101031_{number}_45", bands) for number in range(num_patches)]
-    return FirstPatches([FirstPatch(patch, row) for patch in patches], CLASSES_19, num_patches, threshold)
+    return FirstPatches([FirstPatch(patch, row) for patch in patches], CLASSES_19, num_patches, thresholds)
 
 
 def test_bars_are_the_most_probable_classes_and_every_true_label():
@@ -45,9 +47,9 @@ def test_bars_of_patches_without_labels_do_not_say_what_is_right():
     assert len({bar.style.color for bar in bars}) == 1
 
 
-@pytest.mark.parametrize(("count", "threshold"), [(1, 0.5), (5, None)])
-def test_the_sheet_is_written_in_colors_for_every_color_vision(tmp_path, count, threshold):
-    paths = plot_predictions(Path(tmp_path / "predictions"), make_first(count, threshold), "model m from folder")
+@pytest.mark.parametrize(("count", "thresholds"), [(1, {**EQUAL, CLASSES_19[0]: 0.45}), (5, None)])
+def test_the_sheet_is_written_in_colors_for_every_color_vision(tmp_path, count, thresholds):
+    paths = plot_predictions(Path(tmp_path / "predictions"), make_first(count, thresholds), "model m from folder")
     assert [path.name for path in paths] == ["predictions.png", "predictions.pdf"]
     image = np.asarray(Image.open(paths[0]).convert("RGB"))
     # Right decisions are blue, wrong ones vermilion, whether a class is predicted or not.

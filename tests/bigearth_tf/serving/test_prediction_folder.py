@@ -14,8 +14,9 @@ import pytest
 from bigearth_tf.data.bands import get_bands
 from bigearth_tf.data.label_kind import LabelKind
 from bigearth_tf.evaluation.prediction_table import NamedPredictions, Predictions, make_columns
+from bigearth_tf.serving.exported_model import CARD_NAME
 from bigearth_tf.serving.patch_inputs import InputPatch, ListedPatches
-from bigearth_tf.serving.prediction_folder import PredictionOptions, predict_to_folder
+from bigearth_tf.serving.prediction_folder import PredictionOptions, list_thresholds, predict_to_folder
 from bigearth_tf.serving.predictor import Predictor
 from tests.support import warm_python
 from tests.support.files import contents
@@ -124,6 +125,18 @@ def test_a_threshold_decides_instead_of_that_of_the_model(predictor, tmp_path):
     assert [row["predicted"] for row in result.parts.read_rows()] == ["", "Sand"]
     with pytest.raises(ValueError, match=r"--threshold=1.5: expected a probability"):
         predict_to_folder(predictor, make_inputs(2), tmp_path / "x", PredictionOptions(threshold=1.5))
+
+
+def test_the_thresholds_of_the_model_decide(tmp_path):
+    folder = write_means_model(tmp_path / "model", BANDS, CLASSES)
+    card = json.loads((folder / CARD_NAME).read_text())
+    (folder / CARD_NAME).write_text(json.dumps({**card, "thresholds": {"Forest": 0.2, "Sand": 0.9}}))
+    predictor = Predictor(folder)
+    result = predict_to_folder(predictor, make_inputs(2), tmp_path / "out")
+    # Probabilities of patch 0 are 0.12, 0.27 and 0.5; of patch 1 0.27, 0.5 and 0.73.
+    assert [row["predicted"] for row in result.parts.read_rows()] == ["Forest", "Forest"]
+    assert list_thresholds(predictor, None) == pytest.approx({CLASSES[0]: 0.5, "Forest": 0.2, "Sand": 0.9})
+    assert list_thresholds(predictor, 0.3) == dict.fromkeys(CLASSES, 0.3)
 
 
 def test_a_single_label_model_predicts_its_most_probable_class(tmp_path):
