@@ -13,6 +13,7 @@ from pathlib import Path
 from absl import flags
 
 from bigearth_tf.runtime.command import run_command
+from bigearth_tf.runtime.preconditions import require_writable
 
 _FIRST = flags.DEFINE_string("first", None, "Folder of an evaluation, or its predictions.parquet.", required=True)
 _SECOND = flags.DEFINE_string("second", None, "The same of another model, on the same patches.", required=True)
@@ -27,7 +28,9 @@ _OUTPUT = flags.DEFINE_string("output", None, "JSON file to write the comparison
 
 def main() -> None:
     """Compares the models; prints the result, and writes it if --output is given."""
-    # scikit-learn is loaded here: --help must not wait for it.
+    if _OUTPUT.value:
+        require_writable(Path(_OUTPUT.value).absolute().parent)
+    # pyarrow is loaded here: --help must not wait for it.
     from bigearth_tf.evaluation.comparison import compare_evaluations, format_comparison
     from bigearth_tf.runtime.files import write_json_atomically
 
@@ -35,6 +38,7 @@ def main() -> None:
     found = compare_evaluations(paths, _METRIC.value, _THRESHOLDS.value, draws=_DRAWS.value, seed=_SEED.value)
     print(format_comparison(found, paths))
     if _OUTPUT.value:
+        Path(_OUTPUT.value).absolute().parent.mkdir(parents=True, exist_ok=True)
         write_json_atomically(Path(_OUTPUT.value), found)
 
 

@@ -32,7 +32,10 @@ _KEEP_STAGED = flags.DEFINE_bool("keep_staged", False, "Keep that copy for a lat
 
 def main() -> None:
     """Evaluates on all ranks; rank 0 scores, writes the report and prints the main scores."""
-    # TensorFlow and scikit-learn are loaded here: --help must not wait for them.
+    from experiments.shared.early_checks import check_evaluation_before_tensorflow
+
+    check_evaluation_before_tensorflow(_WORKDIR.value, _DATA_DIR.value, _SPLIT.value, _OUTPUT.value)
+    # TensorFlow is loaded here: --help and wrong flags must not wait for it.
     from bigearth_tf.distributed import preflight
     from bigearth_tf.distributed.consensus import exit_if_ranks_differ
     from bigearth_tf.distributed.replica import start_replica

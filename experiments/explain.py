@@ -60,7 +60,7 @@ def main() -> None:
     corners = [_parse_corner(text) for text in _WINDOWS.value]
     # TensorFlow, GDAL and matplotlib are loaded here: --help must not wait for them.
     from bigearth_tf.data.sharded_dataset import ShardedDataset
-    from bigearth_tf.evaluation.predict_run import check_fit
+    from bigearth_tf.evaluation.data_fit import check_fit
     from bigearth_tf.explain import Settings, read_patches
     from bigearth_tf.explain.explanation_folder import Request, claim_folder
     from bigearth_tf.explain.occlusion import Windows

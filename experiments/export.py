@@ -5,9 +5,14 @@ python -m experiments.export --workdir=runs/demo/train --output_dir=runs/demo/mo
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from absl import flags
 
 from bigearth_tf.runtime.command import run_command
+from bigearth_tf.runtime.preconditions import require_writable
+from bigearth_tf.serving.exported_model import check_export_folder
+from experiments.shared.early_checks import check_run_before_tensorflow
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished run of experiments.train.", required=True)
 _THRESHOLDS = flags.DEFINE_string(
@@ -24,9 +29,14 @@ _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder of the SavedModel 
 
 def main() -> None:
     """Exports the model and prints what was written."""
-    from bigearth_tf.serving.export import export_run  # TensorFlow is loaded here: --help must not wait for it.
+    output_dir = Path(_OUTPUT_DIR.value)
+    check_export_folder(output_dir)
+    require_writable(output_dir.absolute().parent)
+    check_run_before_tensorflow(_WORKDIR.value)
 
-    folder = export_run(_WORKDIR.value, _OUTPUT_DIR.value, _THRESHOLDS.value, _CALIBRATE.value)
+    from bigearth_tf.serving.export import export_run  # TensorFlow is loaded here: wrong flags must not wait for it.
+
+    folder = export_run(_WORKDIR.value, output_dir, _THRESHOLDS.value, _CALIBRATE.value)
     print(f"wrote {folder}: SavedModel, model_card.json, README.md")
 
 

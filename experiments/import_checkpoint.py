@@ -8,9 +8,13 @@ the model, not the name of the file. `--output` becomes the work folder of a fin
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from absl import flags
 
+from bigearth_tf.checkpoint_import.early_checks import check_checkpoint_exists, check_output_dir
 from bigearth_tf.runtime.command import run_command
+from bigearth_tf.runtime.preconditions import require_writable
 
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Zip, folder, or prefix of a checkpoint.", required=True)
 _OUTPUT = flags.DEFINE_string("output", None, "Folder to write; replaces an earlier import.", required=True)
@@ -24,7 +28,12 @@ _RESOLUTION_PX = flags.DEFINE_integer(
 
 def main() -> None:
     """Imports the checkpoint and prints which model it is."""
-    from bigearth_tf.checkpoint_import.importing import (  # --help must not wait for TensorFlow.
+    output = Path(_OUTPUT.value)
+    check_checkpoint_exists(Path(_CHECKPOINT.value))
+    check_output_dir(output)
+    require_writable(output.absolute().parent)
+
+    from bigearth_tf.checkpoint_import.importing import (  # --help and wrong flags must not wait for TensorFlow.
         SAVED_MODEL_NAME,
         import_checkpoint,
     )

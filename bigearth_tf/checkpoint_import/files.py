@@ -16,11 +16,11 @@ from pathlib import Path, PureWindowsPath
 
 import tensorflow as tf
 
+from bigearth_tf.checkpoint_import.early_checks import find_prefix
 from bigearth_tf.checkpoint_import.safe_zip import unpack
 from bigearth_tf.runtime.files import file_sha256
 
 _STATE_NAME = "checkpoint"
-_FILE_END = re.compile(r"\.(index|data-\d{5}-of-\d{5})$")
 
 
 @contextlib.contextmanager
@@ -43,12 +43,7 @@ def open_checkpoint(path: str | os.PathLike) -> Iterator[Path]:
     elif path.is_dir():
         yield _find_in_folder(path, str(path))
     else:
-        prefix = path.with_name(_FILE_END.sub("", path.name))
-        if not prefix.with_name(f"{prefix.name}.index").is_file():
-            raise FileNotFoundError(
-                f"{path}: no zip, no folder, and no checkpoint of this prefix (its .index is missing)."
-            )
-        yield prefix
+        yield find_prefix(path)
 
 
 def _find_in_folder(folder: Path, shown_path: str) -> Path:

@@ -6,7 +6,6 @@ Nothing is trained and no score is known: the run records the weights, bands, cl
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ import keras
 from absl import logging
 
 from bigearth_tf.checkpoint_import.architecture import Architecture, find_name_conflict, recognize
+from bigearth_tf.checkpoint_import.early_checks import check_output_dir
 from bigearth_tf.checkpoint_import.files import hash_data_files, open_checkpoint
 from bigearth_tf.checkpoint_import.weights import load_weights, read_layers
 from bigearth_tf.config import TrainConfig
@@ -25,7 +25,6 @@ from bigearth_tf.data.labels import CLASSES_19
 from bigearth_tf.models.registry import create_model
 from bigearth_tf.runs.checkpoints import save_best
 from bigearth_tf.runs.record import (
-    RESULT_NAME,
     DatasetRecord,
     ImportedResult,
     ImportOrigin,
@@ -36,7 +35,6 @@ from bigearth_tf.runs.record import (
 from bigearth_tf.runtime.files import atomic_folder
 from bigearth_tf.runtime.locks import hold_lock_beside
 from bigearth_tf.runtime.provenance import git_commit, package_versions
-from bigearth_tf.runtime.system_files import list_own_files
 from bigearth_tf.serving.export import export_run
 
 SAVED_MODEL_NAME = "saved_model"
@@ -110,7 +108,7 @@ def import_checkpoint(
             process writes it.
     """
     output_dir = Path(os.path.abspath(output_dir))
-    _check_output_dir(output_dir)
+    check_output_dir(output_dir)
     imported = load_benchmark_model(path, resolution_px=resolution_px)
     for remark in imported.origin.remarks:
         logging.warning("%s", remark)
@@ -125,14 +123,6 @@ def import_checkpoint(
         # Export what was written, so that the two cannot differ.
         export_run(temporary, temporary / SAVED_MODEL_NAME)
     return imported.origin
-
-
-def _check_output_dir(output_dir: Path) -> None:
-    if not output_dir.exists() or (output_dir.is_dir() and not list_own_files(output_dir)):
-        return
-    result = output_dir / RESULT_NAME
-    if not result.is_file() or "imported_from" not in json.loads(result.read_text(encoding="utf-8")):
-        raise ValueError(f"{output_dir}: contains something other than an imported model. Name another --output.")
 
 
 def _make_settings(imported: BenchmarkModel) -> RunSettings:

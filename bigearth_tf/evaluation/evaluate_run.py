@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from pathlib import Path
 from typing import Any, Optional
 
-from bigearth_tf.data.sharded_dataset import ShardedDataset
 from bigearth_tf.distributed.consensus import run_on_all_ranks
 from bigearth_tf.distributed.folder_lock import lock_folder
 from bigearth_tf.distributed.replica import Replica, convert_lost_rank_errors
@@ -16,13 +14,12 @@ from bigearth_tf.evaluation.fitted_decisions import FITTED_ON, fit_decisions
 from bigearth_tf.evaluation.predict_run import RunPredictions, predict_run
 from bigearth_tf.evaluation.prediction_table import PREDICTIONS_NAME, write_predictions
 from bigearth_tf.evaluation.report import (
-    EVALUATION_NAME,
     EvaluationOptions,
     evaluate_table,
     tuned_thresholds,
     write_evaluation,
 )
-from bigearth_tf.runs.record import digest_shards
+from bigearth_tf.evaluation.report_folder import EVALUATION_NAME, choose_report_folder
 from bigearth_tf.runtime.files import write_text_atomically
 
 TEXT_NAME = "evaluation.md"
@@ -91,24 +88,3 @@ def write_report(predicted: RunPredictions, folder: Path, options: EvaluationOpt
     )
     write_evaluation(evaluation, folder)
     return WrittenReport(folder, evaluation, (TEXT_NAME, EVALUATION_NAME, PREDICTIONS_NAME, *pictures))
-
-
-def choose_report_folder(
-    workdir: str | os.PathLike, data_dir: str | os.PathLike, split: str, output: Optional[str] = None
-) -> Path:
-    """Returns the folder of a report: `output`, or `<workdir>/evaluation/<split>`.
-
-    Raises:
-        FileNotFoundError: The data set has no manifest.
-        ValueError: The folder holds the evaluation of other records.
-    """
-    folder = Path(output) if output else Path(workdir) / "evaluation" / split
-    path = folder / EVALUATION_NAME
-    if path.exists():
-        about = json.loads(path.read_text(encoding="utf-8")).get("about", {})
-        if about.get("shards_sha256") != digest_shards(ShardedDataset.open(data_dir).shards(split)):
-            raise ValueError(
-                f"{path}: is the evaluation of other records, of {about.get('dataset')}, {about.get('split')}. "
-                "Name another --output."
-            )
-    return folder

@@ -7,23 +7,20 @@ import dataclasses
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Optional, Protocol
+from typing import Any, Optional
 
-from bigearth_tf.data.bands import Band, get_bands
 from bigearth_tf.data.label_kind import LabelKind
 from bigearth_tf.data.sharded_dataset import ShardedDataset
 from bigearth_tf.distributed.consensus import run_on_all_ranks
 from bigearth_tf.distributed.preflight import check_same_config_and_data
 from bigearth_tf.distributed.replica import Replica
 from bigearth_tf.distributed.watchdog import Watchdog
+from bigearth_tf.evaluation.data_fit import check_fit
 from bigearth_tf.evaluation.fitted_decisions import FITTED_ON
 from bigearth_tf.evaluation.inference import make_predict_step, predict_split
 from bigearth_tf.evaluation.prediction_table import NamedPredictions, Predictions
 from bigearth_tf.runs.record import RunResult, digest_shards
 from bigearth_tf.runs.work_folder import FinishedRun, load_finished_run
-
-# Pixels mean the same only if these agree; mean and standard deviation are part of the model.
-_BAND_FIELDS = ("sensor", "resolution_m", "size_px", "dtype", "unit")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,56 +105,3 @@ def _why_not_tuned(data: ShardedDataset, split: str) -> str:
     if split == "val":
         return "Thresholds are not tuned: they would be tuned on the records that are scored."
     return "" if "val" in data.manifest.splits else "Thresholds are not tuned: the data set has no split val."
-
-
-class TrainedOn(Protocol):
-    """What a model was trained on, as the settings of a run or the card of an export say."""
-
-    @property
-    def bands(self) -> tuple[Band, ...]:
-        """Rows of the bands that the model takes."""
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Its classes, in order."""
-
-    @property
-    def label_kind(self) -> LabelKind:
-        """Kind of the labels."""
-
-
-def check_fit(trained_on: TrainedOn, data: ShardedDataset) -> None:
-    """Checks that a model can score the records of a data set.
-
-    Args:
-        trained_on: The data that the model was trained on.
-        data: The data set to score.
-
-    Raises:
-        ValueError: Labels, classes or bands differ; the message names the difference.
-    """
-    folder, kind = data.folder, data.label_kind
-    if kind != trained_on.label_kind:
-        raise ValueError(
-            f"{folder}: has {kind}-label data, the model was trained on {trained_on.label_kind}-label data."
-        )
-    if data.class_names != trained_on.class_names:
-        difference = _describe_difference(data.class_names, trained_on.class_names)
-        raise ValueError(f"{folder}: its classes are not the model's. {difference}")
-    rows = {band.name: band for band in data.manifest.bands}
-    for band in trained_on.bands:
-        (stored,) = get_bands([band.name], rows)
-        for field in _BAND_FIELDS:
-            here, there = getattr(stored, field), getattr(band, field)
-            if here != there:
-                raise ValueError(f"{folder}: band {band.name} has {field} {here!r}, the model takes {there!r}.")
-
-
-def _describe_difference(stored: tuple[str, ...], trained: tuple[str, ...]) -> str:
-    missing = [name for name in trained if name not in stored]
-    unknown = [name for name in stored if name not in trained]
-    if missing or unknown:
-        return f"Only the model has {missing or 'none'}, only the data have {unknown or 'none'}."
-    pairs = enumerate(zip(trained, stored))
-    index, there, here = next((index, there, here) for index, (there, here) in pairs if there != here)
-    return f"Their order differs: class {index} is {there!r} to the model, {here!r} in the data."

@@ -83,7 +83,7 @@ def _format_missing_classes(evaluation: dict[str, Any]) -> str:
     sentence = format_classes_without_records(
         evaluation["classes_without_records"], len(evaluation["classes"]), f"the split {evaluation['about']['split']}"
     )
-    names = ", ".join(evaluation["classes_without_records"])
+    names = "; ".join(evaluation["classes_without_records"])
     return f"{sentence} Without records: {names}.\n\n" if sentence else ""
 
 
@@ -93,21 +93,23 @@ def _format_averages(evaluation: dict[str, Any]) -> str:
 
 
 def _format_classes(evaluation: dict[str, Any]) -> str:
+    """Returns two tables, because one with all columns is too wide for a phone."""
     tuned = "tuned" in evaluation["decisions"]
-    ratios = [(name, ratio.title) for name, ratio in RATIOS.items() if ratio.by_class]
-    heads = ["class", "records", *(title for _, title in ratios), *(["threshold", "F1, tuned"] if tuned else []),
-             *(metric.title for metric in RANKINGS.values())]  # fmt: skip
-    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    ratios = [name for name, ratio in RATIOS.items() if ratio.by_class and name != "f1"]
+    first, second = [], []
     for name, row in evaluation["classes"].items():
-        cells = [name, f"{row['support']:,}"]
-        # One interval fits into a row: that of F1.
-        cells += [_format_score(row["fixed"][key]) if key == "f1" else f"{row['fixed'][key]['value']:.3f}"
-                  for key, _ in ratios]  # fmt: skip
-        if tuned:
-            cells += [f"{row['tuned']['threshold']:.3f}", _format_score(row["tuned"]["f1"])]
-        cells += [_format_score(row[key]) for key in RANKINGS]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        cells = [name, f"{row['support']:,}", _format_score(row["fixed"]["f1"])]
+        first.append(cells + ([f"{row['tuned']['threshold']:.3f}", _format_score(row["tuned"]["f1"])] if tuned else []))
+        values = [f"{row['fixed'][ratio]['value']:.3f}" for ratio in ratios]
+        second.append([name, *values, *(_format_score(row[key]) for key in RANKINGS)])
+    titles = ["class", *(RATIOS[name].title for name in ratios), *(metric.title for metric in RANKINGS.values())]
+    heads = ["class", "records", "F1", *(["threshold", "F1, tuned"] if tuned else [])]
+    return f"{_format_table(heads, first)}\n\n{_format_table(titles, second)}"
+
+
+def _format_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _format_calibration(evaluation: dict[str, Any]) -> str:

@@ -227,6 +227,20 @@ def write_result(workdir: Path, result: AnyResult) -> None:
     _write(workdir / RESULT_NAME, result.to_json())
 
 
+def check_finished(workdir: Path) -> None:
+    """Checks that a work folder has the settings and the result of a run.
+
+    Raises:
+        FileNotFoundError: The run is not finished.
+    """
+    for name in (CONFIG_NAME, RESULT_NAME):
+        if not (workdir / name).exists():
+            raise FileNotFoundError(
+                f"{workdir / name}: missing. Name the --workdir of a finished run; "
+                "`python -m experiments.train` with the same arguments finishes one that was interrupted."
+            )
+
+
 def read_settings(workdir: Path) -> RunSettings:
     """Returns the settings of a run.
 

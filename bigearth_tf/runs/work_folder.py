@@ -22,9 +22,9 @@ from bigearth_tf.models.registry import create_model
 from bigearth_tf.runs.checkpoints import restore_best
 from bigearth_tf.runs.record import (
     CONFIG_NAME,
-    RESULT_NAME,
     AnyResult,
     RunSettings,
+    check_finished,
     read_result,
     read_settings,
     write_settings,
@@ -101,12 +101,7 @@ def load_finished_run(workdir: str | os.PathLike) -> FinishedRun:
         ValueError: This version cannot read the files of the run.
     """
     workdir = Path(workdir)
-    for name in (CONFIG_NAME, RESULT_NAME):
-        if not (workdir / name).exists():
-            raise FileNotFoundError(
-                f"{workdir / name}: missing. Name the --workdir of a finished run; "
-                "`python -m experiments.train` with the same arguments finishes one that was interrupted."
-            )
+    check_finished(workdir)
     settings = read_settings(workdir)
     config, dataset = settings.config, settings.dataset
     overrides = parse_overrides(config.model_overrides)

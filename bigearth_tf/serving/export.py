@@ -23,7 +23,7 @@ from bigearth_tf.runs.work_folder import load_finished_run
 from bigearth_tf.runtime.files import atomic_folder
 from bigearth_tf.runtime.locks import hold_lock_beside
 from bigearth_tf.serving.decisions import Decisions, choose_decisions
-from bigearth_tf.serving.exported_model import CARD_NAME
+from bigearth_tf.serving.exported_model import CARD_NAME, check_export_folder
 from bigearth_tf.serving.model_card import format_card, make_card
 
 
@@ -49,8 +49,7 @@ def export_run(
             this run, or has fitted nothing; or `calibrate` without an evaluation.
     """
     output_dir = Path(output_dir)
-    if output_dir.exists() and not (output_dir / CARD_NAME).exists():
-        raise ValueError(f"{output_dir}: exists and is not an export. Name another --output_dir.")
+    check_export_folder(output_dir)
     run = load_finished_run(workdir)
     decisions = choose_decisions(run, evaluation_dir, calibrate)
     card = make_card(run, decisions)

@@ -33,3 +33,13 @@ def read_thresholds(card: dict[str, Any]) -> Optional[np.ndarray]:
         return None
     named = card.get("thresholds", {})
     return np.array([named.get(name, card["threshold"]) for name in card["class_names"]], np.float32)
+
+
+def check_export_folder(folder: str | os.PathLike) -> None:
+    """Checks that an export may be written to a folder: it does not exist, or contains an earlier export.
+
+    Raises:
+        ValueError: It contains something else.
+    """
+    if Path(folder).exists() and not (Path(folder) / CARD_NAME).exists():
+        raise ValueError(f"{folder}: exists and is not an export. Name another --output_dir.")

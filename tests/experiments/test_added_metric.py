@@ -89,8 +89,8 @@ def test_it_is_found_everywhere(added, tmp_path):
     about = {"model": "m", "dataset": "d", "source": "s", "split": "test", "thresholds": "Fixed."}
     text = format_evaluation({"about": about, **evaluation}, ())
     assert f"| {metric_table.title_of(name)} | {scores[name]['value']:.3f} (" in text
-    (head,) = [line for line in text.splitlines() if line.startswith("| class |")]
-    assert (ROWS[kind][1].title in head) == (kind in ("ratio", "ranking"))
+    heads = "".join(line for line in text.splitlines() if line.startswith("| class |"))
+    assert (ROWS[kind][1].title in heads) == (kind in ("ratio", "ranking"))
 
     # Two models are compared by it.
     assert name in comparable_metrics(LabelKind.MULTI)

@@ -5,9 +5,15 @@ import os
 import pytest
 
 from bigearth_tf.config import list_fields
+from bigearth_tf.data.bands import get_bands
+from bigearth_tf.data.labels import CLASSES_19
+from bigearth_tf.data.manifest import read_manifest
+from bigearth_tf.evaluation.report import write_evaluation
 from tests.support import warm_python
+from tests.support.finished_runs import write_finished_run
 from tests.support.paths import REPOSITORY
 from tests.support.records import write_records
+from tests.support.tiny_models import write_means_model
 
 CONFIG = "from bigearth_tf.config import DataConfig, TrainConfig\ndef get_config():\n    return {}\n"
 # File of a config -> its content.
@@ -100,6 +106,66 @@ def test_other_commands_that_train_refuse_a_model_at_once(folder, command, more)
     assert "did you mean resnet50" in result.stderr
     assert "Traceback" not in result.stderr
     assert result.stdout == "TensorFlow was loaded: False\n"
+
+
+@pytest.fixture(scope="module")
+def trained(folder):
+    """Adds finished runs, an export, and the evaluation of other records to the folder."""
+    manifest = read_manifest(folder / "records")
+    write_finished_run(folder / "finished", manifest)
+    write_finished_run(folder / "no_model", manifest)
+    settings = folder / "no_model" / "config.json"
+    settings.write_text(settings.read_text().replace("wide_resnet_eca_b0", "wide_resnet_eca_x0"))
+    write_finished_run(folder / "elsewhere", manifest)
+    write_evaluation({"about": {"dataset": "other", "split": "test", "shards_sha256": "0"}}, folder / "elsewhere")
+    write_records(folder / "fewer_bands", {"test": 4}, num_shards=1, bands="B04,B03")
+    write_means_model(folder / "model", get_bands("RGB"), CLASSES_19[:3])
+    return folder
+
+
+@pytest.mark.parametrize(("command", "arguments", "message"), [
+    ("export", ["--workdir=records", "--output_dir=new"], "records/config.json: missing. Name the --workdir of a"),
+    ("export", ["--workdir=finished", "--output_dir=records"], "records: exists and is not an export."),
+    ("export", ["--workdir=finished", "--output_dir=good.py/new"], "good.py is a file. Name another folder."),
+    ("export", ["--workdir=no_model", "--output_dir=new"], "Unknown model 'wide_resnet_eca_x0'; did you mean"),
+    ("evaluate", ["--workdir=nowhere", "--data_dir=records"], "nowhere/config.json: missing."),
+    ("evaluate", ["--workdir=finished", "--data_dir=nowhere"], "nowhere/manifest.json: there is no manifest."),
+    ("evaluate", ["--workdir=finished", "--data_dir=records", "--split=tests"], "No split 'tests' in this data set"),
+    ("evaluate", ["--workdir=finished", "--data_dir=fewer_bands"], "Unknown band 'B02'; allowed are the bands"),
+    ("evaluate", ["--workdir=no_model", "--data_dir=records"], "Unknown model 'wide_resnet_eca_x0'"),
+    ("evaluate", ["--workdir=finished", "--data_dir=records", "--output=good.py/new"], "good.py is a file."),
+    ("evaluate", ["--workdir=finished", "--data_dir=records", "--output=elsewhere"], "is the evaluation of other"),
+    ("compare", ["--first=nowhere", "--second=nowhere"], "error: nowhere: missing."),
+    ("compare", ["--first=nowhere", "--second=nowhere", "--output=good.py/new.json"], "good.py is a file."),
+    ("predict", ["--model_dir=records", "--s2=records", "--output_dir=new"], "records: no SavedModel here."),
+    ("predict", ["--model_dir=model", "--s2=records", "--output_dir=good.py/new"], "good.py is a file."),
+    ("import_checkpoint", ["--checkpoint=nowhere.zip", "--output=new"], "nowhere.zip: no zip, no folder, and no"),
+    ("import_checkpoint", ["--checkpoint=good.py", "--output=records"], "contains something other than an imported"),
+    ("import_checkpoint", ["--checkpoint=good.py", "--output=good.py/new"], "good.py is a file."),
+])  # fmt: skip
+def test_a_wrong_use_of_a_model_is_refused_at_once(trained, command, arguments, message):
+    before = sorted(trained.rglob("*"))
+    result = run_light(f"experiments.{command}", *arguments, cwd=trained)
+    assert result.returncode == 1
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stdout == "TensorFlow was loaded: False\n"
+    assert sorted(trained.rglob("*")) == before
+
+
+def test_predict_says_that_gdal_is_missing(trained):
+    script = (
+        "import runpy, sys, importlib.util\n"
+        "find = importlib.util.find_spec\n"
+        "importlib.util.find_spec = lambda name, *more: None if name == 'osgeo' else find(name, *more)\n"
+        "sys.argv = ['predict', '--model_dir=model', '--s2=records', '--output_dir=new']\n"
+        "runpy.run_module('experiments.predict', run_name='__main__', alter_sys=True)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    result = warm_python.run(["-c", script], cwd=trained, env=environment, modules=warm_python.LIGHT_MODULES)
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: The Python package osgeo is not installed")
+    assert "pip install '.[geo]'" in result.stderr
 
 
 def test_missing_flags_are_all_named_with_their_meaning(folder):

@@ -12,7 +12,7 @@ from bigearth_tf.evaluation.report import EvaluationOptions
 from tests.support import warm_python
 from tests.support.finished_runs import write_finished_run
 from tests.support.paths import REPOSITORY
-from tests.support.records import write_records
+from tests.support.records import CLASS_NAMES, Labels, write_records
 
 
 def run(command, *arguments):
@@ -24,7 +24,8 @@ def run(command, *arguments):
 def evaluated(tmp_path_factory):
     """Returns a folder with a run that the command has evaluated, and one that the library has evaluated."""
     folder = tmp_path_factory.mktemp("evaluated")
-    manifest = write_records(folder / "records", {"train": 4, "val": 6, "test": 9})
+    labels = Labels(class_names=(*CLASS_NAMES, "absent"))
+    manifest = write_records(folder / "records", {"train": 4, "val": 6, "test": 9}, labels=labels)
     for seed in (0, 1):
         write_finished_run(folder / f"run{seed}", manifest, seed=seed)
     result = run(
@@ -32,7 +33,9 @@ def evaluated(tmp_path_factory):
         "--draws=20", "--ranking_draws=5",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr[-3000:]
-    assert "test, tuned thresholds: micro F1 " in result.stdout
+    (line,) = [line for line in result.stdout.splitlines() if line.startswith("test, tuned thresholds: micro F1 ")]
+    assert ", macro F1 " in line and ", macro (classes with records) F1 " in line
+    assert "1 of 4 classes have no record in test: they count as 0 in macro scores" in result.stdout
     evaluate_run(folder / "run1", folder / "records", "test", Replica(), options=EvaluationOptions(20, 5))
     return folder
 
@@ -52,6 +55,10 @@ def test_a_report_is_written(evaluated):
     evaluation = json.loads((output / "evaluation.json").read_text())
     assert evaluation["about"]["split"] == "test"
     assert set(evaluation["decisions"]) == {"fixed", "tuned"}
+    assert evaluation["classes_without_records"] == ["absent"]
+    scores = evaluation["decisions"]["fixed"]["scores"]
+    assert scores["macro_f1"]["value"] == pytest.approx(scores["macro_present_f1"]["value"] * 3 / 4)
+    assert "a class without records counts as 0" in evaluation["averages"]["macro"]
     assert str(evaluated) not in (output / "evaluation.json").read_text()
 
 

@@ -7,10 +7,11 @@ import pytest
 
 from bigearth_tf.data.label_kind import LabelKind
 from bigearth_tf.data.sharded_dataset import ShardedDataset
-from bigearth_tf.evaluation.evaluate_run import choose_report_folder, write_report
+from bigearth_tf.evaluation.evaluate_run import write_report
 from bigearth_tf.evaluation.predict_run import RunPredictions
 from bigearth_tf.evaluation.prediction_table import NamedPredictions, Predictions, read_predictions
 from bigearth_tf.evaluation.report import EvaluationOptions, write_evaluation
+from bigearth_tf.evaluation.report_folder import choose_report_folder
 from bigearth_tf.runs.record import digest_shards
 from tests.support.records import write_records
 

@@ -13,6 +13,9 @@ from bigearth_tf.evaluation.metrics import (
     compute_class_scores,
     compute_ranking_scores,
     compute_scores,
+    find_classes_without_records,
+    format_classes_without_records,
+    format_main_scores,
     most_frequent_labels,
 )
 from bigearth_tf.evaluation.ranking_scores import precision_recall_curve
@@ -99,6 +102,24 @@ def test_scores_of_the_order_equal_those_of_scikit_learn(num_classes):
         expected, mine = metrics.precision_recall_curve(present, column), precision_recall_curve(present, column)
         for theirs, ours in zip(expected, mine):
             np.testing.assert_allclose(ours, theirs, atol=1e-12)
+
+
+def test_the_classes_without_records_and_both_macro_scores_are_stated():
+    rng = np.random.default_rng(0)
+    labels = (rng.random((100, 19)) < 0.3).astype(np.float32)
+    labels[:, [3, 7, 18]] = 0
+    scores = compute_scores(labels, np.clip(0.3 * labels + 0.6 * rng.random((100, 19)), 0, 1))
+    assert scores["macro_f1"] == pytest.approx(scores["macro_present_f1"] * 16 / 19)
+    names = [f"class {index}" for index in range(19)]
+    missing = find_classes_without_records(labels, names)
+    assert missing == ["class 3", "class 7", "class 18"]
+    assert format_classes_without_records(missing, 19, "test").startswith("3 of 19 classes have no record in test: ")
+    assert format_classes_without_records([], 19, "test") == ""
+    shown = {"micro_f1": 0.5, "macro_f1": 0.401, "macro_present_f1": 0.476, "weighted_f1": 0.6}
+    assert format_main_scores(shown) == "micro F1 0.500, macro F1 0.401, macro (classes with records) F1 0.476"
+    assert format_main_scores({"accuracy": 0.5, "macro_f1": 0.4, "macro_present_f1": 0.4}) == (
+        "accuracy 0.500, macro F1 0.400"
+    )
 
 
 def test_class_scores():

@@ -12,8 +12,9 @@ from bigearth_tf.data.label_kind import LabelKind
 from bigearth_tf.data.manifest import write_manifest
 from bigearth_tf.data.sharded_dataset import ShardedDataset
 from bigearth_tf.distributed.replica import Replica
+from bigearth_tf.evaluation.data_fit import check_fit
 from bigearth_tf.evaluation.inference import make_predict_step, predict_dataset
-from bigearth_tf.evaluation.predict_run import check_fit, predict_run
+from bigearth_tf.evaluation.predict_run import predict_run
 from bigearth_tf.input.pipeline import make_eval_dataset
 from bigearth_tf.runs.record import make_run_settings
 from tests.support.finished_runs import write_finished_run

@@ -174,6 +174,13 @@ def test_an_evaluation_as_text(evaluation):
     score = evaluation["decisions"]["tuned"]["scores"]["macro_f1"]
     assert f"{score['value']:.3f} ({score['low']:.3f} ... {score['high']:.3f}) |" in text
     assert "![errors.png](errors.png)" in text
-    (row,) = [line for line in text.splitlines() if line.startswith("| never |")]
-    assert row.endswith("| none | none |")
-    assert len({line.count("|") for line in text.splitlines() if line.startswith(("| never", "| class"))}) == 1
+    heads = [line for line in text.splitlines() if line.startswith("| class |")]
+    rows = [line for line in text.splitlines() if line.startswith("| never |")]
+    assert heads[0] == "| class | records | F1 | threshold | F1, tuned |"
+    assert heads[1] == "| class | precision | recall | average precision | AUROC |"
+    assert rows[1].endswith("| none | none |")
+    assert [line.count("|") for line in rows] == [line.count("|") for line in heads]
+    assert "1 of 4 classes have no record in the split test: they count as 0 in macro scores" in text
+    assert "Without records: never." in text
+    assert "- macro: mean over all classes; a class without records counts as 0." in text
+    assert "[errors.pdf](errors.pdf)" in text

@@ -69,6 +69,8 @@ def test_it_learns_and_writes_its_result(run):
     assert result.test["micro_f1"] > result.always_most_frequent_labels.test["micro_f1"] + 0.1
     assert list(result.test_classes) == list(CLASS_NAMES)
     assert sum(row["support"] for row in result.test_classes.values()) == 13 + 5
+    assert result.classes_without_records == {"val": [], "test": []}
+    assert result.averages["macro_present"] == "mean over the classes that have records"
 
 
 def test_the_work_folder_records_config_data_and_versions(run):
