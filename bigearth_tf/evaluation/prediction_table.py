@@ -1,4 +1,4 @@
-"""The table of a model's predictions, from which every score is computed: in memory, as Parquet and as CSV.
+"""The table of a model's predictions, from which every score is computed: in memory and as Parquet.
 
 A file has one row per patch, sorted by patch id, and these columns:
 
@@ -14,9 +14,7 @@ The metadata key `bigearth_tf` of a Parquet file contains JSON with `class_names
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import json
 import os
 from pathlib import Path
@@ -113,23 +111,6 @@ def write_predictions(
     metadata = {_METADATA_KEY: json.dumps(note, ensure_ascii=False).encode()}
     with atomic_file(Path(path)) as temporary:
         parquet.write_table(pyarrow.table(columns).replace_schema_metadata(metadata), temporary, compression="zstd")
-
-
-def format_csv(predictions: NamedPredictions) -> str:
-    """Returns the same table as CSV: bool as true and false, probabilities with all digits of float32.
-
-    Raises:
-        ValueError: As for `make_columns`.
-    """
-    columns = make_columns(predictions)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    cells = [
-        np.where(values, "true", "false") if values.dtype == bool else values.astype(str) for values in columns.values()
-    ]
-    writer.writerows(zip(*cells))
-    return text.getvalue()
 
 
 def check_probabilities(table: Predictions) -> None:
