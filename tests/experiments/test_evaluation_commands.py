@@ -14,6 +14,8 @@ from tests.support.finished_runs import write_finished_run
 from tests.support.paths import REPOSITORY
 from tests.support.records import CLASS_NAMES, Labels, write_records
 
+LABELS = Labels(class_names=(*CLASS_NAMES, "absent"))
+
 
 def run(command, *arguments):
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "CUDA_VISIBLE_DEVICES": ""}
@@ -24,8 +26,7 @@ def run(command, *arguments):
 def evaluated(tmp_path_factory):
     """Returns a folder with a run that the command has evaluated, and one that the library has evaluated."""
     folder = tmp_path_factory.mktemp("evaluated")
-    labels = Labels(class_names=(*CLASS_NAMES, "absent"))
-    manifest = write_records(folder / "records", {"train": 4, "val": 6, "test": 9}, labels=labels)
+    manifest = write_records(folder / "records", {"train": 4, "val": 6, "test": 9}, labels=LABELS)
     for seed in (0, 1):
         write_finished_run(folder / f"run{seed}", manifest, seed=seed)
     result = run(
@@ -78,7 +79,7 @@ def test_two_runs_are_compared(evaluated, tmp_path, thresholds):
 
 
 def test_an_error_is_one_message(evaluated, tmp_path):
-    write_records(tmp_path / "other", {"train": 3, "test": 4}, seed=3)
+    write_records(tmp_path / "other", {"train": 3, "test": 4}, seed=3, labels=LABELS)
     here, test = evaluated / "run0", evaluated / "run0" / "evaluation" / "test"
     for command, arguments, message in (
         ("evaluate", [f"--workdir={here}", f"--data_dir={tmp_path}/other"], "is the evaluation of other records"),
