@@ -39,6 +39,7 @@ def write_untrained_model(folder: Path, name: str, bands: str) -> Path:
         "class_names": CLASSES_19,
         "inputs": {band.name: dataclasses.asdict(band) for band in rows},
         "dataset": {"name": "bigearthnet_v1", "label_kind": "multi"},
+        "threshold": 0.5,
     }
     (folder / CARD_NAME).write_text(json.dumps(card), encoding="utf-8")
     return folder

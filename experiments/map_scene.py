@@ -10,6 +10,8 @@ the map.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from absl import flags
 
 from bigearth_tf.runtime.array_task import find_task
@@ -44,7 +46,11 @@ _NUM_TASKS = flags.DEFINE_integer(
 
 def main() -> None:
     """Maps the scene, or one task's part of it."""
+    from bigearth_tf.runtime.preconditions import require_packages, require_writable
+
     task_index, num_tasks = find_task(_TASK_INDEX.value, _NUM_TASKS.value)
+    require_packages("osgeo", "tensorflow")
+    require_writable(Path(_OUTPUT.value).parent)
     # GDAL is loaded here: --help must not wait for it.
     from bigearth_tf.mapping import MapOptions, map_scene
 

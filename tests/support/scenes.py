@@ -164,6 +164,7 @@ def write_mean_model(
         "class_names": list(classes),
         "inputs": {band.name: dataclasses.asdict(band) for band in bands},
         "dataset": {"name": dataset, "label_kind": "multi"},
+        "threshold": 0.5,
     }
     (folder / "model_card.json").write_text(json.dumps(card), encoding="utf-8")
     return folder
