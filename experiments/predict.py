@@ -13,12 +13,20 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import flags
 
 from bigearth_tf.runtime.command import run_command
 from bigearth_tf.serving.units import LEVELS
 from tfrecord_tools.sources import list_sources
+
+if TYPE_CHECKING:
+    from bigearth_tf.serving.model_inputs import ModelInputs
+    from bigearth_tf.serving.patch_inputs import PatchInputs
+    from bigearth_tf.serving.prediction_folder import PredictionResult
+    from bigearth_tf.serving.predictor import Predictor
+    from experiments.shared.inputs.options import OpenedInputs
 
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder of the SavedModel.", required=True)
 _INPUT = flags.DEFINE_string(
@@ -56,12 +64,38 @@ def main() -> None:
     from bigearth_tf.runtime.preconditions import require_packages, require_writable
     from bigearth_tf.serving.model_inputs import check_threshold, read_model_inputs
 
-    # Before TensorFlow is loaded, which the checks of the inputs do not need.
+    # Everything is checked before TensorFlow is loaded.
     output = Path(_OUTPUT_DIR.value)
     require_packages("osgeo", "tensorflow")
     require_writable(output)
     model = read_model_inputs(_MODEL_DIR.value)
     check_threshold(_THRESHOLD.value, model.label_kind)
+    opened = _open_inputs(model)
+    print("\n".join(opened.lines), flush=True)
+
+    from bigearth_tf.serving.prediction_folder import PredictionOptions, check_output_folder, predict_to_folder
+
+    options = PredictionOptions(_THRESHOLD.value, _BATCH_SIZE.value, strict=_STRICT.value, csv=_CSV.value)
+    check_output_folder(output, _MODEL_DIR.value, opened.inputs, options)
+
+    from bigearth_tf.serving.predictor import Predictor
+
+    predictor = Predictor(_MODEL_DIR.value)
+    result = predict_to_folder(predictor, opened.inputs, output, options)
+    pictures = _show_first(output, model, predictor, opened.inputs, result)
+    print(f"wrote {output}: {result.num_patches} patches{pictures}")
+    remarks = list(itertools.islice(result.parts.read_remarks(), _MAX_REMARKS))
+    if remarks:
+        count = f"{len(remarks)} or more" if len(remarks) == _MAX_REMARKS else str(len(remarks))
+        print(f"{count} patches have a remark in the table; the first: {remarks[0].name} {remarks[0].problem}")
+    if result.first_problem:
+        print(
+            f"{result.num_problems} of {len(opened.inputs)} inputs could not be predicted, as problems.csv says; the "
+            f"first: {result.first_problem.problem}"
+        )
+
+
+def _open_inputs(model: ModelInputs) -> OpenedInputs:
     from experiments.shared.inputs.options import InputOptions
     from experiments.shared.inputs.recognize import open_inputs
 
@@ -78,36 +112,25 @@ def main() -> None:
         dn_offset=_DN_OFFSET.value,
         no_data=_NO_DATA.value,
     )
-    opened = open_inputs(_INPUT.value, model, options)
-    print("\n".join(opened.lines), flush=True)
+    return open_inputs(_INPUT.value, model, options)
 
-    from bigearth_tf.serving.prediction_folder import PredictionOptions, list_thresholds, predict_to_folder
-    from bigearth_tf.serving.predictor import Predictor
+
+def _show_first(
+    output: Path, model: ModelInputs, predictor: Predictor, inputs: PatchInputs, result: PredictionResult
+) -> str:
+    """Prints and plots the first patches; returns what was written, for the last line."""
+    from bigearth_tf.serving.prediction_folder import list_thresholds
     from experiments.shared.first_patches import FirstPatches, format_first_patches, read_first_patches
     from experiments.shared.plot_predictions import plot_predictions
 
-    how = PredictionOptions(_THRESHOLD.value, _BATCH_SIZE.value, strict=_STRICT.value, csv=_CSV.value)
-    predictor = Predictor(_MODEL_DIR.value)
-    result = predict_to_folder(predictor, opened.inputs, output, how)
-    patches = read_first_patches(opened.inputs, result, _SHOW.value)
-    written = f"wrote {output}: {result.num_patches} patches"
-    if patches:
-        thresholds = list_thresholds(predictor, _THRESHOLD.value)
-        first = FirstPatches(patches, model.class_names, result.num_patches, thresholds, model.level)
-        print(format_first_patches(first))
-        pictures = plot_predictions(output / "predictions", first, f"{model.name} from {_MODEL_DIR.value}")
-        written += f"; {' and '.join(path.name for path in pictures)}: {len(patches)} of them"
-    print(written)
-    remarks = list(itertools.islice(result.parts.read_remarks(), _MAX_REMARKS))
-    if remarks:
-        count = f"{len(remarks)} or more" if len(remarks) == _MAX_REMARKS else str(len(remarks))
-        print(f"{count} patches have a remark in the table; the first: {remarks[0].name} {remarks[0].problem}")
-    if result.num_problems:
-        assert result.first_problem is not None
-        print(
-            f"{result.num_problems} of {len(opened.inputs)} inputs could not be predicted, as problems.csv says; the "
-            f"first: {result.first_problem.problem}"
-        )
+    patches = read_first_patches(inputs, result, _SHOW.value)
+    if not patches:
+        return ""
+    thresholds = list_thresholds(predictor, _THRESHOLD.value)
+    first = FirstPatches(patches, model.class_names, result.num_patches, thresholds, model.level)
+    print(format_first_patches(first))
+    pictures = plot_predictions(output / "predictions", first, f"{model.name} from {_MODEL_DIR.value}")
+    return f"; {' and '.join(path.name for path in pictures)}: {len(patches)} of them"
 
 
 if __name__ == "__main__":

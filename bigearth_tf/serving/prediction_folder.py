@@ -18,7 +18,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 import numpy as np
 
@@ -29,7 +29,9 @@ from bigearth_tf.runtime.provenance import package_versions
 from bigearth_tf.serving.model_inputs import check_threshold, hash_export
 from bigearth_tf.serving.patch_inputs import InputItem, InputPatch, InputProblem, PatchInputs
 from bigearth_tf.serving.prediction_parts import TABLE_NAME, PredictionParts
-from bigearth_tf.serving.predictor import Predictor
+
+if TYPE_CHECKING:  # Loads TensorFlow, which the checks before a prediction do not need.
+    from bigearth_tf.serving.predictor import Predictor
 
 ABOUT_NAME = "predictions.json"
 PROBLEMS_NAME = "problems.csv"
@@ -88,7 +90,10 @@ def predict_to_folder(
     parts = PredictionParts(folder / TABLE_NAME, predictor.class_names, predictor.label_kind, inputs.attributes)
     parts.path.mkdir(parents=True, exist_ok=True)
     with hold_lock(folder / ".lock", folder):
-        _claim_folder(folder, _describe(predictor, inputs, options), predictor)
+        about = check_output_folder(folder, predictor.folder, inputs, options)
+        if not (folder / ABOUT_NAME).exists():
+            origin = {"model_dir": os.fspath(predictor.folder), "versions": package_versions()}
+            write_json_atomically(folder / ABOUT_NAME, {**about, **origin})
         _write_parts(predictor, inputs, parts, options)
         problems = _write_problems(parts, folder / PROBLEMS_NAME)
         if options.csv:
@@ -102,29 +107,32 @@ def predict_to_folder(
     return result
 
 
-def _describe(predictor: Predictor, inputs: PatchInputs, options: PredictionOptions) -> dict[str, Any]:
-    """Returns what identifies the rows of a table."""
-    return {
-        "model_sha256": hash_export(predictor.folder),
+def check_output_folder(
+    output_dir: str | os.PathLike, model_dir: str | os.PathLike, inputs: PatchInputs, options: PredictionOptions
+) -> dict[str, Any]:
+    """Returns what identifies the rows of a table, after comparing it with what a folder has.
+
+    Raises:
+        ValueError: The folder has predictions of other inputs, of another model or with other options.
+    """
+    about = {
+        "model_sha256": hash_export(model_dir),
         "inputs": {**inputs.identity, "num_inputs": len(inputs)},
         "options": {"threshold": options.threshold, "part_size": options.part_size},
     }
-
-
-def _claim_folder(folder: Path, about: dict[str, Any], predictor: Predictor) -> None:
-    path = folder / ABOUT_NAME
     about = json.loads(json.dumps(about))  # As it is read back: tuples are lists.
-    if path.exists():
-        found = json.loads(path.read_text(encoding="utf-8"))
-        different = [key for key, value in about.items() if found.get(key) != value]
-        if different:
-            details = "; ".join(f"{key} were {found.get(key)}, are now {about[key]}" for key in different)
-            raise ValueError(
-                f"{folder}: has predictions that differ in {', '.join(different)}. Name another --output_dir, or "
-                f"delete this folder. ({details})"
-            )
-        return
-    write_json_atomically(path, {**about, "model_dir": os.fspath(predictor.folder), "versions": package_versions()})
+    path = Path(output_dir) / ABOUT_NAME
+    if not path.exists():
+        return about
+    found = json.loads(path.read_text(encoding="utf-8"))
+    different = [key for key, value in about.items() if found.get(key) != value]
+    if different:
+        details = "; ".join(f"{key} were {found.get(key)}, are now {about[key]}" for key in different)
+        raise ValueError(
+            f"{output_dir}: has predictions that differ in {', '.join(different)}. Name another --output_dir, or "
+            f"delete this folder. ({details})"
+        )
+    return about
 
 
 def _write_parts(predictor: Predictor, inputs: PatchInputs, parts: PredictionParts, options: PredictionOptions) -> None:

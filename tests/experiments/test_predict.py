@@ -49,6 +49,9 @@ def test_chips_are_predicted_and_a_cut_one_is_listed(folder):
     assert len((folder / "out" / "predictions.csv").read_text().splitlines()) == 5
     again = run(folder, "--input=chips", "--output_dir=out", "--level=L2A", "--csv", "--show=2")
     assert again.stdout == result.stdout
+    other = run(folder, "--input=chips", "--output_dir=out", "--level=L2A", "--threshold=0.3")
+    assert other.returncode == 1
+    assert "has predictions that differ in options. Name another --output_dir" in other.stderr
 
 
 @pytest.mark.parametrize(
