@@ -62,24 +62,27 @@ def main() -> None:
     from bigearth_tf.data.sharded_dataset import ShardedDataset
     from bigearth_tf.evaluation.data_fit import check_fit
     from bigearth_tf.explain import Settings, read_patches
-    from bigearth_tf.explain.explanation_folder import Request, claim_folder
+    from bigearth_tf.explain.explanation_folder import Request
     from bigearth_tf.explain.occlusion import Windows
+    from bigearth_tf.runs.record import digest_shards
 
     settings = Settings(Windows(_WINDOW_PX.value, _STRIDE_PX.value), _STEPS.value, _BATCH_SIZE.value)
     data = ShardedDataset.open(_DATA_DIR.value) if _DATA_DIR.value else None
     explainer, model = _load_model()
+    methods = tuple(_METHODS.value) or explainer.methods
     output_dir = Path(_OUTPUT_DIR.value)
-    request = Request(model, tuple(_METHODS.value) or explainer.methods, _CLASS_NAME.value, settings)
-    claim_folder(output_dir, request)
     if data is None:
-        from bigearth_tf.explain.scene_window import read_scene_windows
+        from bigearth_tf.explain.scene_window import SceneWindows
 
-        patches = read_scene_windows(
-            str(_SCENE.value), explainer.inputs, corners, band_order=_BAND_ORDER.value, dn_offset=_DN_OFFSET.value
+        windows = SceneWindows.open(
+            str(_SCENE.value), explainer.inputs, band_order=_BAND_ORDER.value, dn_offset=_DN_OFFSET.value
         )
-        _explain(explainer, patches, len(corners), request, output_dir)
+        request = Request(model, windows.identity(), methods, _CLASS_NAME.value, settings)
+        _explain(explainer, windows.read(corners), len(corners), request, output_dir)
         return
     check_fit(explainer.inputs, data)
+    shards = digest_shards(data.shards(_SPLIT.value))
+    request = Request(model, f"{_SPLIT.value} {shards}", methods, _CLASS_NAME.value, settings)
     rows = explainer.inputs.bands
     patches = read_patches(data, _SPLIT.value, rows, patch_ids=_PATCH_IDS.value, count=_NUM_PATCHES.value)
     number = len(set(_PATCH_IDS.value)) or min(_NUM_PATCHES.value, data.num_records(_SPLIT.value))

@@ -31,9 +31,13 @@ _COLUMNS = ("patch_id", "labels", "method", "class_name", "probability", "logit"
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What is explained: one class, or the top class of each patch; the methods; and the model, as `model` names it."""
+    """What is explained: one class, or the top class of each patch, by which methods.
+
+    `model` and `patches` identify the model and where the patches come from.
+    """
 
     model: str
+    patches: str
     methods: tuple[str, ...]
     class_name: Optional[str] = None
     settings: Settings = dataclasses.field(default_factory=Settings)

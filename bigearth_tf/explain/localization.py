@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
+from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
 
 
-@dataclasses.dataclass(frozen=True)
-class Localization:
+class Localization(NamedTuple):
     """How much of a map is where the class is.
 
     `mass` is the part of the positive attribution that lies inside; `chance` is the part of the pixels that lie inside,

@@ -54,7 +54,7 @@ def draw_attributions(path: Path, patch: InputPatch, attributions: Sequence[Attr
         place.set_xlabel(f"{name}\n{numbers}", fontsize=7)
     scale = cm.ScalarMappable(colors.Normalize(-1, 1), _COLORS)
     bar = figure.colorbar(scale, ax=list(axes), orientation="horizontal", shrink=0.45, aspect=40, pad=0.02)
-    bar.set_ticks([-1, 0, 1], labels=["opposes the class", "no part", "supports the class"])
+    bar.set_ticks([-1, 0, 1], labels=["opposes the class", "no part (transparent)", "supports the class"])
     bar.ax.tick_params(labelsize=7)
     bar.outline.set_visible(False)
     figure.suptitle(textwrap.shorten(patch.patch_id, 110, placeholder=" ..."), fontsize=9)

@@ -93,8 +93,20 @@ def test_scaling_is_measured_compared_with_its_model_and_predicted(tmp_path):
     assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.full
+def test_explanations_are_compared_with_chance_and_with_shuffled_weights():
+    printed = run(
+        "benchmarks.explain", "--models=mlp_mixer_tiny", "--num_train=64", "--num_test=8", "--epochs=4", "--num_maps=2"
+    )
+    assert re.search(
+        r"^mlp_mixer_tiny, trained in \d+ s: micro F1 0\.\d+ on the test patches, 2 pairs", printed, re.MULTILINE
+    )
+    for method in ("occlusion", "integrated_gradients"):
+        assert re.search(rf"^{method} +0\.\d+ +0\.\d+ +\d+\.\d\d +[01]\.\d+ ", printed, re.MULTILINE), method
+
+
 def test_help_of_every_benchmark_loads_no_heavy_package():
-    for name in ("convert", "inference", "input_pipeline", "scaling"):
+    for name in ("convert", "explain", "inference", "input_pipeline", "scaling"):
         script = (
             "import runpy, sys\n"
             f"sys.argv = ['{name}', '--help']\n"

@@ -17,7 +17,7 @@ from bigearth_tf.explain.band_importance import format_csv, measure_band_importa
 from bigearth_tf.explain.explanation_folder import Request, explain_patches
 from bigearth_tf.explain.occlusion import Windows
 from bigearth_tf.explain.pictures import draw_band_importance
-from bigearth_tf.explain.scene_window import read_scene_windows
+from bigearth_tf.explain.scene_window import SceneWindows
 from bigearth_tf.serving.model_inputs import ModelInputs
 from tests.support.records import write_records
 from tests.support.scenes import CORNER, Grid, wkt, write_band_files, write_raster
@@ -63,7 +63,7 @@ def test_patches_are_found_by_id_or_are_the_first(data):
 
 
 def test_each_patch_gets_a_picture_maps_and_numbers_and_is_explained_once(data, explainer, tmp_path):
-    request = Request("a model", ("occlusion",), None, COARSE)
+    request = Request("a model", "a split", ("occlusion",), None, COARSE)
     output = tmp_path / "why"
     rows = explain_patches(explainer, read_patches(data, "test", get_bands("RGB"), count=2), request, output)
     names = [row["patch_id"] for row in rows]
@@ -92,17 +92,21 @@ def test_each_patch_gets_a_picture_maps_and_numbers_and_is_explained_once(data, 
 
 def test_a_folder_of_other_explanations_or_other_files_is_refused(data, explainer, tmp_path):
     patches = list(read_patches(data, "test", get_bands("RGB"), count=1))
-    explain_patches(explainer, patches, Request("a model", ("occlusion",), "bright", COARSE), tmp_path / "why")
+    explain_patches(
+        explainer, patches, Request("a model", "a split", ("occlusion",), "bright", COARSE), tmp_path / "why"
+    )
     with pytest.raises(ValueError, match=r"holds explanations with class_name='bright'\. Name another --output_dir"):
-        explain_patches(explainer, patches, Request("a model", ("occlusion",), "dark", COARSE), tmp_path / "why")
+        explain_patches(
+            explainer, patches, Request("a model", "a split", ("occlusion",), "dark", COARSE), tmp_path / "why"
+        )
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.txt").touch()
     with pytest.raises(ValueError, match="not empty and holds no explanations"):
-        explain_patches(explainer, patches, Request("a model", ("occlusion",)), tmp_path / "other")
+        explain_patches(explainer, patches, Request("a model", "a split", ("occlusion",)), tmp_path / "other")
     with pytest.raises(ValueError, match="no class 'sea'"):
-        explain_patches(explainer, patches, Request("a model", ("occlusion",), "sea"), tmp_path / "new")
+        explain_patches(explainer, patches, Request("a model", "a split", ("occlusion",), "sea"), tmp_path / "new")
     with pytest.raises(ValueError, match="grad_cam needs gradients"):
-        explain_patches(explainer, patches, Request("a model", ("grad_cam",)), tmp_path / "new")
+        explain_patches(explainer, patches, Request("a model", "a split", ("grad_cam",)), tmp_path / "new")
     assert not (tmp_path / "new").exists()
 
 
@@ -117,10 +121,10 @@ def test_a_window_of_a_scene_is_explained_at_its_place(tmp_path):
         return batch["B04"].mean((1, 2))[:, np.newaxis] / 100
 
     explainer = Explainer(score, takes(get_bands("B04,B05"), ("bright",)))
-    patches = list(read_scene_windows(folder, explainer.inputs, [(200, 100), (0, 0)], dn_offset=0))
+    patches = list(SceneWindows.open(folder, explainer.inputs, dn_offset=0).read([(200, 100), (0, 0)]))
     np.testing.assert_array_equal(patches[0].bands["B04"], scene["B04"][100:220, 200:320])
     np.testing.assert_array_equal(patches[0].bands["B05"], scene["B05"][50:110, 100:160])
-    request = Request("a model", ("occlusion",), "bright", Settings(Windows(10, 10)))
+    request = Request("a model", "a scene", ("occlusion",), "bright", Settings(Windows(10, 10)))
     (row, _) = explain_patches(explainer, patches, request, tmp_path / "why")
     written = gdal.Open(str(tmp_path / "why" / row["folder"] / "maps.tif"))
     left, pixel_m, _, top, _, minus_pixel_m = written.GetGeoTransform()
@@ -138,6 +142,15 @@ def test_a_window_of_a_scene_is_explained_at_its_place(tmp_path):
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (50, 69, 60, 79)
 
 
+def test_another_offset_is_another_scene(tmp_path):
+    inputs = takes(get_bands("B04"), ("bright",))
+    folder = write_band_files(tmp_path / "scene", {"B04": np.full((120, 120), 2000, "uint16")})
+    same, again, other = (SceneWindows.open(folder, inputs, dn_offset=offset) for offset in (0, 0, -1000))
+    assert same.identity() == again.identity() != other.identity()
+    (patch,) = other.read([(0, 0)])
+    assert (patch.bands["B04"].min(), patch.bands["B04"].max()) == (1000, 1000)
+
+
 def test_windows_that_do_not_fit_a_scene_are_refused(tmp_path):
     inputs = takes(get_bands("B04,B01"), ("bright",))
     grid = Grid(crs_wkt=wkt())
@@ -148,13 +161,13 @@ def test_windows_that_do_not_fit_a_scene_are_refused(tmp_path):
         ((0, 126), r"cannot start at y=126: allowed are the multiples of 6 from 0 to 120"),
     ):
         with pytest.raises(ValueError, match=message):
-            list(read_scene_windows(folder, inputs, [corner], dn_offset=0))
+            list(SceneWindows.open(folder, inputs, dn_offset=0).read([corner]))
     bands = {"B04": np.zeros((120, 120), "uint16"), "B01": np.zeros((20, 20), "uint16")}
     with pytest.raises(ValueError, match="window at x=0, y=0 has no data"):
-        list(read_scene_windows(write_band_files(tmp_path / "empty", bands, grid), inputs, [(0, 0)], dn_offset=0))
+        list(SceneWindows.open(write_band_files(tmp_path / "empty", bands, grid), inputs, dn_offset=0).read([(0, 0)]))
     small = write_raster(tmp_path / "small.tif", [np.full((60, 60), 5, "uint16")], grid, names=["B04"])
     with pytest.raises(ValueError, match=r"60 x 60 px, smaller than the model's patches of 120 px"):
-        list(read_scene_windows(small, takes(get_bands("B04"), ("bright",)), [(0, 0)], dn_offset=0))
+        list(SceneWindows.open(small, takes(get_bands("B04"), ("bright",)), dn_offset=0).read([(0, 0)]))
 
 
 def test_the_importance_of_bands_is_what_the_model_loses_without_them(data, explainer, tmp_path):
