@@ -65,11 +65,11 @@ def map_in_processes(
     chunks = [items[first : first + chunk_size] for first in range(0, len(items), chunk_size)]
     try:
         # The processes inherit the mask: at Ctrl+C each would print a traceback.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             results = [pool.submit(_call_function, chunk) for chunk in chunks]
         finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for result in results:
             is_done = False
             while not is_done:

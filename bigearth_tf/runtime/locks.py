@@ -234,9 +234,10 @@ class _Claim:
     def start_touching(self) -> None:
         """Shows other hosts that this process is alive, where flock cannot."""
         if not self._has_flock:
-            logging.warning(
+            logging.log_first_n(
+                logging.WARNING,
                 "%s: its file system has no flock. The files %s.* lock it instead; when a process is killed, other "
-                "hosts notice it after %g s.", self._what, self._lock, _STALE_S,
+                "hosts notice it after %g s.", 1, self._what, self._lock, _STALE_S,
             )  # fmt: skip
         threading.Thread(target=self._touch, name="lock", daemon=True).start()
 

@@ -127,16 +127,18 @@ def convert(source: Source, output_dir: Path, options: ConversionOptions) -> Man
         problems = _write_missing(output_dir, source, mine, options)
         if options.num_tasks == 1:
             return finish(output_dir, options.allow_problems)
+    broken = problems and describe_problems(problems, sum(len(plan.refs) for plan in mine), options.allow_problems)
     table = output_dir / f"problems-{options.task_index}-of-{options.num_tasks}.csv"
     table.unlink(missing_ok=True)
     if len(problems) > options.allow_problems:
         write_text_atomically(table, problems_table(problems))
-        broken = describe_problems(problems, sum(len(plan.refs) for plan in mine), options.allow_problems)
         raise ValueError(
             f"task {options.task_index} of {options.num_tasks}: {broken} {table} names all of them. Fix them and run "
             "this task again. Or leave them out: run finalize with --allow_problems=N, where N is their number in all "
             "tasks."
         )
+    if broken:
+        logging.warning("task %d of %d: %s", options.task_index, options.num_tasks, broken)
     return None
 
 

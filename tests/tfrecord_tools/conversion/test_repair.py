@@ -216,7 +216,7 @@ def test_the_advice_of_verify_repairs_a_data_set(archive, records, copy):
     assert (code, said.startswith("PASS")) == (0, True), said
 
 
-def test_a_task_with_broken_patches_fails_and_its_advice_works(archive, tmp_path):
+def test_a_task_with_broken_patches_fails_and_its_advice_works(archive, tmp_path, caplog):
     broken = shutil.copytree(archive, tmp_path / "broken")
     band = broken / "s2" / S2_NAMES[3] / f"{S2_NAMES[3]}_B02.tif"
     whole = band.read_bytes()
@@ -238,6 +238,9 @@ def test_a_task_with_broken_patches_fails_and_its_advice_works(archive, tmp_path
     assert "run finalize with --allow_problems=N" in said
     assert len(finalize(tolerated, allow_problems=1).problems) == 1
     assert not list(tolerated.glob("*.csv"))
+    # Tolerated from the start, they are said:
+    run(broken, folder, task_index=task, num_tasks=2, allow_problems=1)
+    assert f"task {task} of 2: 1 of 7 patches is broken, 1 is allowed" in caplog.text
     # To fix them:
     assert "Fix them and run this task again" in said
     band.write_bytes(whole)
