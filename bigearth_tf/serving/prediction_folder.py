@@ -94,6 +94,8 @@ def predict_to_folder(
         if not (folder / ABOUT_NAME).exists():
             origin = {"model_dir": os.fspath(predictor.folder), "versions": package_versions()}
             write_json_atomically(folder / ABOUT_NAME, {**about, **origin})
+        for leftover in parts.path.glob(".*.tmp"):  # Of a run that was killed.
+            leftover.unlink()
         _write_parts(predictor, inputs, parts, options)
         problems = _write_problems(parts, folder / PROBLEMS_NAME)
         if options.csv:
