@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -73,8 +74,8 @@ Input: one array per band, as stored; the model standardizes and resamples.
 |---|---|---|---|---|
 {inputs}
 
-{_format_sentinel2(card)}
-Output: `probabilities` [N, {len(card["class_names"])}], `predicted` and `class_names`. {_format_decision(card)}
+{_format_sentinel2(card)}Output: `probabilities` [N, {len(card["class_names"])}], `predicted` and `class_names`.
+{_format_decision(card)}
 
 {_format_classes(card)}
 ## Use
@@ -99,11 +100,12 @@ def _format_sentinel2(card: dict[str, Any]) -> str:
     level = card["sentinel2"]["level"]
     described = f"Level-{level[1:]} ({_LEVELS[level]})" if level else f"the level of {card['dataset']['name']}"
     stated = f"`{_OFFSET_NAMES[level]}` in their metadata states" if level else "their metadata state"
-    return f"""Sentinel-2 bands must be of {described}, as digital numbers without an offset: DN = reflectance x 10,000.
-Products of processing baseline 04.00 and later (since 25 January 2022) have an offset, which {stated}, usually -1000:
-add it to the DN, and set what becomes negative to 0, before you predict.
-
-"""
+    text = (
+        f"Sentinel-2 bands must be of {described}, as digital numbers without an offset: DN = reflectance x 10,000. "
+        f"Products of processing baseline 04.00 and later (since 25 January 2022) have an offset, which {stated}, "
+        "usually -1000: add it to the DN, and set what becomes negative to 0, before you predict."
+    )
+    return textwrap.fill(text, 100) + "\n\n"
 
 
 def _format_snippet(card: dict[str, Any]) -> str:
@@ -165,12 +167,13 @@ def _format_scores(card: dict[str, Any]) -> str:
         for name in MAIN_SCORES
         if name in test and name in constant
     )
-    missing = card["scores"].get("classes_without_records", {}).get("test", [])
+    # From the supports, which the results of version 0.1.0 have, too.
+    missing = [name for name, row in card["scores"]["test_classes"].items() if not row["support"]]
     note = format_classes_without_records(missing, len(card["class_names"]), "test")
     return f"""| test split | this model | always the most frequent labels |
 |---|---|---|
 {rows}
-{f"{chr(10)}{note}{chr(10)}" if note else ""}"""
+""" + (f"\n{textwrap.fill(note, 100)}\n" if note else "")
 
 
 def _format_origin(origin: dict[str, Any]) -> str:

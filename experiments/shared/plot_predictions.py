@@ -16,7 +16,7 @@ from experiments.shared.first_patches import FirstPatches
 
 _COLUMNS = 3
 _TOP = 5
-_CELL_INCHES, _BAR_INCHES, _HEAD_INCHES = 6.4, 0.47, 1.0
+_CELL_INCHES, _BAR_INCHES = 6.4, 0.47
 _NAME_WIDTH = 58
 _GRAY = "#555555"
 
@@ -66,8 +66,9 @@ def plot_predictions(stem: Path, first: FirstPatches, title: str) -> tuple[Path,
     lines = [bars[start : start + columns] for start in range(0, len(bars), columns)]
     heights = [max(3.1, 0.5 + _BAR_INCHES * max(map(len, line))) for line in lines]
     # All cells have a fixed layout: solving for a layout takes time quadratic in their number.
-    figure = plt.figure(figsize=(_CELL_INCHES * columns, sum(heights) + _HEAD_INCHES))
-    head, body = figure.subfigures(2, 1, squeeze=False, height_ratios=(_HEAD_INCHES, sum(heights))).ravel()
+    head_inches = 1.0 if columns == 1 else 0.65  # The legend has three lines, or one.
+    figure = plt.figure(figsize=(_CELL_INCHES * columns, sum(heights) + head_inches))
+    head, body = figure.subfigures(2, 1, squeeze=False, height_ratios=(head_inches, sum(heights))).ravel()
     text = f"{title}\n{len(bars)} of {first.num_patches:,} patches; {describe_stretch(stretch)}"
     _draw_head(head, text, bars, columns)
     cells = body.subfigures(len(lines), columns, squeeze=False, height_ratios=heights)

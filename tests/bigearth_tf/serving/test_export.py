@@ -151,6 +151,9 @@ def test_the_card_has_inputs_classes_scores_and_data(workdir, exported):
     text = (exported / "README.md").read_text()
     assert "| `B05` | S2 | [N, 60, 60] | uint16 | reflectance x 10000 |" in text
     assert card["sentinel2"] == {"level": None, "dn_offset": 0}, "the data set of this test has no spec"
+    assert "have no record in test" not in text
+    card["scores"]["test_classes"][CLASS_NAMES[1]]["support"] = 0.0
+    assert "1 of 3 classes have no record in test: they count as 0 in macro scores" in format_card(card)
 
 
 @pytest.mark.parametrize(
@@ -170,10 +173,10 @@ def test_the_card_says_the_level_and_the_offset_of_sentinel_2(workdir, dataset, 
     run = dataclasses.replace(run, settings=dataclasses.replace(run.settings, dataset=named))
     card = make_card(run, Decisions())
     assert card["sentinel2"] == {"level": level, "dn_offset": 0}
-    text = format_card(card)
+    text = " ".join(format_card(card).split())
     assert words in text
     assert {"L2A": "`BOA_ADD_OFFSET`", "L1C": "`RADIO_ADD_OFFSET`"}[level] in text
-    assert "usually -1000:\nadd it to the DN" in text
+    assert "usually -1000: add it to the DN" in text
 
 
 def test_an_earlier_export_is_replaced_and_another_folder_is_not(workdir, exported):
