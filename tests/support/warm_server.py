@@ -20,7 +20,6 @@ import time
 import types
 
 HEADER_BYTES = 8
-_PARENT_WITHIN_S = 10.0
 _PR_SET_PDEATHSIG = 1
 
 
@@ -43,6 +42,7 @@ def serve(connection: socket.socket) -> dict:
         if not middle:
             # The new process is forked twice: without a living parent it becomes a child of the process that asked.
             end, its_end = os.pipe()
+            request["middle"] = os.getpid()
             process = os.fork()
             if process:
                 os.write(its_end, process.to_bytes(HEADER_BYTES, "big"))
@@ -63,12 +63,9 @@ def serve(connection: socket.socket) -> dict:
             os.close(stream)
 
 
-def attach_to_parent(parent: int) -> None:
-    """Makes the kernel kill this process when the one that asked for it ends, which becomes its parent in a moment."""
-    end = time.monotonic() + _PARENT_WITHIN_S
-    while os.getppid() != parent:
-        if time.monotonic() > end:
-            os._exit(1)
+def attach_to_parent(middle: int, parent: int) -> None:
+    """Makes the kernel kill this process when the one that asked for it ends, which is its parent after `middle`."""
+    while os.getppid() == middle:
         time.sleep(0.0002)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
@@ -77,7 +74,7 @@ def attach_to_parent(parent: int) -> None:
 
 def become(request: dict, installed: list[str]) -> None:
     """Sets this process up like an interpreter that was started with the environment and arguments of the request."""
-    attach_to_parent(request["parent"])
+    attach_to_parent(request["middle"], request["parent"])
     if request["start_new_session"]:
         os.setsid()
     os.environ.clear()
