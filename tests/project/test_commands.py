@@ -63,6 +63,8 @@ def test_help_explains_the_command_and_loads_nothing_heavy(command):
         ("experiments.train", ["--config=experiments/configs/demo.py", "--workdir=x", "--config.epoch=3"], "epoch"),
         ("experiments.train", ["--config=experiments/configs/demo.py", "--workdir=x", "--data_dir=nowhere"], "nowhere"),
         ("experiments.export", ["--workdir=nowhere", "--output_dir=x"], "error: nowhere/config.json: missing"),
+        ("experiments.map_scene", ["--model_dir=nowhere", "--scene=y", "--output=x.tif"], "nowhere: no SavedModel"),
+        ("experiments.map_scene", ["--model_dir=m", "--scene=y", "--output=x.tif", "--num_tasks=2"], "belong together"),
         ("experiments.predict", ["--model_dir=nowhere", "--s2=y", "--output_dir=x"], "nowhere: no SavedModel"),
     ],
 )  # fmt: skip

@@ -198,6 +198,21 @@ def test_a_product_and_its_zip_give_the_same_map_with_the_offset_of_the_metadata
     assert {band["dn_offset"] for band in record["bands"].values()} == {-1000}
 
 
+def test_clouds_of_a_product_are_masked_after_its_scene_classification(model, tmp_path):
+    bands = {name: np.full((side, side), 3000, np.uint16) for name, side in (("B02", 120), ("B05", 60), ("B01", 20))}
+    bands["SCL"] = np.full((60, 60), 4, np.uint8)
+    bands["SCL"][7, 9:12] = (9, 3, 11)
+    root = write_safe(tmp_path, bands)
+    masked = np.zeros((120, 120), bool)
+    masked[14:16, 18:22] = True
+    made = map_scene(model, root, tmp_path / "clouds.tif", MapOptions(mask_scl=True))
+    assert ((read(made.top) == NO_DATA) == masked).all()
+    masked[14:16, 22:24], masked[14:16, 18:22] = True, False
+    made = map_scene(model, root, tmp_path / "snow.tif", MapOptions(mask_scl=True, scl_classes=(11,)))
+    assert ((read(made.top) == NO_DATA) == masked).all()
+    assert (read(made.probabilities)[:, ~masked] == 20).all()
+
+
 def test_a_file_of_several_bands_at_10_m_gives_the_map_of_native_bands(model, tmp_path):
     bands = random_bands(("B02", "B05", "B01"), 240, 180)
     write_band_files(tmp_path / "scene", bands)
