@@ -58,41 +58,47 @@ def main() -> None:
     """Explains the patches, and prints the results."""
     _check_flags()
     corners = [_parse_corner(text) for text in _WINDOWS.value]
-    # TensorFlow, GDAL and matplotlib are loaded here: --help must not wait for them.
     from bigearth_tf.data.sharded_dataset import ShardedDataset
-    from bigearth_tf.evaluation.data_fit import check_fit
-    from bigearth_tf.explain import Settings, read_patches
-    from bigearth_tf.explain.explanation_folder import Request
     from bigearth_tf.explain.occlusion import Windows
-    from bigearth_tf.runs.record import digest_shards
+    from bigearth_tf.explain.settings import Settings
+    from bigearth_tf.runs.record import check_finished, digest_shards
 
+    if _WORKDIR.value:
+        check_finished(Path(_WORKDIR.value))
     settings = Settings(Windows(_WINDOW_PX.value, _STRIDE_PX.value), _STEPS.value, _BATCH_SIZE.value)
-    data = ShardedDataset.open(_DATA_DIR.value) if _DATA_DIR.value else None
-    explainer, model = _load_model()
-    methods = tuple(_METHODS.value) or explainer.methods
-    output_dir = Path(_OUTPUT_DIR.value)
-    if data is None:
-        from bigearth_tf.explain.scene_window import SceneWindows
+    if _DATA_DIR.value:
+        data = ShardedDataset.open(_DATA_DIR.value)
+        source = f"{_SPLIT.value} {digest_shards(data.shards(_SPLIT.value))}"
+    else:
+        source, windows = _read_windows(corners)
+    # TensorFlow and matplotlib are loaded here: neither --help nor a wrong path must wait for them.
+    from bigearth_tf.evaluation.predict_run import check_fit
+    from bigearth_tf.explain import Explainer, read_patches
+    from bigearth_tf.explain.explanation_folder import Request
+    from bigearth_tf.serving.model_inputs import hash_export
 
-        windows = SceneWindows.open(
-            str(_SCENE.value), explainer.inputs, band_order=_BAND_ORDER.value, dn_offset=_DN_OFFSET.value
-        )
-        request = Request(model, windows.identity(), methods, _CLASS_NAME.value, settings)
-        _explain(explainer, windows.read(corners), len(corners), request, output_dir)
+    if _WORKDIR.value:
+        explainer = Explainer.from_run(_WORKDIR.value)
+        model = explainer.weights_sha256()
+    else:
+        explainer, model = Explainer.from_export(str(_MODEL_DIR.value)), hash_export(str(_MODEL_DIR.value))
+    request = Request(model, source, tuple(_METHODS.value) or explainer.methods, _CLASS_NAME.value, settings)
+    if not _DATA_DIR.value:
+        _explain(explainer, windows, len(windows), request)
         return
     check_fit(explainer.inputs, data)
-    shards = digest_shards(data.shards(_SPLIT.value))
-    request = Request(model, f"{_SPLIT.value} {shards}", methods, _CLASS_NAME.value, settings)
     rows = explainer.inputs.bands
     patches = read_patches(data, _SPLIT.value, rows, patch_ids=_PATCH_IDS.value, count=_NUM_PATCHES.value)
     number = len(set(_PATCH_IDS.value)) or min(_NUM_PATCHES.value, data.num_records(_SPLIT.value))
-    _explain(explainer, patches, number, request, output_dir)
+    _explain(explainer, patches, number, request)
     if _BAND_IMPORTANCE.value:
-        _write_band_importance(explainer, data, output_dir)
+        _write_band_importance(explainer, data)
 
 
 def _check_flags() -> None:
     """Raises ValueError where flags are missing or do not fit together."""
+    from bigearth_tf.explain.settings import METHODS
+
     if bool(_WORKDIR.value) == bool(_MODEL_DIR.value):
         raise ValueError("Name the model by --workdir or by --model_dir, by one of them.")
     if bool(_DATA_DIR.value) == bool(_SCENE.value):
@@ -101,24 +107,36 @@ def _check_flags() -> None:
         raise ValueError("--band_importance needs --data_dir: it is measured on a split.")
     if _SANITY.value and not _WORKDIR.value:
         raise ValueError("--sanity needs --workdir: the weights of an exported model cannot be shuffled.")
+    if unknown := sorted(set(_METHODS.value) - set(METHODS)):
+        raise ValueError(f"--methods={','.join(unknown)}: unknown; allowed are {', '.join(METHODS)}.")
 
 
-def _load_model() -> tuple[Explainer, str]:
-    """Returns the explainer of the model, and a hash of the model."""
-    from bigearth_tf.explain import Explainer
-    from bigearth_tf.serving.model_inputs import hash_export
-
-    if _MODEL_DIR.value:
-        return Explainer.from_export(_MODEL_DIR.value), hash_export(_MODEL_DIR.value)
-    explainer = Explainer.from_run(str(_WORKDIR.value))
-    return explainer, explainer.weights_sha256()
+def _parse_corner(text: str) -> tuple[int, int]:
+    parts = text.split(",")
+    if len(parts) != 2 or not all(part.strip().isdigit() for part in parts):
+        raise ValueError(f"--window={text}: expected x,y in pixels of the finest band, such as 4200,3000.")
+    return int(parts[0]), int(parts[1])
 
 
-def _explain(
-    explainer: Explainer, patches: Iterable[PatchToExplain], number: int, request: Request, output_dir: Path
-) -> None:
+def _read_windows(corners: list[tuple[int, int]]) -> tuple[str, list[PatchToExplain]]:
+    """Returns what identifies the scene, and its windows."""
+    from bigearth_tf.explain.scene_window import SceneWindows
+    from bigearth_tf.explain.settings import describe_inputs
+    from bigearth_tf.runs.record import read_settings
+    from bigearth_tf.serving.model_inputs import read_model_inputs
+
+    if _WORKDIR.value:
+        inputs = describe_inputs(read_settings(Path(_WORKDIR.value)))
+    else:
+        inputs = read_model_inputs(str(_MODEL_DIR.value))
+    scene = SceneWindows.open(str(_SCENE.value), inputs, band_order=_BAND_ORDER.value, dn_offset=_DN_OFFSET.value)
+    return scene.identity(), list(scene.read(corners))
+
+
+def _explain(explainer: Explainer, patches: Iterable[PatchToExplain], number: int, request: Request) -> None:
     from bigearth_tf.explain.explanation_folder import explain_patches
 
+    output_dir = Path(_OUTPUT_DIR.value)
     if _SANITY.value:
         patches = list(patches)
     with progress_bar(number, "explain", "patch") as bar:
@@ -129,21 +147,15 @@ def _explain(
     methods = ", ".join(request.methods)
     print(f"wrote {output_dir}: attributions.csv, and a folder for each of {number} patches: {methods}")
     if _SANITY.value:
-        _write_sanity(explainer, list(patches), request.settings, output_dir)
+        _write_sanity(explainer, list(patches), request.settings)
 
 
-def _parse_corner(text: str) -> tuple[int, int]:
-    parts = text.split(",")
-    if len(parts) != 2 or not all(part.strip().isdigit() for part in parts):
-        raise ValueError(f"--window={text}: expected x,y in pixels of the finest band, such as 4200,3000.")
-    return int(parts[0]), int(parts[1])
-
-
-def _write_band_importance(explainer: Explainer, data: ShardedDataset, output_dir: Path) -> None:
+def _write_band_importance(explainer: Explainer, data: ShardedDataset) -> None:
     from bigearth_tf.explain.band_importance import format_csv, measure_band_importance
     from bigearth_tf.explain.pictures import draw_band_importance
     from bigearth_tf.runtime.files import atomic_file, write_text_atomically
 
+    output_dir = Path(_OUTPUT_DIR.value)
     with progress_bar(data.num_records(_SPLIT.value), "band importance", "patch") as bar:
         table = measure_band_importance(explainer, data, _SPLIT.value, report=bar.update)
     write_text_atomically(output_dir / "band_importance.csv", format_csv(table))
@@ -155,7 +167,7 @@ def _write_band_importance(explainer: Explainer, data: ShardedDataset, output_di
         print(f"{row.band:10} {row.score:9.3f} {row.score_loss:+7.3f} {row.logit_loss:+18.3f}")
 
 
-def _write_sanity(explainer: Explainer, patches: list[PatchToExplain], settings: Settings, output_dir: Path) -> None:
+def _write_sanity(explainer: Explainer, patches: list[PatchToExplain], settings: Settings) -> None:
     import dataclasses
 
     from bigearth_tf.explain.sanity import check_maps
@@ -164,7 +176,7 @@ def _write_sanity(explainer: Explainer, patches: list[PatchToExplain], settings:
     with progress_bar(len(patches) * len(explainer.methods), "sanity checks", "map") as bar:
         checks = check_maps(explainer, [patch.bands for patch in patches], settings, bar.update)
     content = {method: dataclasses.asdict(check) for method, check in checks.items()}
-    write_json_atomically(output_dir / "sanity.json", content)
+    write_json_atomically(Path(_OUTPUT_DIR.value) / "sanity.json", content)
     columns = ("random_weights", "other_class", "other_patch")
     print(f"\nsimilarity of maps, mean of {len(patches)} patches: rank correlation, SSIM (1: the maps are equal)")
     print(f"{'':22}" + "".join(f"{column.replace('_', ' '):>18}" for column in columns))

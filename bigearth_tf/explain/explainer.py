@@ -13,39 +13,20 @@ import numpy as np
 import tensorflow as tf
 
 from bigearth_tf.data.bands import Band
-from bigearth_tf.data.datasets import find_level
 from bigearth_tf.data.label_kind import LabelKind
 from bigearth_tf.evaluation.inference import to_probabilities
 from bigearth_tf.explain.attribution import Attribution, spread
 from bigearth_tf.explain.differentiable import DifferentiableModel, Path
 from bigearth_tf.explain.grad_cam import grad_cam
 from bigearth_tf.explain.integrated_gradients import integrated_gradients, midpoints
-from bigearth_tf.explain.occlusion import Score, Windows, occlusion
+from bigearth_tf.explain.occlusion import Score, occlusion
+from bigearth_tf.explain.settings import METHODS, Settings, describe_inputs
 from bigearth_tf.runs.work_folder import load_finished_run
 from bigearth_tf.serving.model_inputs import ModelInputs, read_model_inputs
 from bigearth_tf.serving.predictor import Predictor
 
-METHODS = ("grad_cam", "occlusion", "integrated_gradients")
 # Probabilities of float32 this close to 0 or 1 are as good as 0 or 1: their logits would not be finite.
 _SMALLEST = 1e-7
-
-
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """Settings of the methods: the windows of occlusion, the steps of integrated gradients, and the batch size."""
-
-    windows: Windows = dataclasses.field(default_factory=Windows)
-    steps: int = 64
-    batch_size: int = 32
-
-    def __post_init__(self) -> None:
-        """Checks the numbers.
-
-        Raises:
-            ValueError: A number is below 1.
-        """
-        if self.steps < 1 or self.batch_size < 1:
-            raise ValueError(f"{self.steps} steps and batches of {self.batch_size}: at least 1 is needed.")
 
 
 class Explainer:
@@ -93,15 +74,7 @@ class Explainer:
             ValueError: This version cannot read the files of the run.
         """
         run = load_finished_run(workdir)
-        trained_on = run.settings.dataset
-        inputs = ModelInputs(
-            bands=run.bands,
-            class_names=run.class_names,
-            label_kind=trained_on.label_kind,
-            dataset=trained_on.name,
-            level=find_level(trained_on.name),
-        )
-        return cls.from_model(run.model, inputs)
+        return cls.from_model(run.model, describe_inputs(run.settings))
 
     @classmethod
     def from_export(cls, folder: str | os.PathLike) -> Explainer:
@@ -190,7 +163,7 @@ class Explainer:
         bands: Mapping[str, np.ndarray],
         class_name: Optional[str] = None,
         method: str = "integrated_gradients",
-        settings: Settings = Settings(),
+        settings: Settings = Settings(),  # noqa: B008 - frozen
     ) -> Attribution:
         """Returns how much each pixel of a patch contributes to the logit of a class.
 

@@ -19,9 +19,10 @@ from typing import Any, Optional
 import numpy as np
 
 from bigearth_tf.explain.attribution import Attribution
-from bigearth_tf.explain.explainer import Explainer, Settings
+from bigearth_tf.explain.explainer import Explainer
 from bigearth_tf.explain.patches import PatchToExplain
 from bigearth_tf.explain.pictures import draw_attributions
+from bigearth_tf.explain.settings import Settings
 from bigearth_tf.runtime.files import atomic_folder, write_json_atomically, write_text_atomically
 
 REQUEST_NAME, TABLE_NAME = "explanations.json", "attributions.csv"

@@ -15,7 +15,8 @@ import numpy as np
 import tensorflow as tf
 from scipy import stats
 
-from bigearth_tf.explain.explainer import Explainer, Settings
+from bigearth_tf.explain.explainer import Explainer
+from bigearth_tf.explain.settings import Settings
 
 
 @dataclasses.dataclass(frozen=True)

@@ -88,12 +88,27 @@ def test_an_export_is_explained_by_occlusion_as_its_run(folder):
         (["--workdir=x", "--scene=y", "--band_importance"], "error: --band_importance needs --data_dir"),
         (["--model_dir=x", "--data_dir=y", "--sanity"], "error: --sanity needs --workdir"),
         (["--workdir=x", "--scene=y", "--window=5"], "error: --window=5: expected x,y in pixels"),
-        (["--workdir=nowhere", "--scene=y"], "error: nowhere/config.json: missing"),
-        (["--workdir=x", "--scene=y", "--occlusion_px=4"], "error: A stride of 6 px does not fit windows of 4 px"),
+        (["--workdir=x", "--scene=y", "--methods=lime"], "error: --methods=lime: unknown; allowed are grad_cam,"),
+        (["--workdir=nowhere", "--scene=y"], "error: nowhere/config.json: missing. Name the --workdir"),
+        (["--model_dir=x", "--scene=y", "--occlusion_px=4"], "error: A stride of 6 px does not fit windows of 4 px"),
+        (["--model_dir=x", "--data_dir=nowhere"], "error: nowhere/manifest.json: there is no manifest"),
+        (["--model_dir=nowhere", "--scene=y"], "error: nowhere: no SavedModel here"),
+        (["--workdir={folder}/run", "--scene=y"], "error: y: does not exist"),
+        (["--workdir={folder}/run", "--data_dir={folder}/records", "--split=tset"], "tset"),
     ],
-)
-def test_a_user_error_is_one_message(tmp_path, arguments, message):
-    result = run(*arguments, f"--output_dir={tmp_path}/why")
+)  # fmt: skip
+def test_what_does_not_fit_is_one_message_before_tensorflow_is_loaded(folder, tmp_path, arguments, message):
+    script = (
+        "import runpy, sys\n"
+        f"sys.argv = ['explain', *{[argument.format(folder=folder) for argument in arguments]}, "
+        f"'--output_dir={tmp_path}/why']\n"
+        "try:\n"
+        "    runpy.run_module('experiments.explain', run_name='__main__', alter_sys=True)\n"
+        "except SystemExit as end:\n"
+        "    assert 'tensorflow' not in sys.modules\n"
+        "    raise\n"
+    )
+    result = warm_python.run(["-c", script], cwd=REPOSITORY, modules=warm_python.LIGHT_MODULES)
     assert result.returncode == 1
     assert message in result.stderr
     assert "Traceback" not in result.stderr
