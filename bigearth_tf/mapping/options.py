@@ -40,5 +40,10 @@ class MapOptions:
                 f"--task_index={self.task_index} --num_tasks={self.num_tasks}: expected at least one task, and an "
                 "index of 0 ... one less than their number."
             )
+        if self.dn_offset is not None and self.dn_offset > 0:
+            raise ValueError(
+                f"--dn_offset={self.dn_offset}: is added to digital numbers, as BOA_ADD_OFFSET in the metadata of a "
+                "product; expected 0 or -1000."
+            )
         if self.batch_size < 1:
             raise ValueError(f"--batch_size={self.batch_size}: allowed is 1 or more.")

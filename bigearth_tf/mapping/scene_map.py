@@ -95,9 +95,10 @@ class _Result:
             ValueError: There is a map of something else, or another file.
         """
         if not self.record.exists():
-            if self.output.exists() and not self.work_folder.exists():
+            found = [path for path in (self.output, self.top, self.picture) if path.exists()]
+            if found and not self.work_folder.exists():
                 raise ValueError(
-                    f"{self.output}: exists and has no {self.record.name}. Name another --output, or delete it."
+                    f"{found[0]}: exists and has no {self.record.name}. Name another --output, or delete it."
                 )
             return None
         content = json.loads(self.record.read_text(encoding="utf-8"))
@@ -182,6 +183,11 @@ def _write(plan: MapPlan, result: _Result, scene: str) -> None:
             lambda share: progress.update(int(100 * share) - progress.n),
         )  # fmt: skip
         progress.update(100 - progress.n)
+    if not sum(counts):
+        raise ValueError(
+            f"{scene}: no pixel has data in every band that the model takes, or all are masked: there is no map. Is "
+            "the no-data value of its files right? gdal_edit -a_nodata changes it."
+        )
     title = f"{plan.identity['scene']['name']}\n{plan.identity['model']['name']}"
     draw_quick_look(drafts / result.picture.name, files.top, plan.class_names, counts, title)
     result.move_from(drafts)

@@ -318,6 +318,27 @@ def test_another_map_or_a_file_is_not_overwritten(model, tmp_path):
         map_scene(model, scene, tmp_path / "file.tif", MapOptions(dn_offset=0))
     with pytest.raises(ValueError, match=r"--output=map.png: expected the name of a GeoTIFF"):
         map_scene(model, scene, "map.png", MapOptions(dn_offset=0))
+    (tmp_path / "picture.png").write_text("mine")
+    with pytest.raises(ValueError, match=r"picture.png: exists and has no picture.json"):
+        map_scene(model, scene, tmp_path / "picture.tif", MapOptions(dn_offset=0))
     assert (tmp_path / "map.tif").read_bytes() == before
     assert (tmp_path / "file.tif").read_text() == "mine"
     assert sorted(path.suffix for path in tmp_path.glob("*.parts")) == []
+
+
+def test_a_scene_without_data_is_no_map(model, tmp_path):
+    bands = {name: 0 * pixels for name, pixels in random_bands(("B02", "B05", "B01"), 130, 130).items()}
+    scene = write_band_files(tmp_path / "scene", bands)
+    with pytest.raises(ValueError, match="scene: no pixel has data"):
+        map_scene(model, scene, tmp_path / "map.tif", MapOptions(dn_offset=0))
+    assert not list(tmp_path.glob("map*.tif"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"dn_offset": 1000}, "--dn_offset=1000: .*expected 0 or -1000"), ({"batch_size": 0}, "--batch_size=0"),
+     ({"num_tasks": 0}, "--num_tasks=0"), ({"task_index": 2, "num_tasks": 2}, "--task_index=2")],
+)  # fmt: skip
+def test_options_out_of_range_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        MapOptions(**options)
