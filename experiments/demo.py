@@ -3,7 +3,8 @@
     python -m experiments.demo [--root=runs/demo]
 
 Real and synthetic patches become TFRecords; a WideResNet-ECA is trained on the synthetic ones, scored and exported; the
-exported model predicts the land cover of the real ones. Run again, each command skips what is already done.
+exported model predicts the land cover of the real ones, and maps a synthetic scene whose true classes are known. Run
+again, each command skips what is already done.
 """
 
 from __future__ import annotations
@@ -62,6 +63,16 @@ def list_steps(root: str, num_patches: int) -> list[tuple[str, str]]:
             f"experiments.predict --model_dir={root}/model --s2={real}/BigEarthNet-v1.0 "
             f"--output_dir={root}/predictions",
         ),
+        ("Create a synthetic scene of known classes", f"tfrecord_tools.synthesize_scene --output_dir={root}/scene"),
+        (
+            "Map the scene",
+            f"experiments.map_scene --model_dir={root}/model --scene={root}/scene/bands --dn_offset=0 "
+            f"--output={root}/map.tif",
+        ),
+        (
+            "Score the map against the true classes",
+            f"experiments.score_map --map={root}/map_top.tif --reference={root}/scene/truth.tif",
+        ),
     ]
 
 
@@ -88,6 +99,7 @@ def main() -> None:
         f"real patches:            {root}/predictions/predictions.png\n"
         f"                         The model has seen only synthetic land: do not believe its predictions on real\n"
         f"                         land, they only show the pipeline. Train on BigEarthNet for real use.\n"
+        f"map of a scene:          {root}/map.png; map_top.tif and map.tif for QGIS\n"
         f"exported model:          {root}/model (its README.md is the model card)\n"
         f"training curves:         tensorboard --logdir={root}/train/tensorboard"
     )

@@ -132,6 +132,12 @@ def write_band(path: str | os.PathLike, pixels: np.ndarray, crs_wkt: str, geotra
     dataset.FlushCache()
 
 
+def name_categories(path: str | os.PathLike, names: Sequence[str]) -> None:
+    """Stores a name for each value 0, 1, ... of the first band, in `<path>.aux.xml`, as GIS programs read it."""
+    dataset = gdal.Open(os.fspath(path))
+    dataset.GetRasterBand(1).SetCategoryNames(list(names))
+
+
 @functools.cache
 def utm_wkt(zone: int) -> str:
     """Returns WGS 84 / UTM of a northern zone (1 ... 60) as WKT."""
