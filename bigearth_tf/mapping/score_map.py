@@ -91,6 +91,7 @@ def _require_same_grid(
 
 
 def _category_names(dataset: gdal.Dataset, path: str | os.PathLike) -> list[str]:
+    dataset.GetGeoTransform()  # Makes GDAL read `<path>.aux.xml`; asking for category names does not.
     names = dataset.GetRasterBand(1).GetCategoryNames()
     if not names:
         raise ValueError(

@@ -30,6 +30,7 @@ def test_bands_and_truth_cover_the_same_ground(scene):
         assert own[1] == BANDS[name].resolution_m and (own[0], own[3]) == (place[0], place[3])
         assert pixels.min() > 0
     dataset = gdal.Open(str(scene / "truth.tif"))
+    dataset.GetGeoTransform()  # Makes GDAL read truth.tif.aux.xml.
     assert dataset.GetRasterBand(1).GetCategoryNames() == list(CLASSES_19)
 
 
