@@ -209,3 +209,10 @@ def read_overview(path: str | os.PathLike, most_px: int) -> np.ndarray:
     factor = max(1.0, max(dataset.RasterXSize, dataset.RasterYSize) / most_px)
     size = (max(1, round(dataset.RasterXSize / factor)), max(1, round(dataset.RasterYSize / factor)))
     return dataset.GetRasterBand(1).ReadAsArray(buf_xsize=size[0], buf_ysize=size[1])
+
+
+def read_category_names(path: str | os.PathLike) -> list[str]:
+    """Returns the names of the values 0, 1, ... of band 1 of a map of classes; an empty list if there are none."""
+    dataset = gdal.Open(os.fspath(path))
+    dataset.GetGeoTransform()  # Makes GDAL read `<path>.aux.xml`; asking for category names does not.
+    return list(dataset.GetRasterBand(1).GetCategoryNames() or [])

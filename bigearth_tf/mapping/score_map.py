@@ -7,11 +7,8 @@ import os
 from pathlib import Path
 
 import numpy as np
-from osgeo import gdal
 
-from bigearth_tf.mapping.raster import is_same_crs
-
-gdal.UseExceptions()
+from bigearth_tf.mapping.raster import BandReader, RasterBand, describe_raster, is_same_crs, read_category_names
 
 _BLOCK_ROWS = 512
 
@@ -41,21 +38,21 @@ def score_map(predicted: str | os.PathLike, reference: str | os.PathLike) -> Map
         FileNotFoundError: A file is missing.
         ValueError: A map has no category names, or their grids differ, or no pixel has a class in both.
     """
-    maps = [_open(path) for path in (predicted, reference)]
-    _require_same_grid(maps[0], maps[1], predicted, reference)
-    names = [_category_names(dataset, path) for dataset, path in zip(maps, (predicted, reference))]
+    maps = [_describe(path) for path in (predicted, reference)]
+    _require_same_grid(*maps)
+    names = [_read_names(band) for band in maps]
     classes = list(dict.fromkeys([*names[1], *names[0]]))
+    lookups = [_make_lookup(band, own, classes) for band, own in zip(maps, names)]
     counts = np.zeros((len(classes), len(classes)), np.int64)  # Reference, predicted.
-    lookups = [_make_lookup(dataset, own, classes) for dataset, own in zip(maps, names)]
-    for top in range(0, maps[0].RasterYSize, _BLOCK_ROWS):
-        rows = min(_BLOCK_ROWS, maps[0].RasterYSize - top)
-        found, true = (
-            lookup[dataset.GetRasterBand(1).ReadAsArray(0, top, dataset.RasterXSize, rows)]
-            for lookup, dataset in zip(lookups, maps)
-        )
-        both = (found >= 0) & (true >= 0)
-        pairs = true[both] * len(classes) + found[both]
-        counts += np.bincount(pairs, minlength=counts.size).reshape(counts.shape)
+    with BandReader() as reader:
+        for top in range(0, maps[0].height, _BLOCK_ROWS):
+            bottom = min(maps[0].height, top + _BLOCK_ROWS)
+            found, true = (
+                lookup[reader.read(band.path, 1, top, bottom, 0, band.width)] for lookup, band in zip(lookups, maps)
+            )
+            both = (found >= 0) & (true >= 0)
+            pairs = true[both] * len(classes) + found[both]
+            counts += np.bincount(pairs, minlength=counts.size).reshape(counts.shape)
     total = int(counts.sum())
     if not total:
         raise ValueError(f"{predicted} and {reference}: no pixel has a class in both.")
@@ -69,42 +66,40 @@ def score_map(predicted: str | os.PathLike, reference: str | os.PathLike) -> Map
     )
 
 
-def _open(path: str | os.PathLike) -> gdal.Dataset:
+def _describe(path: str | os.PathLike) -> RasterBand:
     if not Path(path).exists():
         raise FileNotFoundError(f"{path}: no such file. `python -m experiments.map_scene` writes map_top.tif.")
-    dataset = gdal.Open(os.fspath(path))
-    if dataset.GetRasterBand(1).DataType != gdal.GDT_Byte:
-        raise ValueError(f"{path}: is no map of classes, whose values are uint8.")
-    return dataset
+    band = describe_raster(os.fspath(path))[0]
+    if band.dtype != "uint8":
+        raise ValueError(f"{path}: has {band.dtype} values; a map of classes has uint8, such as map_top.tif.")
+    return band
 
 
-def _require_same_grid(
-    first: gdal.Dataset, second: gdal.Dataset, first_path: str | os.PathLike, second_path: str | os.PathLike
-) -> None:
-    places = [(one.RasterYSize, one.RasterXSize, one.GetGeoTransform()) for one in (first, second)]
-    if places[0] != places[1] or not is_same_crs(first.GetProjectionRef(), second.GetProjectionRef()):
+def _require_same_grid(first: RasterBand, second: RasterBand) -> None:
+    same = (first.height, first.width, first.geotransform) == (second.height, second.width, second.geotransform)
+    if not same or not is_same_crs(first.crs_wkt, second.crs_wkt):
+        grids = [
+            f"{band.path} has {band.height} x {band.width} pixels from {band.geotransform[0]:.10g}, "
+            f"{band.geotransform[3]:.10g}"
+            for band in (first, second)
+        ]
         raise ValueError(
-            f"{first_path} has {places[0][0]} x {places[0][1]} pixels from {places[0][2][0]:g}, {places[0][2][3]:g}; "
-            f"{second_path} has {places[1][0]} x {places[1][1]} from {places[1][2][0]:g}, {places[1][2][3]:g}, or "
-            "another coordinate system. Warp one to the grid of the other, with gdalwarp -r near."
+            f"{grids[0]}; {grids[1]}, or another coordinate system. Warp one to the grid of the other, with "
+            "gdalwarp -r near."
         )
 
 
-def _category_names(dataset: gdal.Dataset, path: str | os.PathLike) -> list[str]:
-    dataset.GetGeoTransform()  # Makes GDAL read `<path>.aux.xml`; asking for category names does not.
-    names = dataset.GetRasterBand(1).GetCategoryNames()
+def _read_names(band: RasterBand) -> list[str]:
+    names = read_category_names(band.path)
     if not names:
-        raise ValueError(
-            f"{path}: has no names of its classes (category names); they are in {Path(path).name}.aux.xml."
-        )
-    return list(names)
+        raise ValueError(f"{band.path}: has no names of its classes (category names in {band.path}.aux.xml).")
+    return names
 
 
-def _make_lookup(dataset: gdal.Dataset, names: list[str], classes: list[str]) -> np.ndarray:
+def _make_lookup(band: RasterBand, names: list[str], classes: list[str]) -> np.ndarray:
     """Returns the index in `classes` for each value 0 ... 255 of a map, -1 for no data and values without a name."""
     lookup = np.full(256, -1, np.int64)
     lookup[: len(names)] = [classes.index(name) for name in names]
-    no_data = dataset.GetRasterBand(1).GetNoDataValue()
-    if no_data is not None:
-        lookup[int(no_data)] = -1
+    if band.no_data is not None:
+        lookup[int(band.no_data)] = -1
     return lookup
