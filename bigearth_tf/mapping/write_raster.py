@@ -18,6 +18,7 @@ _COG = ("COMPRESS=DEFLATE", "BLOCKSIZE=512", "BIGTIFF=IF_SAFER", "NUM_THREADS=AL
 # Percentages change slowly from pixel to pixel. Level 1 takes half the time of the default, and a fifth more bytes.
 _COG_OF_PERCENT = ("OVERVIEW_RESAMPLING=AVERAGE", "LEVEL=1", "PREDICTOR=YES")
 _COG_OF_CLASSES = ("OVERVIEW_RESAMPLING=MODE",)
+# Not compressed: that would take longer than all the rest.
 _DRAFT = ("TILED=YES", "BLOCKXSIZE=512", "BLOCKYSIZE=512", "INTERLEAVE=PIXEL", "BIGTIFF=IF_SAFER", "SPARSE_OK=TRUE")
 
 
@@ -47,7 +48,7 @@ class MapDraft:
         """Creates the file of the draft, which `finish` deletes."""
         self._path, self._layout = path, layout
         shape = (layout.width, layout.height, len(layout.band_names))
-        options = [*_DRAFT, "COMPRESS=LZW"]
+        options = list(_DRAFT)
         self._dataset = gdal.GetDriverByName("GTiff").Create(os.fspath(path), *shape, gdal.GDT_Byte, options)
         self._dataset.SetGeoTransform(layout.geotransform)
         self._dataset.SetProjection(layout.crs_wkt)
