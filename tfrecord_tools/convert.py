@@ -16,6 +16,7 @@ from pathlib import Path
 from absl import flags, logging
 
 from bigearth_tf.data.manifest import MANIFEST_NAME
+from bigearth_tf.runtime.array_task import find_task
 from bigearth_tf.runtime.command import run_command
 from tfrecord_tools.source_flags import define_source_flags, read_source_inputs
 from tfrecord_tools.sources import open_source
@@ -39,15 +40,13 @@ _ALLOW_PROBLEMS = flags.DEFINE_integer("allow_problems", 0, "Leave out up to thi
 _REPAIR = flags.DEFINE_bool(
     "repair", False, "Check every shard by its SHA-256, and write again what is damaged, also the manifest."
 )
-# Set by SLURM for a task of an array.
-_ARRAY_VARIABLES = ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_MIN", "SLURM_ARRAY_TASK_COUNT")
 
 
 def main() -> None:
     """Converts the source, or one task's part of it."""
     from tfrecord_tools.conversion.convert_source import ConversionOptions, convert
 
-    task_index, num_tasks = _task()
+    task_index, num_tasks = find_task(_TASK_INDEX.value, _NUM_TASKS.value)
     output_dir = Path(_OUTPUT_DIR.value)
     options = ConversionOptions(
         shard_mb=_SHARD_MB.value,
@@ -77,22 +76,6 @@ def main() -> None:
 
 def _time_of(path: Path) -> int | None:
     return path.stat().st_mtime_ns if path.exists() else None
-
-
-def _task() -> tuple[int, int]:
-    """Returns this task's index and the number of tasks: from the flags, else from a SLURM array, else 0 and 1."""
-    slurm = os.environ
-    if _NUM_TASKS.value is None and _TASK_INDEX.value is None and "SLURM_ARRAY_TASK_ID" in slurm:
-        if missing := [name for name in _ARRAY_VARIABLES if name not in slurm]:
-            raise ValueError(
-                f"SLURM_ARRAY_TASK_ID is set, but not {', '.join(missing)}: give --task_index and --num_tasks, or "
-                "unset SLURM_ARRAY_TASK_ID to convert everything in this process."
-            )
-        first, step = int(slurm["SLURM_ARRAY_TASK_MIN"]), int(slurm.get("SLURM_ARRAY_TASK_STEP", "1"))
-        return (int(slurm["SLURM_ARRAY_TASK_ID"]) - first) // step, int(slurm["SLURM_ARRAY_TASK_COUNT"])
-    if (_NUM_TASKS.value is None) != (_TASK_INDEX.value is None):
-        raise ValueError("--task_index and --num_tasks belong together; give both or neither.")
-    return _TASK_INDEX.value or 0, _NUM_TASKS.value or 1
 
 
 if __name__ == "__main__":

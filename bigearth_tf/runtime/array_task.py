@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
+# Set by SLURM for a task of an array.
+_ARRAY_VARIABLES = ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_MIN", "SLURM_ARRAY_TASK_COUNT")
+
 
 def find_task(
     task_index: int | None, num_tasks: int | None, environment: Mapping[str, str] = os.environ
@@ -21,15 +24,13 @@ def find_task(
     if task_index is None or num_tasks is None:
         if "SLURM_ARRAY_TASK_ID" not in environment:
             return 0, 1
-        try:
-            first, step = int(environment["SLURM_ARRAY_TASK_MIN"]), int(environment.get("SLURM_ARRAY_TASK_STEP", "1"))
-            task_index = (int(environment["SLURM_ARRAY_TASK_ID"]) - first) // step
-            num_tasks = int(environment["SLURM_ARRAY_TASK_COUNT"])
-        except (KeyError, ValueError) as error:
+        if missing := [name for name in _ARRAY_VARIABLES if name not in environment]:
             raise ValueError(
-                f"SLURM_ARRAY_TASK_ID is set, but another variable of the array is not usable ({error}). Name "
-                "this task with --task_index and --num_tasks."
-            ) from error
+                f"SLURM_ARRAY_TASK_ID is set, but not {', '.join(missing)}: give --task_index and --num_tasks, or "
+                "unset SLURM_ARRAY_TASK_ID to do everything in this process."
+            )
+        number, first, num_tasks = (int(environment[name]) for name in _ARRAY_VARIABLES)
+        task_index = (number - first) // int(environment.get("SLURM_ARRAY_TASK_STEP", "1"))
     if not 0 <= task_index < num_tasks:
         raise ValueError(
             f"--task_index={task_index} --num_tasks={num_tasks}: expected at least one task, and an index of 0 ... one "
