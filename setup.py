@@ -33,7 +33,6 @@ setup(
         "pandas",
         "pillow",
         "pyarrow<26",  # 26 refuses NumPy 1.26 when it is imported
-        "scikit-learn",
         "scipy",
         "tqdm",
     ],
@@ -48,6 +47,7 @@ setup(
         "addons": ["tensorflow-addons==0.23.0"],  # the last release; built against TensorFlow 2.15
         # Needed to compile GDAL's bindings and Horovod. Horovod's Gloo does not configure under CMake 4.
         "build": ["pip", SETUPTOOLS, "wheel", "packaging", "cmake>=3.13,<4"],
-        "dev": ["hypothesis", "mypy", "pre-commit", "pytest", "pytest-timeout", "pytest-xdist", "ruff"],
+        # scikit-learn is the oracle of tests of scores; nothing else imports it.
+        "dev": ["hypothesis", "mypy", "pre-commit", "pytest", "pytest-timeout", "pytest-xdist", "ruff", "scikit-learn"],
     },
 )
