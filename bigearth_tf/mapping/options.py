@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Optional
 
+from bigearth_tf.serving.units import check_dn_offset
+
 # Values of the scene classification: cloud shadow, clouds of medium and of high probability, thin cirrus. Sen2Cor,
 # https://sentinels.copernicus.eu/web/sentinel/technical-guides/sentinel-2-msi/level-2a/algorithm-overview
 CLOUD_CLASSES = (3, 8, 9, 10)
@@ -40,10 +42,6 @@ class MapOptions:
                 f"--task_index={self.task_index} --num_tasks={self.num_tasks}: expected at least one task, and an "
                 "index of 0 ... one less than their number."
             )
-        if self.dn_offset is not None and self.dn_offset > 0:
-            raise ValueError(
-                f"--dn_offset={self.dn_offset}: is added to digital numbers, as BOA_ADD_OFFSET in the metadata of a "
-                "product; expected 0 or -1000."
-            )
+        check_dn_offset(self.dn_offset)
         if self.batch_size < 1:
             raise ValueError(f"--batch_size={self.batch_size}: allowed is 1 or more.")

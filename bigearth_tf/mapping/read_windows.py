@@ -11,10 +11,7 @@ import numpy as np
 from bigearth_tf.mapping.raster import BandReader
 from bigearth_tf.mapping.scene_input import InputBand, Layer, SceneInput
 from bigearth_tf.mapping.windows import Part, WindowGrid, reflect
-
-_MAX_DN = 65535
-# Where a Sentinel-2 file declares no no-data value: that of the products.
-_NO_DATA_DN = 0
+from bigearth_tf.serving.units import MAX_DN, NO_DATA_DN
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,7 +136,7 @@ def _has_data(pixels: np.ndarray, item: InputBand) -> np.ndarray:
     if pixels.dtype.kind == "f":
         has_data = np.isfinite(pixels)
         return has_data if no_data is None or np.isnan(no_data) else has_data & (pixels != np.float32(no_data))
-    no_data = _NO_DATA_DN if no_data is None else no_data
+    no_data = NO_DATA_DN if no_data is None else no_data
     # Comparing with an integer spares a copy of the pixels as float64.
     return pixels != (int(no_data) if float(no_data).is_integer() else no_data)
 
@@ -161,7 +158,7 @@ def _to_model(pixels: np.ndarray, item: InputBand) -> np.ndarray:
         offset = item.layer.source.dn_offset
         assert offset is not None, "checked when the bands were matched"
         if offset or pixels.dtype != np.uint16:
-            pixels = np.clip(pixels.astype(np.int32) + offset, 0, _MAX_DN).astype(np.uint16)
+            pixels = np.clip(pixels.astype(np.int32) + offset, 0, MAX_DN).astype(np.uint16)
     else:
         pixels = np.nan_to_num(pixels.astype(item.band.dtype, copy=False))
     ratio = Fraction(item.model_factor) / item.layer.factor

@@ -11,6 +11,7 @@ from typing import Optional
 from bigearth_tf.data.bands import Band
 from bigearth_tf.mapping.raster import RasterBand, is_same_crs
 from bigearth_tf.mapping.scene import SCL, Scene, SceneBand
+from bigearth_tf.serving.units import require_same_level
 
 _DN_DTYPES = ("uint16", "int16", "uint32", "int32")
 _FLOAT_DTYPES = ("float32", "float64")
@@ -72,7 +73,8 @@ def match_bands(scene: Scene, bands: Sequence[Band], level: Optional[str], *, ma
     Raises:
         ValueError: A band is missing, or the scene does not fit the model; the message says how.
     """
-    _require_level(scene, level)
+    if level and scene.level:
+        require_same_level(level, scene.level, scene.name)
     missing = [band.name for band in bands if not scene.bands.get(band.name)]
     if missing:
         raise ValueError(
@@ -113,17 +115,6 @@ def match_bands(scene: Scene, bands: Sequence[Band], level: Optional[str], *, ma
         crs_wkt=base.crs_wkt,
         patch_px=patches.pop(),
         align_px=_least_common_multiple(factors),
-    )
-
-
-def _require_level(scene: Scene, level: Optional[str]) -> None:
-    if level is None or scene.level in (None, level):
-        return
-    names = {"L1C": "Level-1C (top of the atmosphere)", "L2A": "Level-2A (surface)"}
-    fix = "Sen2Cor makes Level-2A of it; the archives offer both." if level == "L2A" else "The archives offer both."
-    raise ValueError(
-        f"{scene.name}: is {names[str(scene.level)]}, the model was trained on {names[level]}: its answers would be "
-        f"wrong. {fix}"
     )
 
 

@@ -13,11 +13,11 @@ from bigearth_tf.evaluation.metrics import format_classes_without_records
 from bigearth_tf.runs.work_folder import FinishedRun
 from bigearth_tf.serving.decisions import Decisions
 from bigearth_tf.serving.exported_model import CARD_NAME
+from bigearth_tf.serving.units import LEVEL_MEANINGS
 
 # Fields of a result: the scores, and the origin of the weights. An imported model has no scores.
 _SCORES = ("val", "test", "test_classes", "always_most_frequent_labels", "classes_without_records", "averages")
 _ORIGIN = ("best_epoch", "train_seconds", "imported_from")
-_LEVELS = {"L2A": "reflectance at the surface", "L1C": "reflectance at the top of the atmosphere"}
 # The element of a product's metadata that states the offset:
 # https://sentinels.copernicus.eu/web/sentinel/-/copernicus-sentinel-2-major-products-upgrade-upcoming
 _OFFSET_NAMES = {"L2A": "BOA_ADD_OFFSET", "L1C": "RADIO_ADD_OFFSET"}
@@ -98,7 +98,7 @@ def _format_sentinel2(card: dict[str, Any]) -> str:
     if "sentinel2" not in card:
         return ""
     level = card["sentinel2"]["level"]
-    described = f"Level-{level[1:]} ({_LEVELS[level]})" if level else f"the level of {card['dataset']['name']}"
+    described = f"Level-{level[1:]} ({LEVEL_MEANINGS[level]})" if level else f"the level of {card['dataset']['name']}"
     stated = f"`{_OFFSET_NAMES[level]}` in their metadata states" if level else "their metadata state"
     text = (
         f"Sentinel-2 bands must be of {described}, as digital numbers without an offset: DN = reflectance x 10,000. "

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bigearth_tf.serving.units import NO_DATA, DnPixels
+from bigearth_tf.serving.units import NO_DATA_DN, DnPixels
 
 
 def reduce_to_native(band: DnPixels, size_px: int) -> DnPixels:
@@ -34,4 +34,4 @@ def reduce_to_native(band: DnPixels, size_px: int) -> DnPixels:
     sums = band.pixels.reshape(blocks).sum(axis=(1, 3), where=valid, dtype=np.float64)
     missing = counts == 0
     averages = np.rint(sums / np.maximum(counts, 1)).astype(np.uint16)
-    return DnPixels(np.where(missing, np.uint16(NO_DATA), averages), missing)
+    return DnPixels(np.where(missing, np.uint16(NO_DATA_DN), averages), missing)

@@ -13,10 +13,11 @@ from typing import NamedTuple, Optional
 import numpy as np
 
 DN_UNIT = "reflectance x 10000"
-LEVELS = ("L2A", "L1C")
-NO_DATA = 0
+LEVEL_MEANINGS = {"L2A": "reflectance at the surface", "L1C": "reflectance at the top of the atmosphere"}
+LEVELS = tuple(LEVEL_MEANINGS)
+NO_DATA_DN = 0
+MAX_DN = 65535
 _DN_PER_REFLECTANCE = 10_000
-_MAX_DN = 65535
 # BOA_ADD_OFFSET and RADIO_ADD_OFFSET since processing baseline 04.00, which make room for negative reflectance:
 # https://sentinels.copernicus.eu/web/sentinel/-/copernicus-sentinel-2-major-products-upgrade-upcoming
 USUAL_OFFSET = -1000
@@ -63,15 +64,15 @@ class DnConversion:
         values = band.pixels
         missing = find_missing(band, self.no_data)
         if values.dtype == np.uint16 and self.scale == 1 and not self.dn_offset:
-            return DnPixels(np.where(missing, np.uint16(NO_DATA), values), missing)
+            return DnPixels(np.where(missing, np.uint16(NO_DATA_DN), values), missing)
         highest = float(values.max(initial=0, where=~missing))
         if self.scale == 1 and values.dtype.kind == "f" and 0 < highest <= _MAX_REFLECTANCE:
             raise ValueError(f"its values are at most {highest:g}, those of other inputs are digital numbers")
-        if highest * self.scale + self.dn_offset > _MAX_DN:
+        if highest * self.scale + self.dn_offset > MAX_DN:
             raise ValueError(f"its values are up to {highest:g}, too high for {self.unit}")
         filled = np.where(missing, 0, values).astype(np.float64)
-        numbers = np.clip(np.rint(filled * self.scale) + self.dn_offset, 0, _MAX_DN)
-        return DnPixels(np.where(missing, NO_DATA, numbers).astype(np.uint16), missing)
+        numbers = np.clip(np.rint(filled * self.scale) + self.dn_offset, 0, MAX_DN)
+        return DnPixels(np.where(missing, NO_DATA_DN, numbers).astype(np.uint16), missing)
 
     @property
     def unit(self) -> str:
@@ -93,7 +94,7 @@ class ChosenConversion(NamedTuple):
 def find_missing(band: StoredBand, no_data: Optional[float] = None) -> np.ndarray:
     """Returns where a band has no data, bool [h, w]: 0, NaN, the no-data value of its file, or `no_data`."""
     values = band.pixels
-    missing = values == NO_DATA
+    missing = values == NO_DATA_DN
     if values.dtype.kind == "f":
         missing |= ~np.isfinite(values)
     for value in (band.no_data, no_data):
@@ -156,12 +157,21 @@ def choose_conversion(
     return ChosenConversion(DnConversion(scale, offset, no_data), tuple(line for line in lines if line), is_inferred)
 
 
-def _merge_offsets(dn_offset: Optional[int], stated_offset: Optional[int]) -> Optional[int]:
+def check_dn_offset(dn_offset: Optional[int]) -> None:
+    """Checks the offset that a user has named (`--dn_offset`).
+
+    Raises:
+        ValueError: It is positive.
+    """
     if dn_offset is not None and dn_offset > 0:
         raise ValueError(
             f"--dn_offset={dn_offset}: is added to digital numbers, as BOA_ADD_OFFSET in the metadata of a product; "
             f"expected 0 or {USUAL_OFFSET}."
         )
+
+
+def _merge_offsets(dn_offset: Optional[int], stated_offset: Optional[int]) -> Optional[int]:
+    check_dn_offset(dn_offset)
     if dn_offset is not None and stated_offset is not None and dn_offset != stated_offset:
         raise ValueError(
             f"--dn_offset={dn_offset}: the metadata of the inputs say {stated_offset}. Leave the flag out."
@@ -245,18 +255,27 @@ def check_level(model_level: Optional[str], stated: Optional[str], said: Optiona
             f"The model was trained on {model_level}, and nothing says of which processing level these inputs are. Say "
             f"--level={model_level} if they are {model_level}, as from a product with MSI{model_level} in its name."
         )
-    if level != model_level:
-        raise ValueError(
-            f"The inputs are {_explain(level)} ({where or '--level'}), the model was trained on "
-            f"{_explain(model_level)}: its probabilities would mean nothing. Get the {model_level} product of the same "
-            f"scene, or use a model that was trained on {level}."
-        )
+    require_same_level(model_level, level, where or "--level")
     return ""
 
 
+def require_same_level(model_level: str, level: str, where: str) -> None:
+    """Compares the processing level of the inputs, which `where` states, with that of the model.
+
+    Raises:
+        ValueError: They differ.
+    """
+    if level != model_level:
+        made = " (Sen2Cor also makes it from L1C)" if model_level == "L2A" else ""
+        raise ValueError(
+            f"The inputs are {_explain(level)} ({where}), the model was trained on {_explain(model_level)}: its "
+            f"probabilities would mean nothing. Get the {model_level} product of the same scene{made}, or use a model "
+            f"that was trained on {level}."
+        )
+
+
 def _explain(level: str) -> str:
-    place = {"L2A": "at the ground", "L1C": "at the top of the atmosphere"}.get(level)
-    return f"{level} (reflectance {place})" if place else level
+    return f"{level} ({LEVEL_MEANINGS[level]})" if level in LEVEL_MEANINGS else level
 
 
 def check_decibels(samples: Mapping[str, Sequence[StoredBand]]) -> None:

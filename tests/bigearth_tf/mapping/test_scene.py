@@ -173,7 +173,7 @@ LANDSAT = {"grid": {"pixel_m": 30}, "pixels": np.ones((40, 40), np.uint16)}
         (lambda folder: change(folder, "B02", pixels=np.ones((120, 120), np.uint16), grid={"pixel_m": 10},
                                names=["x"]) or shutil.copy(folder / "B02.tif", folder / "again_B02.tif"),
          "several files of one band.*again_B02"),
-        (lambda folder: shutil.copy(folder / "B01.tif", folder / "B10.tif"), r"is Level-1C .* trained on Level-2A"),
+        (lambda folder: shutil.copy(folder / "B01.tif", folder / "B10.tif"), r"are L1C .* trained on L2A"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_refused_in_one_line(folder, damage, message):
@@ -217,10 +217,10 @@ def test_a_product_that_is_cut_or_incomplete_is_refused(tmp_path, share):
 
 def test_level_1c_is_refused_by_a_model_of_level_2a_and_taken_by_one_of_level_1c(tmp_path):
     root = write_safe(tmp_path, constant_bands(), level="L1C")
-    with pytest.raises(ValueError, match=r"S2B_MSIL1C_.*: is Level-1C .* trained on Level-2A .*Sen2Cor"):
+    with pytest.raises(ValueError, match=r"are L1C .*S2B_MSIL1C_.* trained on L2A .*Sen2Cor"):
         match(root, dn_offset=None)
     assert set(offsets(match(root, level="L1C", dn_offset=None)).values()) == {-1000}
-    with pytest.raises(ValueError, match=r"is Level-2A .* trained on Level-1C"):
+    with pytest.raises(ValueError, match=r"are L2A .*, the model was trained on L1C"):
         match(write_safe(tmp_path, constant_bands()), level="L1C", dn_offset=None)
 
 
