@@ -4,7 +4,8 @@
 
 The folder contains `train_00.tfrecord ... val_00.tfrecord ... test_00.tfrecord ...`, of Sentinel-2 or of both sensors.
 Every record is read once and checked; then manifest.json is written next to the shards, and nothing else is changed.
-`python -m tfrecord_tools.convert --source=int64_tfrecords` rewrites them to records that are read faster.
+A record without labels stays in the data set. `python -m tfrecord_tools.convert --source=int64_tfrecords` leaves such
+records out, counts them, and rewrites the others to records that are read faster.
 """
 
 from __future__ import annotations

@@ -28,7 +28,8 @@ from tfrecord_tools.listing.int64_files import (
 def adopt_int64_records(folder: Path) -> Manifest:
     """Checks every int64 record of a folder, writes the manifest next to the shards, and returns it.
 
-    A folder with a manifest is not read again.
+    A folder with a manifest is not read again. Records without labels stay in their shards, and training reads them:
+    only a conversion can leave them out.
 
     Raises:
         FileNotFoundError: The folder is missing, or contains no shard.
