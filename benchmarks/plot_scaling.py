@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 
-import matplotlib
-
-matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.ticker import PercentFormatter
 
-# Okabe and Ito's colors, which people with any color vision can distinguish (https://jfly.uni-koeln.de/color/).
-_COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+from bigearth_tf.runtime.figures import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION
+
+_COLORS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
 _GOAL = 0.9
 
 

@@ -13,6 +13,7 @@ from matplotlib import cm, colors
 from bigearth_tf.data.true_color import true_color
 from bigearth_tf.explain.attribution import Attribution
 from bigearth_tf.explain.band_importance import ImportanceTable
+from bigearth_tf.runtime.figures import BLUE
 from bigearth_tf.serving.patch_inputs import InputPatch
 
 TITLES = {"grad_cam": "Grad-CAM", "occlusion": "occlusion", "integrated_gradients": "integrated gradients"}
@@ -83,7 +84,7 @@ def draw_band_importance(path: Path, table: ImportanceTable) -> None:
     figure = matplotlib.figure.Figure(figsize=(4.6 + 0.36 * len(names), height + 1.6), layout="constrained")
     bars, heat = figure.subplots(1, 2, sharey=True, width_ratios=(3.4, max(1.5, 0.36 * len(names))))
     places = np.arange(len(table.rows))
-    bars.barh(places, [row.score_loss for row in table.rows], color="#0072b2", height=0.6)
+    bars.barh(places, [row.score_loss for row in table.rows], color=BLUE, height=0.6)
     bars.set_yticks(places, [row.band for row in table.rows], fontsize=8)
     bars.invert_yaxis()
     bars.axvline(0, color="0.4", linewidth=0.8)
