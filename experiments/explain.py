@@ -121,12 +121,11 @@ def _parse_corner(text: str) -> tuple[int, int]:
 def _read_windows(corners: list[tuple[int, int]]) -> tuple[str, list[PatchToExplain]]:
     """Returns what identifies the scene, and its windows."""
     from bigearth_tf.explain.scene_window import SceneWindows
-    from bigearth_tf.explain.settings import describe_inputs
     from bigearth_tf.runs.record import read_settings
-    from bigearth_tf.serving.model_inputs import read_model_inputs
+    from bigearth_tf.serving.model_inputs import describe_run_inputs, read_model_inputs
 
     if _WORKDIR.value:
-        inputs = describe_inputs(read_settings(Path(_WORKDIR.value)))
+        inputs = describe_run_inputs(read_settings(Path(_WORKDIR.value)))
     else:
         inputs = read_model_inputs(str(_MODEL_DIR.value))
     scene = SceneWindows.open(str(_SCENE.value), inputs, band_order=_BAND_ORDER.value, dn_offset=_DN_OFFSET.value)

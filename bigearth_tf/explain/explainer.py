@@ -20,9 +20,9 @@ from bigearth_tf.explain.differentiable import DifferentiableModel, Path
 from bigearth_tf.explain.grad_cam import grad_cam
 from bigearth_tf.explain.integrated_gradients import integrated_gradients, midpoints
 from bigearth_tf.explain.occlusion import Score, occlusion
-from bigearth_tf.explain.settings import METHODS, Settings, describe_inputs
+from bigearth_tf.explain.settings import METHODS, Settings
 from bigearth_tf.runs.work_folder import load_finished_run
-from bigearth_tf.serving.model_inputs import ModelInputs, read_model_inputs
+from bigearth_tf.serving.model_inputs import ModelInputs, describe_run_inputs, read_model_inputs
 from bigearth_tf.serving.predictor import Predictor
 
 # Probabilities of float32 this close to 0 or 1 are as good as 0 or 1: their logits would not be finite.
@@ -74,7 +74,7 @@ class Explainer:
             ValueError: This version cannot read the files of the run.
         """
         run = load_finished_run(workdir)
-        return cls.from_model(run.model, describe_inputs(run.settings))
+        return cls.from_model(run.model, describe_run_inputs(run.settings))
 
     @classmethod
     def from_export(cls, folder: str | os.PathLike) -> Explainer:

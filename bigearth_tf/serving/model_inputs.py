@@ -1,4 +1,4 @@
-"""What an exported model takes, from its card, without TensorFlow."""
+"""What a model takes, from the card of its export or the settings of its run, without TensorFlow."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any, Optional
 from bigearth_tf.data.bands import Band
 from bigearth_tf.data.datasets import find_level
 from bigearth_tf.data.label_kind import LabelKind
+from bigearth_tf.runs.record import RunSettings
 from bigearth_tf.runtime.files import file_sha256
 from bigearth_tf.serving.exported_model import read_card
 from bigearth_tf.serving.units import DN_UNIT
@@ -56,6 +57,18 @@ def parse_model_inputs(card: dict[str, Any]) -> ModelInputs:
         label_kind=LabelKind(dataset["label_kind"]),
         dataset=dataset["name"],
         level=card.get("sentinel2", {}).get("level") or find_level(dataset["name"]),
+    )
+
+
+def describe_run_inputs(run: RunSettings) -> ModelInputs:
+    """Returns what the model of a run takes and returns."""
+    trained_on = run.dataset
+    return ModelInputs(
+        bands=trained_on.bands,
+        class_names=trained_on.class_names,
+        label_kind=trained_on.label_kind,
+        dataset=trained_on.name,
+        level=find_level(trained_on.name),
     )
 
 
