@@ -75,16 +75,7 @@ def match_bands(scene: Scene, bands: Sequence[Band], level: Optional[str], *, ma
     """
     if level and scene.level:
         require_same_level(level, scene.level, scene.name)
-    missing = [band.name for band in bands if not scene.bands.get(band.name)]
-    if missing:
-        raise ValueError(
-            f"{scene.name}: lacks band {', '.join(missing)}, which the model takes. It has "
-            f"{', '.join(sorted(scene.bands)) or 'no band of Sentinel-2'}. Is it complete, and of the model's sensor?"
-        )
-    if mask_scl and not scene.bands.get(SCL):
-        raise ValueError(
-            f"{scene.name}: has no scene classification (SCL), which --mask_scl needs. Leave the flag out."
-        )
+    _require_bands(scene, bands, mask_scl)
     finest = min(bands, key=lambda band: band.resolution_m)
     base = _choose(scene, finest).raster
     if not math.isclose(base.pixel_m, finest.resolution_m, rel_tol=_TOLERANCE):
@@ -116,6 +107,19 @@ def match_bands(scene: Scene, bands: Sequence[Band], level: Optional[str], *, ma
         patch_px=patches.pop(),
         align_px=_least_common_multiple(factors),
     )
+
+
+def _require_bands(scene: Scene, bands: Sequence[Band], mask_scl: bool) -> None:
+    missing = [band.name for band in bands if not scene.bands.get(band.name)]
+    if missing:
+        raise ValueError(
+            f"{scene.name}: lacks band {', '.join(missing)}, which the model takes. It has "
+            f"{', '.join(sorted(scene.bands)) or 'no band of Sentinel-2'}. Is it complete, and of the model's sensor?"
+        )
+    if mask_scl and not scene.bands.get(SCL):
+        raise ValueError(
+            f"{scene.name}: has no scene classification (SCL), which --mask_scl needs. Leave the flag out."
+        )
 
 
 def _choose(scene: Scene, band: Band) -> SceneBand:
