@@ -133,8 +133,9 @@ def _require_complete(path: str, dataset: gdal.Dataset, shown: str) -> None:
         raise ValueError(f"{shown}: is cut: the file ends before its pixels do. Copy it again.")
     with BandReader() as reader:  # Also finds a missing source of a VRT, and a damaged end.
         for index in range(1, dataset.RasterCount + 1):
-            last = (dataset.RasterYSize - 1, dataset.RasterYSize, dataset.RasterXSize - 1, dataset.RasterXSize)
-            reader.read(path, index, *last, shown=shown)
+            last_row = (dataset.RasterYSize - 1, dataset.RasterYSize)
+            last_column = (dataset.RasterXSize - 1, dataset.RasterXSize)
+            reader.read(path, index, last_row, last_column, shown=shown)
 
 
 def file_bytes(path: str) -> int:
@@ -171,13 +172,14 @@ class BandReader:
         gdal.SetCacheMax(_CACHE_BYTES)
 
     def read(
-        self, path: str, index: int, top: int, bottom: int, left: int, right: int, *, shown: str = ""
+        self, path: str, index: int, rows: tuple[int, int], columns: tuple[int, int], *, shown: str = ""
     ) -> np.ndarray:
-        """Returns the pixels [bottom - top, right - left] of band `index` of a file.
+        """Returns the pixels of band `index` of a file; `rows` and `columns` are the first one and the end, exclusive.
 
         Raises:
             OSError: They cannot be read.
         """
+        (top, bottom), (left, right) = rows, columns
         try:
             if path not in self._datasets:
                 # Blocks of JPEG 2000 are decoded by all cores.

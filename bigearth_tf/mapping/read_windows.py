@@ -125,7 +125,7 @@ def _read_layer(reader: BandReader, layer: Layer, rows: np.ndarray, columns: np.
         places.append(reflect(np.arange(int(first), int(end)), size))
     (y, x), ends = places, [int(place.max()) + 1 for place in places]
     top, left = int(y.min()), int(x.min())
-    pixels = reader.read(raster.path, raster.index, top, ends[0], left, ends[1], shown=layer.source.shown)
+    pixels = reader.read(raster.path, raster.index, (top, ends[0]), (left, ends[1]), shown=layer.source.shown)
     if pixels.shape == (len(y), len(x)) and y[0] == top and x[0] == left:
         return pixels  # Nothing is reflected: the indices ascend.
     return pixels[np.ix_(y - top, x - left)]

@@ -48,7 +48,7 @@ def score_map(predicted: str | os.PathLike, reference: str | os.PathLike) -> Map
         for top in range(0, maps[0].height, _BLOCK_ROWS):
             bottom = min(maps[0].height, top + _BLOCK_ROWS)
             found, true = (
-                lookup[reader.read(band.path, 1, top, bottom, 0, band.width)] for lookup, band in zip(lookups, maps)
+                lookup[reader.read(band.path, 1, (top, bottom), (0, band.width))] for lookup, band in zip(lookups, maps)
             )
             both = (found >= 0) & (true >= 0)
             pairs = true[both] * len(classes) + found[both]
