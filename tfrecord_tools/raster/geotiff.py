@@ -117,7 +117,7 @@ def _names(bands: Sequence[Band]) -> str:
 
 def read_georeference(path: str | os.PathLike) -> tuple[str, tuple[float, ...]]:
     """Returns the CRS as WKT, and GDAL's geotransform: left, pixel width, 0, top, 0, minus pixel height; in meters."""
-    dataset = gdal.Open(os.fspath(path))
+    dataset = gdal.Open(os.fsencode(path))
     return dataset.GetProjectionRef(), dataset.GetGeoTransform()
 
 
@@ -125,7 +125,7 @@ def write_band(path: str | os.PathLike, pixels: np.ndarray, crs_wkt: str, geotra
     """Writes pixels [H, W], uint8, uint16 or float32, as an uncompressed single-band GeoTIFF."""
     height, width = pixels.shape
     driver = gdal.GetDriverByName("GTiff")
-    dataset = driver.Create(os.fspath(path), width, height, 1, _GDAL_TYPES[pixels.dtype.name])
+    dataset = driver.Create(os.fsencode(path), width, height, 1, _GDAL_TYPES[pixels.dtype.name])
     dataset.SetProjection(crs_wkt)
     dataset.SetGeoTransform(geotransform)
     dataset.GetRasterBand(1).WriteArray(pixels)
@@ -134,7 +134,7 @@ def write_band(path: str | os.PathLike, pixels: np.ndarray, crs_wkt: str, geotra
 
 def name_categories(path: str | os.PathLike, names: Sequence[str]) -> None:
     """Stores a name for each value 0, 1, ... of the first band, in `<path>.aux.xml`, as GIS programs read it."""
-    dataset = gdal.Open(os.fspath(path))
+    dataset = gdal.Open(os.fsencode(path))
     dataset.GetRasterBand(1).SetCategoryNames(list(names))
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -153,6 +155,12 @@ def test_groups_have_the_official_shares():
     used = share["train"] + share["val"] + share["test"]
     assert share["train"] / used == pytest.approx(0.52, abs=0.04)
     assert share["val"] / used == pytest.approx(0.24, abs=0.04)
+
+
+def test_a_folder_whose_name_is_not_utf_8_is_written(tmp_path):
+    folder = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")
+    assert synthetic_patches.synthesize_archive(folder, 1, seed=0, with_s1=False) == 1
+    assert len(list(Path(folder, synthetic_patches.S2_FOLDER).glob("*/*.tif"))) == len(S2_ALL)
 
 
 def test_any_number_of_workers_gives_the_same_bytes(archive, tmp_path):
