@@ -203,7 +203,9 @@ def read_members(stream: BinaryIO, root: str, start: int = 0, end: int | None = 
         tar = tarfile.TarFile(fileobj=stream, mode="r")
         while (member := tar.next()) is not None and (end is None or member.offset < end):
             tar.members.clear()  # type: ignore[attr-defined]  # Otherwise tarfile keeps all in memory.
-            file = File(root, member.offset_data, member.size, member.name, _find_refusal(member))
+            # A long path overwrites the name of a file with holes by that of its place in the tar.
+            name = member.pax_headers.get("GNU.sparse.name", member.name)
+            file = File(root, member.offset_data, member.size, name, _find_refusal(member))
             yield Member(file, member.offset, tar.offset, member.isdir(), member.issym())
         stream.seek(tar.offset)
         # tarfile treats a broken header, or a truncated file, as the end.

@@ -160,6 +160,23 @@ def test_a_member_that_is_stored_with_holes_is_not_read_in_place(tmp_path, form)
     assert len(read(list_folders(str(tmp_path / "x.tar"), PATCH).found["patch_1"], "a.tif")) == (1 << 20) + 5000
 
 
+def test_a_member_with_a_long_path_that_is_stored_with_holes_is_named(tmp_path):
+    """Its header names it `GNUSparseFile.<number>/a.tif`, and its long path repeats that."""
+    folder = tmp_path / "root" / ("x" * 150) / "patch_1"
+    folder.mkdir(parents=True)
+    with (folder / "a.tif").open("wb") as file:
+        file.seek(1 << 20)
+        file.write(b"1" * 5000)
+    command = ["tar", "-C", tmp_path / "root", "-cf", tmp_path / "x.tar", "--sparse", "--format=posix"]
+    subprocess.run([*command, "--sparse-version=0.1", "."], check=True)
+    (file,) = list_files(str(tmp_path / "x.tar"), re.compile("a.tif")).found
+    assert file.member == f"./{'x' * 150}/patch_1/a.tif"
+    files = list_folders(str(tmp_path / "x.tar"), PATCH).found["patch_1"].locate()
+    assert files.names() == ["a.tif"]
+    with pytest.raises(UnreadableMemberError, match="stored with holes"):
+        files.file("a.tif").read_bytes()
+
+
 def test_a_folder_in_two_places_is_refused(tree, tmp_path):
     (tree / "other" / "patch_1").mkdir(parents=True)
     with pytest.raises(ValueError, match="patch_1 is in two places"):
